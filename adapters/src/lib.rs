@@ -1,0 +1,10 @@
+//! The worlds that `dbmirror-core` is plugged into, one feature each, none of them default.
+//!
+//! | feature | module | what it is |
+//! | --- | --- | --- |
+//! | `std` | `tcp`, `entropy`, `blocklog` | sockets, randomness and the block log of a server |
+//! | `smoltcp` | `device` | the TCP/IP of an appliance |
+//! | `sqlite` | `sqlite` | log capture from, and the mirror writer into, SQLite files |
+#![no_std]
+#[cfg(feature = "std")]
+extern crate std;

@@ -1,0 +1,1 @@
+//! Self-signed P-256 certificates, issued and parsed, and the pins made of them.

@@ -1,0 +1,1 @@
+//! What a driver drives: connections, channels, messages and sessions composed.

@@ -1,0 +1,1 @@
+//! The key hierarchy at rest (`docs/keys.md`).

@@ -1,0 +1,51 @@
+//! Database mirroring endpoints: every protocol and every decision, and nothing of the world around them.
+//!
+//! No std, no allocation, no I/O, no unsafe code. Time and entropy are arguments, buffers are the caller's, and
+//! nothing that a peer, a disk or an operator can supply makes this crate panic.
+//!
+//! The rooms, each of which may use only those before it (`ARCHITECTURE.md` tells the walk through them):
+//!
+//! | room | what it holds |
+//! | --- | --- |
+//! | [`time`], [`entropy`], [`secret`] | what the caller lends: the present, randomness, a place for secrets |
+//! | [`wire`] | cursors that read and write bytes and cannot fail badly |
+//! | [`crypto`] | the provider seam and its default provider, RustCrypto |
+//! | [`keys`], [`cert`] | key hierarchy at rest; self-signed certificates and pins |
+//! | [`channel`] | the strict profile of TLS 1.3 (`docs/channel.md`) |
+//! | [`message`] | the mirroring messages and the log block (`docs/protocol.md`) |
+//! | [`session`] | records, bindings, the mirroring session (`docs/safety.md`) |
+//! | [`endpoint`] | composes channel, message and session: what a driver drives |
+#![no_std]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::disallowed_methods,
+        clippy::std_instead_of_core,
+        clippy::alloc_instead_of_core,
+        clippy::panic_in_result_fn,
+        clippy::unreachable,
+        clippy::string_slice,
+        clippy::get_unwrap,
+        reason = "tests state facts; a panic is how they fail"
+    )
+)]
+#[cfg(test)]
+extern crate std;
+
+pub mod cert;
+pub mod channel;
+pub mod crypto;
+pub mod endpoint;
+pub mod entropy;
+pub mod keys;
+pub mod message;
+pub mod secret;
+pub mod session;
+pub mod time;
+pub mod wire;

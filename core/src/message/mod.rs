@@ -1,0 +1,1 @@
+//! The mirroring messages and the log block (`docs/protocol.md`).

@@ -1,0 +1,1 @@
+//! Records, bindings and the mirroring session (`docs/safety.md`).

@@ -1,0 +1,1 @@
+//! The dbmirror instance: Transact-SQL, catalog, daemon, command line.
