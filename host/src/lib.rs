@@ -1,1 +1,2 @@
 //! The dbmirror instance: Transact-SQL, catalog, daemon, command line.
+pub mod engine;

@@ -1,0 +1,246 @@
+//! The engine: everything of an instance that runs while nobody types a statement. Endpoint, connections, sessions,
+//! capture, apply.
+//!
+//! [`Engine`] is the handle that the executor holds: it can be cloned and sent to any thread, and its calls block until
+//! the engine has answered. The engine never changes the catalog; what the catalog has to follow comes through
+//! [`Notices`].
+//!
+//! Order of calls at a start of the instance: [`Engine::start`], [`Engine::set_directory`], then
+//! [`Engine::attach_database`] for each database, then [`Engine::start_endpoint`] when the endpoint is STARTED. Sessions
+//! that were set before resume by themselves once their database is attached and the endpoint runs.
+
+mod types;
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use types::*;
+
+/// Handle to an instance's engine.
+#[derive(Clone)]
+pub struct Engine {
+    #[expect(
+        dead_code,
+        reason = "the endpoint's thread, which comes next, is reached through it"
+    )]
+    shared: Arc<Shared>,
+}
+
+/// What all handles share.
+struct Shared {
+    #[expect(dead_code, reason = "read by the endpoint's thread, which comes next")]
+    config: EngineConfig,
+    #[expect(dead_code, reason = "read by the endpoint's thread, which comes next")]
+    notices: Arc<dyn Notices>,
+}
+
+impl Engine {
+    /// Starts the engine of an instance: opens the block log and the durable records under `config.dir`.
+    ///
+    /// # Errors
+    /// 1401 when the block log or the records cannot be opened, with the reason.
+    pub fn start(config: EngineConfig, notices: Arc<dyn Notices>) -> Result<Self, EngineError> {
+        Ok(Self {
+            shared: Arc::new(Shared { config, notices }),
+        })
+    }
+
+    /// Ends captures, sessions and the endpoint in order, and waits until the log is on disk. Later calls are refused.
+    pub fn shutdown(&self) {}
+
+    /// Starts the endpoint: listens, and begins to dial the partners of stored sessions. A running endpoint is stopped
+    /// first.
+    ///
+    /// # Errors
+    /// 9692 when the port is taken, 9693 when the address cannot be listened on for another reason, 28036 / 28037 when the
+    /// certificate or key is not usable, 28027 when ENCRYPTION and ALGORITHM leave nothing that can be negotiated.
+    pub fn start_endpoint(&self, config: EndpointConfig) -> Result<SocketAddr, EngineError> {
+        let _ = config;
+        Err(self.not_started())
+    }
+
+    /// Stops the endpoint: closes all connections; sessions become DISCONNECTED.
+    ///
+    /// # Errors
+    /// 9666 when it was not started.
+    pub fn stop_endpoint(&self) -> Result<(), EngineError> {
+        Err(self.not_started())
+    }
+
+    /// Where the endpoint listens.
+    #[must_use]
+    pub fn endpoint_address(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    /// Replaces all pins: certificates, their logins, and CONNECT. Acts on the next handshake; it closes nothing.
+    pub fn set_directory(&self, pins: Vec<Pin>) {
+        let _ = pins;
+    }
+
+    /// Closes the live connections of a login or certificate and returns how many there were.
+    #[must_use]
+    pub fn close_connections_of(&self, peer: PeerSelector) -> usize {
+        let _ = peer;
+        0
+    }
+
+    /// Dials `address` (`TCP://host:port`), authenticates, and reports each step as it happens; then keeps the
+    /// connection open for `hold`.
+    ///
+    /// # Errors
+    /// 1449 for an address that does not parse, 9666 when the endpoint is not started, 1418 with the reason of the step
+    /// that failed.
+    pub fn test_connection(
+        &self,
+        address: &str,
+        hold: Duration,
+        report: &mut dyn FnMut(TestStep),
+    ) -> Result<(), EngineError> {
+        let _ = (address, hold, report);
+        Err(self.not_started())
+    }
+
+    /// The rows of `sys.dm_db_mirroring_connections`.
+    #[must_use]
+    pub fn connections(&self) -> Vec<ConnectionView> {
+        Vec::new()
+    }
+
+    /// The rows of `sys.dm_dbmirror_errors`, oldest first.
+    #[must_use]
+    pub fn errors(&self) -> Vec<ErrorRow> {
+        Vec::new()
+    }
+
+    /// The rows of `sys.database_mirroring` that are not all NULL.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionView> {
+        Vec::new()
+    }
+
+    /// Takes a database in: capture starts when it is ONLINE. A new family starts its log at LSN 1·10^15.
+    ///
+    /// # Errors
+    /// 5120-class refusals of the file with the reason: not SQLite, not in WAL mode (naming the PRAGMA), not writable.
+    pub fn attach_database(&self, database: DatabaseConfig) -> Result<(), EngineError> {
+        let _ = database;
+        Err(self.not_started())
+    }
+
+    /// Lets a database go: ends its capture, forgets its log. The file stays.
+    ///
+    /// # Errors
+    /// 3743 while a session is set on it, 911 when it is not attached.
+    pub fn detach_database(&self, database_id: i32) -> Result<(), EngineError> {
+        let _ = database_id;
+        Err(self.not_started())
+    }
+
+    /// ALTER DATABASE … SET PARTNER. On a RESTORING database (the mirror) it stores the address and waits; on an ONLINE
+    /// one (the principal) it starts the session with the checks of `docs/operations.md`.
+    ///
+    /// # Errors
+    /// 1405, 1449, 1452, 1418 with its reason, and what the remote instance refuses: 1407, 1408, 1410, 1412, 1419, 1438, 1448,
+    /// 1460, 1464 …
+    pub fn set_partner(&self, request: SetPartner) -> Result<(), EngineError> {
+        let _ = request;
+        Err(self.not_started())
+    }
+
+    /// ALTER DATABASE … SET PARTNER OFF.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session.
+    pub fn partner_off(&self, database_id: i32) -> Result<(), EngineError> {
+        let _ = database_id;
+        Err(self.not_started())
+    }
+
+    /// ALTER DATABASE … SET PARTNER SAFETY.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session, 1470 on the mirror.
+    pub fn set_safety(&self, database_id: i32, safety: SafetyLevel) -> Result<(), EngineError> {
+        let _ = (database_id, safety);
+        Err(self.not_started())
+    }
+
+    /// `sp_dbmirror_checkpoint`: folds the whole log of the file into it, in either role.
+    ///
+    /// # Errors
+    /// 911 when the database is not attached; 5120 with SQLite's reason when the file is busy for too long.
+    pub fn checkpoint(&self, database_id: i32) -> Result<Checkpoint, EngineError> {
+        let _ = database_id;
+        Err(self.not_started())
+    }
+
+    /// The end of a database's log here, and its sum.
+    ///
+    /// # Errors
+    /// 911 when the database is not attached.
+    pub fn end_of_log(&self, database_id: i32) -> Result<(Lsn, u64), EngineError> {
+        let _ = database_id;
+        Err(self.not_started())
+    }
+
+    /// BACKUP DATABASE: writes the pages of the file at one LSN to `out` and returns that LSN.
+    ///
+    /// # Errors
+    /// 911 when the database is not attached, 954 on a mirror, 3013 with the reason when reading or writing fails.
+    pub fn backup_database(&self, database_id: i32, out: &mut dyn Write) -> Result<Lsn, EngineError> {
+        let _ = (database_id, out);
+        Err(self.not_started())
+    }
+
+    /// BACKUP LOG: writes the blocks after `after` to `out` and returns the last LSN written.
+    ///
+    /// # Errors
+    /// As [`Engine::backup_database`]; 4214 when the log does not reach back to `after`.
+    pub fn backup_log(&self, database_id: i32, after: Lsn, out: &mut dyn Write) -> Result<Lsn, EngineError> {
+        let _ = (database_id, after, out);
+        Err(self.not_started())
+    }
+
+    /// RESTORE DATABASE … WITH NORECOVERY: makes `database.path` from what [`Engine::backup_database`] wrote, and attaches
+    /// it RESTORING.
+    ///
+    /// # Errors
+    /// 3241 for a stream that is not ours or is damaged, 3013 with the reason when writing fails.
+    pub fn restore_database(
+        &self,
+        database: DatabaseConfig,
+        input: &mut dyn Read,
+    ) -> Result<Lsn, EngineError> {
+        let _ = (database, input);
+        Err(self.not_started())
+    }
+
+    /// RESTORE LOG … WITH NORECOVERY: applies what [`Engine::backup_log`] wrote.
+    ///
+    /// # Errors
+    /// 4305 when blocks are missing before it, 4326 when it ends before the database, 3117 when the database is not
+    /// RESTORING, 3241 as above.
+    pub fn restore_log(&self, database_id: i32, input: &mut dyn Read) -> Result<Lsn, EngineError> {
+        let _ = (database_id, input);
+        Err(self.not_started())
+    }
+
+    /// RESTORE … WITH RECOVERY: opens a RESTORING database; its log goes on with a new timeline.
+    ///
+    /// # Errors
+    /// 3104 while a session is set on it, 911 when it is not attached.
+    pub fn recover_database(&self, database_id: i32) -> Result<(), EngineError> {
+        let _ = database_id;
+        Err(self.not_started())
+    }
+
+    fn not_started(&self) -> EngineError {
+        EngineError::new(
+            9666,
+            "The database mirroring endpoint is not started. CREATE ENDPOINT or ALTER ENDPOINT … STATE = STARTED first.",
+        )
+    }
+}
