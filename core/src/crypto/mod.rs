@@ -4,6 +4,7 @@
 //! is static generics with sizes as constants, without allocation. [`rustcrypto`] is the default provider; `aws-lc` for servers
 //! lives in adapters. Every provider passes the same vectors.
 
+pub mod hmac;
 pub mod rustcrypto;
 
 use crate::entropy::{Entropy, EntropyError};

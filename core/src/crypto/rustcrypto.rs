@@ -1,1 +1,218 @@
 //! The default provider: RustCrypto's `aes-gcm`, `sha2` and `p256`. No C, no assembly, no std.
+//!
+//! Two habits of those crates are kept outside on purpose: compressed points (SEC 1 knows them, this project does
+//! not), and generators that may loop for ever on a stuck source (a scalar is drawn here, with a bound).
+
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use p256::ecdsa::signature::Verifier;
+use p256::ecdsa::signature::hazmat::RandomizedPrehashSigner;
+use p256::elliptic_curve::sec1::ToSec1Point;
+use sha2::Digest;
+use zeroize::Zeroize;
+
+use super::{CryptoError, HASH_LEN, Hash, POINT_LEN, Provider, SIGNATURE_LEN_MAX};
+use crate::entropy::{Entropy, EntropyError};
+use crate::secret::Secret;
+use crate::wire;
+
+/// SEC 1's mark of an uncompressed point.
+const UNCOMPRESSED: u8 = 0x04;
+
+/// How often a scalar is drawn before the source counts as broken. One draw fails with a chance of 2^-32.
+const SCALAR_TRIES: usize = 4;
+
+/// The provider itself; it has no state.
+#[derive(Clone, Copy, Debug)]
+pub struct RustCrypto;
+
+impl Provider for RustCrypto {
+    type Sha256 = Sha256;
+    type Aes128Gcm = Aes128Gcm;
+    type P256 = EphemeralP256;
+    type SigningKey = SigningKey;
+    type VerifyingKey = VerifyingKey;
+}
+
+/// SHA-256 (FIPS 180-4). Its state is wiped on drop.
+#[derive(Clone)]
+pub struct Sha256(sha2::Sha256);
+
+impl Hash for Sha256 {
+    fn new() -> Self {
+        Self(sha2::Sha256::new())
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(self) -> [u8; HASH_LEN] {
+        self.0.finalize().into()
+    }
+}
+
+/// AES-128-GCM (NIST SP 800-38D) with 12-byte nonces and 16-byte tags. Key schedule and GHASH key are wiped on drop.
+pub struct Aes128Gcm(aes_gcm::Aes128Gcm);
+
+impl super::RecordKey for Aes128Gcm {
+    const KEY_LEN: usize = 16;
+    const NONCE_LEN: usize = 12;
+    const TAG_LEN: usize = 16;
+
+    fn new(key: &[u8]) -> Result<Self, CryptoError> {
+        aes_gcm::Aes128Gcm::new_from_slice(key)
+            .map(Self)
+            .map_err(|_| CryptoError::BadLength)
+    }
+
+    fn seal_in_place(
+        &self,
+        nonce: &[u8],
+        aad: &[u8],
+        buf: &mut [u8],
+        tag: &mut [u8],
+    ) -> Result<(), CryptoError> {
+        let nonce = nonce.try_into().map_err(|_| CryptoError::BadLength)?;
+        let tag: &mut [u8; 16] = tag.try_into().map_err(|_| CryptoError::BadLength)?;
+        *tag = self
+            .0
+            .encrypt_inout_detached(nonce, aad, buf.into())
+            .map_err(|_| CryptoError::BadLength)?
+            .into();
+        Ok(())
+    }
+
+    fn open_in_place(&self, nonce: &[u8], aad: &[u8], buf: &mut [u8], tag: &[u8]) -> Result<(), CryptoError> {
+        let nonce = nonce.try_into().map_err(|_| CryptoError::BadLength)?;
+        let tag = tag.try_into().map_err(|_| CryptoError::BadLength)?;
+        // The tag is verified before anything is decrypted: after a refusal `buf` is still ciphertext.
+        self.0
+            .decrypt_inout_detached(nonce, aad, buf.into(), tag)
+            .map_err(|_| CryptoError::Rejected)
+    }
+}
+
+/// An ephemeral key pair on P-256. The scalar is wiped on drop.
+pub struct EphemeralP256 {
+    scalar: p256::SecretKey,
+    share: [u8; POINT_LEN],
+}
+
+impl super::KeyExchange for EphemeralP256 {
+    fn start(entropy: &mut dyn Entropy) -> Result<Self, CryptoError> {
+        let mut bytes = Secret::<32>::zero();
+        for _ in 0..SCALAR_TRIES {
+            entropy.fill_secret(bytes.expose_mut())?;
+            if let Ok(scalar) = p256::SecretKey::from_bytes(bytes.expose().into()) {
+                let share = encode_point(&scalar.public_key())?;
+                return Ok(Self { scalar, share });
+            }
+        }
+        Err(CryptoError::Entropy)
+    }
+
+    fn share(&self) -> [u8; POINT_LEN] {
+        self.share
+    }
+
+    fn finish(self, peer_share: &[u8]) -> Result<Secret<32>, CryptoError> {
+        let peer = decode_point(peer_share)?;
+        let shared = self.scalar.diffie_hellman(&peer);
+        let mut out = Secret::zero();
+        wire::copy(out.expose_mut(), shared.raw_secret_bytes()).ok_or(CryptoError::BadLength)?;
+        Ok(out)
+    }
+}
+
+/// An own long-term signing key. The scalar is wiped on drop.
+pub struct SigningKey {
+    key: p256::ecdsa::SigningKey,
+    point: [u8; POINT_LEN],
+}
+
+impl super::SigningKey for SigningKey {
+    fn from_scalar(scalar: &Secret<32>) -> Result<Self, CryptoError> {
+        let key =
+            p256::ecdsa::SigningKey::from_bytes(scalar.expose().into()).map_err(|_| CryptoError::BadKey)?;
+        let point = encode_point(&p256::PublicKey::from(key.verifying_key()))?;
+        Ok(Self { key, point })
+    }
+
+    fn public_point(&self) -> [u8; POINT_LEN] {
+        self.point
+    }
+
+    /// RFC 6979 §3.6: the deterministic nonce, hedged with 32 fresh bytes, so that neither a weak source nor a fault
+    /// injected into a repeated signature gives the key away.
+    fn sign(
+        &self,
+        message: &[u8],
+        entropy: &mut dyn Entropy,
+        out: &mut [u8; SIGNATURE_LEN_MAX],
+    ) -> Result<usize, CryptoError> {
+        let signature: p256::ecdsa::DerSignature = self
+            .key
+            .sign_prehash_with_rng(&mut Hedge(entropy), &Sha256::digest(message))
+            // The signer itself cannot fail on a 32-byte digest; only the source can.
+            .map_err(|_| CryptoError::Entropy)?;
+        wire::copy(out, signature.as_bytes()).ok_or(CryptoError::Rejected)
+    }
+}
+
+/// A peer's public key.
+pub struct VerifyingKey(p256::ecdsa::VerifyingKey);
+
+impl super::VerifyingKey for VerifyingKey {
+    fn from_point(point: &[u8; POINT_LEN]) -> Result<Self, CryptoError> {
+        Ok(Self(decode_point(point)?.into()))
+    }
+
+    fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+        let signature =
+            p256::ecdsa::DerSignature::from_bytes(signature).map_err(|_| CryptoError::Rejected)?;
+        self.0
+            .verify(message, &signature)
+            .map_err(|_| CryptoError::Rejected)
+    }
+}
+
+/// Refuses every form but the uncompressed one, and every point that is not on the curve.
+fn decode_point(bytes: &[u8]) -> Result<p256::PublicKey, CryptoError> {
+    let bytes: &[u8; POINT_LEN] = bytes.try_into().map_err(|_| CryptoError::BadPoint)?;
+    if bytes.first() != Some(&UNCOMPRESSED) {
+        return Err(CryptoError::BadPoint);
+    }
+    p256::PublicKey::from_sec1_bytes(bytes).map_err(|_| CryptoError::BadPoint)
+}
+
+fn encode_point(key: &p256::PublicKey) -> Result<[u8; POINT_LEN], CryptoError> {
+    key.to_sec1_point(false)
+        .as_bytes()
+        .try_into()
+        .map_err(|_| CryptoError::BadPoint)
+}
+
+/// The caller's entropy as the signer wants it: asked once, for one field's worth of bytes.
+struct Hedge<'a>(&'a mut dyn Entropy);
+
+impl rand_core::TryRng for Hedge<'_> {
+    type Error = EntropyError;
+
+    fn try_next_u32(&mut self) -> Result<u32, EntropyError> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, EntropyError> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {
+        self.0.fill_secret(out).inspect_err(|_| out.zeroize())
+    }
+}
+
+impl rand_core::TryCryptoRng for Hedge<'_> {}
