@@ -1,0 +1,210 @@
+//! The command line. `sql` follows sqlcmd's letters, so there `-h` is not help.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Database mirroring for SQLite, set up with Transact-SQL.
+#[derive(Debug, Parser)]
+#[command(name = "dbmirror", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run an instance until SIGTERM or SIGINT.
+    Serve(ServeArgs),
+    /// Send Transact-SQL to an instance, with sqlcmd's habits.
+    Sql(SqlArgs),
+    /// Let an instance dial a partner's endpoint, authenticate, and report each step.
+    TestConnection(TestConnectionArgs),
+    /// Two instances, the certificate procedure, a mirrored database: the whole product in a minute.
+    Quickstart(QuickstartArgs),
+}
+
+/// `dbmirror serve`
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// Data directory of the instance; made on the first start.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Name of the instance (@@SERVERNAME).
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// Address that LISTENER_IP = ALL means for this instance [default: every address].
+    #[arg(long, value_name = "ADDR")]
+    pub bind: Option<IpAddr>,
+    /// Print only the ready line; the log still goes to DIR/log/errorlog.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns under headings, as sqlcmd prints them.
+    #[default]
+    Table,
+    /// JSON, one object a line (docs/tsql.md, "JSON output").
+    Json,
+}
+
+/// `dbmirror sql`
+#[derive(Clone, Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct SqlArgs {
+    /// Data directory of the instance.
+    #[arg(short = 'S', long = "server", value_name = "DIR")]
+    pub server: PathBuf,
+    /// Run a script; may be repeated, `-` is standard input.
+    #[arg(short = 'i', long = "input", value_name = "FILE")]
+    pub input: Vec<PathBuf>,
+    /// Run a query and exit.
+    #[arg(short = 'Q', long = "query", value_name = "SQL", conflicts_with = "input")]
+    pub query: Option<String>,
+    /// Run a query, then go on reading standard input.
+    #[arg(short = 'q', long = "initial-query", value_name = "SQL", conflicts_with_all = ["input", "query"])]
+    pub initial_query: Option<String>,
+    /// Write results to a file instead of standard output.
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Rows between column headings: 0 prints them once, -1 never.
+    #[arg(
+        short = 'h',
+        long = "headers",
+        value_name = "ROWS",
+        default_value_t = 0,
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i32).range(-1..)
+    )]
+    pub headers: i32,
+    /// Remove trailing blanks from columns.
+    #[arg(short = 'W', long = "trim")]
+    pub trim: bool,
+    /// What stands between columns.
+    #[arg(short = 's', long = "separator", value_name = "SEP", default_value = " ", allow_hyphen_values = true)]
+    pub separator: String,
+    /// Stop at the first error.
+    #[arg(short = 'b', long = "stop")]
+    pub stop: bool,
+    /// Define a scripting variable, written $(NAME) in scripts; may be repeated.
+    #[arg(short = 'v', long = "variable", value_name = "NAME=VALUE", value_parser = variable)]
+    pub variables: Vec<(String, String)>,
+    /// Wait up to so many seconds for the instance to answer.
+    #[arg(short = 'l', long = "login-timeout", value_name = "SECONDS", default_value_t = 0)]
+    pub login_timeout: u32,
+    /// Login; reserved: the admin socket knows who you are.
+    #[arg(short = 'U', long = "user", value_name = "LOGIN")]
+    pub user: Option<String>,
+    /// Password; reserved.
+    #[arg(short = 'P', long = "password", value_name = "PASSWORD")]
+    pub password: Option<String>,
+    /// How results are written.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Print help.
+    #[arg(short = '?', long = "help", action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+/// `dbmirror test-connection`
+#[derive(Clone, Debug, Args)]
+pub struct TestConnectionArgs {
+    /// Data directory of the instance that dials.
+    #[arg(short = 'S', long = "server", value_name = "DIR")]
+    pub server: PathBuf,
+    /// Where to: TCP://host:port.
+    #[arg(value_name = "ADDRESS")]
+    pub address: String,
+    /// Keep the authenticated connection open for so long.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub hold: u32,
+    /// How steps are written.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `dbmirror quickstart`
+#[derive(Clone, Debug, Args)]
+pub struct QuickstartArgs {
+    /// Directory for both instances; an existing one resumes [default: a fresh temporary one].
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Mirror a copy of this SQLite database instead of a sample.
+    #[arg(long, value_name = "FILE")]
+    pub database: Option<PathBuf>,
+    /// Stop everything at the end; exit 0 only if every check passed.
+    #[arg(long)]
+    pub exit: bool,
+}
+
+/// `NAME=VALUE`, the name being one that `$(NAME)` can say; the value may stand in double quotes.
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    if !is_variable_name(name) {
+        return Err(format!("'{name}' cannot name a variable: letters, digits, '_' and '-' can"));
+    }
+    let value = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Whether `$(name)` is how a script refers to it.
+#[must_use]
+pub fn is_variable_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 128
+        && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sql(arguments: &[&str]) -> Result<SqlArgs, clap::Error> {
+        let line = ["dbmirror", "sql"].iter().chain(arguments);
+        match Cli::try_parse_from(line)?.command {
+            Command::Sql(args) => Ok(args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn definition_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sqlcmd_letters() {
+        let args = sql(&[
+            "-S", "/d", "-i", "a.sql", "-i", "b.sql", "-o", "out", "-h", "-1", "-W", "-s", ",", "-b", "-v", "X=1",
+            "-v", "Y=\"a b\"",
+        ])
+        .unwrap();
+        assert_eq!(args.input, [PathBuf::from("a.sql"), PathBuf::from("b.sql")]);
+        assert_eq!(args.headers, -1);
+        assert!(args.trim && args.stop);
+        assert_eq!(args.separator, ",");
+        assert_eq!(args.variables, [("X".into(), "1".into()), ("Y".into(), "a b".into())]);
+        let attached = sql(&["-S/d", "-h-1", "-s|", "-QSELECT 1"]).unwrap();
+        assert_eq!((attached.headers, attached.separator.as_str()), (-1, "|"));
+        assert_eq!(attached.query.as_deref(), Some("SELECT 1"));
+    }
+
+    #[test]
+    fn wrong_letters_are_refused() {
+        assert!(sql(&["-Q", "SELECT 1"]).is_err(), "no -S");
+        assert!(sql(&["-S", "/d", "-h"]).is_err(), "-h wants a number");
+        assert!(sql(&["-S", "/d", "-h", "-2"]).is_err());
+        assert!(sql(&["-S", "/d", "-i", "x", "-Q", "y"]).is_err());
+        for bad in ["X", "=1", "a b=1", "a)=1"] {
+            assert!(sql(&["-S", "/d", "-v", bad]).is_err(), "{bad}");
+        }
+        assert_eq!(sql(&["-?"]).unwrap_err().kind(), clap::error::ErrorKind::DisplayHelp);
+    }
+}
