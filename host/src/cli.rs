@@ -7,7 +7,12 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// Database mirroring for SQLite, set up with Transact-SQL.
 #[derive(Debug, Parser)]
-#[command(name = "dbmirror", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "dbmirror",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -87,7 +92,13 @@ pub struct SqlArgs {
     #[arg(short = 'W', long = "trim")]
     pub trim: bool,
     /// What stands between columns.
-    #[arg(short = 's', long = "separator", value_name = "SEP", default_value = " ", allow_hyphen_values = true)]
+    #[arg(
+        short = 's',
+        long = "separator",
+        value_name = "SEP",
+        default_value = " ",
+        allow_hyphen_values = true
+    )]
     pub separator: String,
     /// Stop at the first error.
     #[arg(short = 'b', long = "stop")]
@@ -96,20 +107,41 @@ pub struct SqlArgs {
     #[arg(short = 'v', long = "variable", value_name = "NAME=VALUE", value_parser = variable)]
     pub variables: Vec<(String, String)>,
     /// Wait up to so many seconds for the instance to answer.
-    #[arg(short = 'l', long = "login-timeout", value_name = "SECONDS", default_value_t = 0)]
+    #[arg(
+        short = 'l',
+        long = "login-timeout",
+        value_name = "SECONDS",
+        default_value_t = 0
+    )]
     pub login_timeout: u32,
     /// Login; reserved: the admin socket knows who you are.
     #[arg(short = 'U', long = "user", value_name = "LOGIN")]
     pub user: Option<String>,
     /// Password; reserved.
     #[arg(short = 'P', long = "password", value_name = "PASSWORD")]
-    pub password: Option<String>,
+    pub password: Option<Hidden>,
     /// How results are written.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// Print help.
     #[arg(short = '?', long = "help", action = ArgAction::Help)]
     help: Option<bool>,
+}
+
+/// A password of the command line: its `Debug` form says nothing.
+#[derive(Clone)]
+pub struct Hidden(pub zeroize::Zeroizing<String>);
+
+impl From<String> for Hidden {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hidden(..)")
+    }
 }
 
 /// `dbmirror test-connection`
@@ -147,9 +179,14 @@ pub struct QuickstartArgs {
 fn variable(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     if !is_variable_name(name) {
-        return Err(format!("'{name}' cannot name a variable: letters, digits, '_' and '-' can"));
+        return Err(format!(
+            "'{name}' cannot name a variable: letters, digits, '_' and '-' can"
+        ));
     }
-    let value = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+    let value = value
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(value);
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -158,7 +195,9 @@ fn variable(text: &str) -> Result<(String, String), String> {
 pub fn is_variable_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 128
-        && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
+        && name
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
 }
 
 #[cfg(test)]
@@ -182,15 +221,34 @@ mod tests {
     #[test]
     fn sqlcmd_letters() {
         let args = sql(&[
-            "-S", "/d", "-i", "a.sql", "-i", "b.sql", "-o", "out", "-h", "-1", "-W", "-s", ",", "-b", "-v", "X=1",
-            "-v", "Y=\"a b\"",
+            "-S",
+            "/d",
+            "-i",
+            "a.sql",
+            "-i",
+            "b.sql",
+            "-o",
+            "out",
+            "-h",
+            "-1",
+            "-W",
+            "-s",
+            ",",
+            "-b",
+            "-v",
+            "X=1",
+            "-v",
+            "Y=\"a b\"",
         ])
         .unwrap();
         assert_eq!(args.input, [PathBuf::from("a.sql"), PathBuf::from("b.sql")]);
         assert_eq!(args.headers, -1);
         assert!(args.trim && args.stop);
         assert_eq!(args.separator, ",");
-        assert_eq!(args.variables, [("X".into(), "1".into()), ("Y".into(), "a b".into())]);
+        assert_eq!(
+            args.variables,
+            [("X".into(), "1".into()), ("Y".into(), "a b".into())]
+        );
         let attached = sql(&["-S/d", "-h-1", "-s|", "-QSELECT 1"]).unwrap();
         assert_eq!((attached.headers, attached.separator.as_str()), (-1, "|"));
         assert_eq!(attached.query.as_deref(), Some("SELECT 1"));
@@ -205,6 +263,9 @@ mod tests {
         for bad in ["X", "=1", "a b=1", "a)=1"] {
             assert!(sql(&["-S", "/d", "-v", bad]).is_err(), "{bad}");
         }
-        assert_eq!(sql(&["-?"]).unwrap_err().kind(), clap::error::ErrorKind::DisplayHelp);
+        assert_eq!(
+            sql(&["-?"]).unwrap_err().kind(),
+            clap::error::ErrorKind::DisplayHelp
+        );
     }
 }

@@ -80,7 +80,10 @@ impl Message {
     /// What PRINT says.
     #[must_use]
     pub fn print(text: impl Into<String>) -> Self {
-        Self { text: text.into(), ..Self::default() }
+        Self {
+            text: text.into(),
+            ..Self::default()
+        }
     }
 
     /// Whether it makes a batch fail.

@@ -24,6 +24,10 @@ impl Span {
     /// From the beginning of `self` to the end of `last`.
     #[must_use]
     pub const fn to(self, last: Span) -> Span {
-        Span { start: self.start, end: if last.end > self.end { last.end } else { self.end }, line: self.line }
+        Span {
+            start: self.start,
+            end: if last.end > self.end { last.end } else { self.end },
+            line: self.line,
+        }
     }
 }

@@ -83,7 +83,10 @@ impl Column {
     /// A column of that name and type.
     #[must_use]
     pub fn new(name: impl Into<String>, sql_type: SqlType) -> Self {
-        Self { name: name.into(), sql_type }
+        Self {
+            name: name.into(),
+            sql_type,
+        }
     }
 }
 

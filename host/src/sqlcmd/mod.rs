@@ -1,0 +1,1 @@
+//! `dbmirror sql`: scripts and queries for an instance, with sqlcmd's habits (`docs/tsql.md`, "dbmirror sql").
