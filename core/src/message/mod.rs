@@ -1,1 +1,11 @@
 //! The mirroring messages and the log block (`docs/protocol.md`).
+//!
+//! [`Position`], [`Chain`] and the ids are what all rooms above speak of.
+
+mod ids;
+mod text;
+mod timeline;
+
+pub use ids::{Chain, DatabaseSum, FamilyGuid, ForkId, InstanceId, LogEnd, Position, SessionGuid, UseNumber};
+pub use text::{Address, DatabaseName, InstanceName, Text, TextTooLong};
+pub use timeline::{TIMELINES_MAX, Timeline, Timelines, TimelinesError};
