@@ -1,1 +1,233 @@
 //! The secure channel: a strict profile of TLS 1.3 (`docs/channel.md`).
+//!
+//! A [`Channel`] turns bytes of a reliable stream into bytes of authenticated peers and back. It does no I/O, reads no
+//! clock and owns no buffer but a small one for handshake messages. Both sides prove who they are, always; see
+//! [`verify`] for how a peer is judged. The rule book is RFC 8446; where RFC 9846, which obsoletes it, is tighter, the
+//! tighter rule holds.
+//!
+//! # The contract
+//!
+//! - *Before anything else, and after every call, drain [`Channel::write`]* for as long as [`Channel::wants_write`]
+//!   says so. Then read, seal or close.
+//! - *Reading* is in place: lend what has come from the transport, from the first byte not yet consumed. The answer
+//!   says how many bytes to drop from the front, how many more are needed before anything can happen, and what was in
+//!   it; plaintext lies inside the lent slice. Drop only after using it, and lend the bytes behind unchanged: a record
+//!   may be taken in several steps.
+//! - *Sealing* is in place: the payload lies [`HEAD_ROOM`] bytes into the buffer and [`TAIL_ROOM`] bytes are free
+//!   behind it.
+//! - After an error, [`Channel::write`] has one alert to give, if there is one to send. Then close the transport.
+//! - No call computes more than one public-key operation.
+//!
+//! ```
+//! use dbmirror_core::channel::{Channel, ChannelError, Env, Event};
+//! use dbmirror_core::crypto::Provider;
+//!
+//! /// Moves `channel` on; returns how many bytes of `rx` are used up and how many of `tx` are to be sent.
+//! fn turn<P: Provider>(
+//!     channel: &mut Channel<P>,
+//!     env: &mut Env<'_, P>,
+//!     rx: &mut [u8],
+//!     tx: &mut [u8],
+//!     deliver: &mut dyn FnMut(&[u8]),
+//! ) -> Result<(usize, usize), ChannelError> {
+//!     let sent = channel.write(env, tx)?;
+//!     if channel.wants_write() {
+//!         return Ok((0, sent)); // send these first, then come back
+//!     }
+//!     let step = channel.read(env, rx)?;
+//!     if let Event::Data(plaintext) = step.event {
+//!         deliver(plaintext);
+//!     }
+//!     Ok((step.consumed, sent))
+//! }
+//! ```
+
+pub mod alert;
+pub mod error;
+pub mod verify;
+
+pub use alert::Alert;
+pub use error::{Blame, ChannelError, PeerRefusal, UseError};
+pub use verify::{Alpn, Identity, PeerVerifier, Protocol, VerifiedPeer};
+
+use crate::crypto::Provider;
+use crate::entropy::Entropy;
+use crate::time::UnixSeconds;
+
+/// Bytes of a record before its payload: type, version, length.
+pub const HEAD_ROOM: usize = 5;
+/// Bytes of a record after its payload: content type and AES-GCM tag.
+pub const TAIL_ROOM: usize = 17;
+/// Most bytes of payload in one record (RFC 8446 §5.1).
+pub const PAYLOAD_LEN_MAX: usize = 1 << 14;
+/// Most bytes of one record on the wire (RFC 8446 §5.2): a receive buffer of this size is always enough.
+pub const RECORD_LEN_MAX: usize = HEAD_ROOM + PAYLOAD_LEN_MAX + 256;
+/// Most bytes of a certificate in DER.
+pub const CERTIFICATE_LEN_MAX: usize = 2048;
+/// Most bytes of a handshake message with its header: a certificate message around the longest certificate, rounded up.
+pub const MESSAGE_LEN_MAX: usize = CERTIFICATE_LEN_MAX + 16;
+/// The fewest bytes with which [`Channel::write`] always gets on.
+pub const WRITE_ROOM_MIN: usize = HEAD_ROOM + TAIL_ROOM + 64;
+/// The exporter label of the channel binding `tls-exporter` (RFC 9266 §2), 32 bytes with an empty context.
+pub const CHANNEL_BINDING_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
+
+/// What the caller lends to each call. None of it is kept.
+pub struct Env<'e, P: Provider> {
+    /// Calendar time, for the validity dates that are stored with pins.
+    pub now: UnixSeconds,
+    /// Randomness.
+    pub entropy: &'e mut dyn Entropy,
+    /// Who we are.
+    pub identity: Identity<'e, P>,
+    /// The application protocols that are spoken, the preferred one first. A client offers all of them.
+    pub protocols: &'e [Protocol<'e>],
+}
+
+/// How a client greets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientOptions {
+    /// Looks like TLS 1.2 to boxes on the way (RFC 8446 appendix D.4): a session id and change_cipher_spec records that
+    /// mean nothing. Off unless asked for: inside a data centre they cost and serve nobody.
+    pub middlebox_compatible: bool,
+}
+
+/// Which side of the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The side that dialled.
+    Client,
+    /// The side that listened.
+    Server,
+}
+
+/// What one [`Channel::read`] did.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Step<'b> {
+    /// Bytes at the front of what was lent that are used up. Drop them once `event` is dealt with.
+    pub consumed: usize,
+    /// With nothing consumed: how many bytes more than were lent must come before anything can happen; exact. Else 0.
+    pub need: usize,
+    /// What was in it.
+    pub event: Event<'b>,
+}
+
+/// What a record brought.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'b> {
+    /// Nothing for the caller: part of the handshake, or nothing yet. Ask [`Channel::established`], go on.
+    Progress,
+    /// [`Channel::write`] has to be drained before reading can go on; nothing was consumed.
+    WriteFirst,
+    /// Application data, decrypted in place; never empty.
+    Data(&'b [u8]),
+    /// The peer has closed in good order and sends no more. Our side may still send, and closes by [`Channel::close`].
+    Closed,
+}
+
+/// What a finished handshake established. Holding one means that every check passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Established {
+    /// Our side.
+    pub role: Role,
+    /// The application protocol.
+    pub alpn: Alpn,
+    /// The peer, which has proved that it owns the certificate.
+    pub peer: VerifiedPeer,
+}
+
+/// One TLS 1.3 connection, client or server, from the first byte to the last.
+pub struct Channel<P: Provider> {
+    _provider: core::marker::PhantomData<P>,
+}
+
+impl<P: Provider> Channel<P> {
+    /// The side that dialled. [`Channel::write`] has a ClientHello to give at once.
+    #[must_use]
+    pub fn client(options: ClientOptions) -> Self {
+        let _ = options;
+        Self {
+            _provider: core::marker::PhantomData,
+        }
+    }
+
+    /// The side that listened.
+    #[must_use]
+    pub fn server() -> Self {
+        Self {
+            _provider: core::marker::PhantomData,
+        }
+    }
+
+    /// Takes at most one record, or one handshake message, from the front of `rx`.
+    ///
+    /// # Errors
+    /// [`ChannelError`] when the peer cannot be talked to; the same one at every later call. Drain [`Channel::write`]
+    /// once more for the alert, then close the transport.
+    pub fn read<'b>(&mut self, env: &mut Env<'_, P>, rx: &'b mut [u8]) -> Result<Step<'b>, ChannelError> {
+        let _ = (env, rx);
+        Err(ChannelError::State)
+    }
+
+    /// Fills `tx` with what the channel itself has to send: handshake messages, alerts, key updates. Returns the number
+    /// of bytes; less than [`WRITE_ROOM_MIN`] bytes of room may give 0. Call again while [`Channel::wants_write`].
+    ///
+    /// # Errors
+    /// [`ChannelError`] when our own side fails; the call after it gives the alert. A channel that has died gives its
+    /// alert, then 0, and never an error.
+    pub fn write(&mut self, env: &mut Env<'_, P>, tx: &mut [u8]) -> Result<usize, ChannelError> {
+        let _ = (env, tx);
+        Err(ChannelError::State)
+    }
+
+    /// Whether [`Channel::write`] has something to give.
+    #[must_use]
+    pub fn wants_write(&self) -> bool {
+        false
+    }
+
+    /// Protects `payload_len` bytes that lie at offset [`HEAD_ROOM`] of `buf`, with [`TAIL_ROOM`] bytes behind them, and
+    /// returns the length of the record, which starts at offset 0.
+    ///
+    /// # Errors
+    /// [`UseError`]; nothing is sealed then.
+    pub fn seal(&mut self, buf: &mut [u8], payload_len: usize) -> Result<usize, UseError> {
+        let _ = (buf, payload_len);
+        Err(UseError::NotEstablished)
+    }
+
+    /// Says that we send no more. [`Channel::write`] gives the close_notify; reading goes on until the peer closes too.
+    /// Before the handshake is done it ends the channel.
+    pub fn close(&mut self) {}
+
+    /// Tells the channel that the transport has ended. Call it when all bytes have been consumed that could be.
+    ///
+    /// # Errors
+    /// [`ChannelError::Truncated`] or [`ChannelError::ClosedInHandshake`] when the peer did not say goodbye.
+    pub fn end_of_input(&mut self) -> Result<(), ChannelError> {
+        Ok(())
+    }
+
+    /// What the handshake established; `None` before its end, and for a channel that has died.
+    #[must_use]
+    pub fn established(&self) -> Option<&Established> {
+        None
+    }
+
+    /// Why the channel died.
+    #[must_use]
+    pub fn error(&self) -> Option<ChannelError> {
+        None
+    }
+
+    /// Keying material that both sides can compute and nobody else (RFC 8446 §7.5). See [`CHANNEL_BINDING_LABEL`].
+    ///
+    /// # Errors
+    /// [`UseError::NotEstablished`] before the handshake is done, [`UseError::BadExport`] for a label above 249 bytes or
+    /// more than 8,160 bytes of output.
+    pub fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), UseError> {
+        let _ = (label, context, out);
+        Err(UseError::NotEstablished)
+    }
+}

@@ -38,7 +38,10 @@ impl<'a> Reader<'a> {
     /// A cursor at the start of `bytes`.
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, position: 0 }
+        Self {
+            rest: bytes,
+            position: 0,
+        }
     }
 
     integers! {
@@ -72,7 +75,10 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`Malformed`] when fewer are left.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or_else(|| self.malformed())?;
+        let (head, rest) = self
+            .rest
+            .split_first_chunk::<N>()
+            .ok_or_else(|| self.malformed())?;
         self.rest = rest;
         self.position = self.position.saturating_add(N);
         Ok(*head)
@@ -95,7 +101,10 @@ impl<'a> Reader<'a> {
     /// [`Malformed`] when fewer are left.
     pub fn sub(&mut self, len: usize) -> Result<Self, Malformed> {
         let position = self.position;
-        Ok(Self { rest: self.bytes(len)?, position })
+        Ok(Self {
+            rest: self.bytes(len)?,
+            position,
+        })
     }
 
     /// A vector with a one-byte length before it.
@@ -147,7 +156,11 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`Malformed`] at the first byte too many.
     pub fn finish(self) -> Result<(), Malformed> {
-        if self.rest.is_empty() { Ok(()) } else { Err(self.malformed()) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(self.malformed())
+        }
     }
 
     /// The bytes that are left, without taking them.

@@ -114,7 +114,11 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// [`Full`] when that place is not wholly inside what has been written.
     pub fn patch(&mut self, at: usize, bytes: &[u8]) -> Result<(), Full> {
-        let place = self.buf.get_mut(..self.len).and_then(|b| b.get_mut(at..)).ok_or(Full)?;
+        let place = self
+            .buf
+            .get_mut(..self.len)
+            .and_then(|b| b.get_mut(at..))
+            .ok_or(Full)?;
         copy(place, bytes).map(|_| ()).ok_or(Full)
     }
 
@@ -126,7 +130,9 @@ impl<'a> Writer<'a> {
         let done = self.bytes(&[0; N]).and_then(|()| {
             let content = self.len;
             fill(self)?;
-            let len = u32::try_from(self.len.saturating_sub(content)).map_err(|_| Full)?.to_be_bytes();
+            let len = u32::try_from(self.len.saturating_sub(content))
+                .map_err(|_| Full)?
+                .to_be_bytes();
             let (over, field) = len.split_last_chunk::<N>().map(|(o, f)| (o, *f)).ok_or(Full)?;
             if over.iter().any(|b| *b != 0) {
                 return Err(Full);
