@@ -38,6 +38,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod asn1;
 pub mod cert;
 pub mod channel;
 pub mod crypto;

@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn rfc_5869() {
         let long: Vec<u8> = (0x00..=0xff).collect();
-        let cases: [(Vec<u8>, Vec<u8>, Vec<u8>, &str, &str); 3] = [
+        let cases = [
             (
                 [0x0b; 22].to_vec(),
                 unhex("000102030405060708090a0b0c"),

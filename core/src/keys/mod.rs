@@ -1,1 +1,142 @@
 //! The key hierarchy at rest (`docs/keys.md`).
+//!
+//! ```text
+//! ServiceMasterKey (one per instance)
+//!   └ DatabaseMasterKey (AES-256)   wrapped by a password, and by the service master key
+//!       └ PrivateKey (P-256)        wrapped by the database master key, or by a password
+//! ```
+//!
+//! A key leaves memory in one form only: as a [`WrappedKey`]. (The service master key, which nothing stands above,
+//! has a plain file of its own, [`ServiceMasterKey::to_file`].)
+//!
+//! ```
+//! use dbmirror_core::keys::{DatabaseMasterKey, Iterations, KeyError, WrappedKey};
+//! # use dbmirror_core::entropy::{Entropy, EntropyError};
+//! # struct Seven;
+//! # impl Entropy for Seven {
+//! #     fn fill_secret(&mut self, out: &mut [u8]) -> Result<(), EntropyError> { out.fill(7); Ok(()) }
+//! #     fn fill_public(&mut self, out: &mut [u8]) -> Result<(), EntropyError> { out.fill(7); Ok(()) }
+//! # }
+//! # let entropy = &mut Seven;
+//! let key = DatabaseMasterKey::generate(entropy)?;
+//! let stored = key.wrap_by_password(b"<1_Strong_Password!>", Iterations::new(1_000)?, entropy)?.to_der()?;
+//!
+//! let wrapped = WrappedKey::from_der(&stored)?;
+//! assert!(DatabaseMasterKey::unwrap_by_password(&wrapped, b"<1_Strong_Password!>").is_ok());
+//! assert_eq!(DatabaseMasterKey::unwrap_by_password(&wrapped, b"guess").err(), Some(KeyError::Rejected));
+//! # Ok::<(), KeyError>(())
+//! ```
+
+mod hierarchy;
+mod password;
+#[cfg(test)]
+mod tests;
+mod wrap;
+mod wrapped;
+
+pub use hierarchy::{DatabaseMasterKey, PrivateKey, SERVICE_KEY_FILE_LEN, ServiceMasterKey};
+pub use password::{Iterations, SALT_LEN};
+pub use wrap::{kw_unwrap, kw_wrap, kwp_unwrap, kwp_wrap};
+pub use wrapped::{KeyKind, Protection, WRAPPED_KEY_LEN_MAX, WrappedKey};
+
+use crate::crypto::CryptoError;
+use crate::entropy::EntropyError;
+
+/// Why a key cannot be wrapped, read or opened. Nothing has changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The bytes are not a wrapped key: truncated, with something behind the end, or not strict DER.
+    Malformed,
+    /// A wrapped key of another format version than this software knows.
+    UnknownVersion,
+    /// A key of another kind than the one asked for.
+    WrongKind {
+        /// What the bytes hold.
+        found: KeyKind,
+    },
+    /// The key is protected by something else than what was used to open it.
+    WrongProtection {
+        /// What protects it.
+        found: Protection,
+    },
+    /// The password or wrapping key is not the one that protects this key, or the bytes were changed. The two cannot
+    /// be told apart.
+    Rejected,
+    /// An iteration count of zero or above [`Iterations::MAX`].
+    IterationCount,
+    /// Not a private key of P-256.
+    BadKey,
+    /// A private key file in a scheme that is not supported (`docs/keys.md` lists those that are).
+    UnknownScheme,
+    /// The caller's buffer is too short.
+    NoRoom,
+    /// The entropy source failed.
+    Entropy,
+}
+
+impl KeyError {
+    /// A stable number for logs and counters; never reused.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Malformed => 1,
+            Self::UnknownVersion => 2,
+            Self::WrongKind { .. } => 3,
+            Self::WrongProtection { .. } => 4,
+            Self::Rejected => 5,
+            Self::IterationCount => 6,
+            Self::BadKey => 7,
+            Self::UnknownScheme => 8,
+            Self::NoRoom => 9,
+            Self::Entropy => 10,
+        }
+    }
+}
+
+impl From<EntropyError> for KeyError {
+    fn from(_: EntropyError) -> Self {
+        Self::Entropy
+    }
+}
+
+impl From<CryptoError> for KeyError {
+    fn from(error: CryptoError) -> Self {
+        match error {
+            CryptoError::Entropy => Self::Entropy,
+            CryptoError::BadKey | CryptoError::BadPoint => Self::BadKey,
+            CryptoError::BadLength => Self::Malformed,
+            CryptoError::Rejected => Self::Rejected,
+        }
+    }
+}
+
+impl From<der::Error> for KeyError {
+    fn from(error: der::Error) -> Self {
+        match error.kind() {
+            der::ErrorKind::Overlength => Self::NoRoom,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+impl core::fmt::Display for KeyError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Malformed => f.write_str("the bytes are not a wrapped key, or are damaged or cut short"),
+            Self::UnknownVersion => f.write_str("the key was wrapped by a newer version of this software"),
+            Self::WrongKind { found } => write!(f, "the bytes hold a {found}"),
+            Self::WrongProtection { found } => write!(f, "the key is protected by {found}"),
+            Self::Rejected => {
+                f.write_str("the password or key does not open this key, or the bytes were changed")
+            }
+            Self::IterationCount => write!(f, "the iteration count is not within 1..={}", Iterations::MAX),
+            Self::BadKey => f.write_str("not a private key of P-256"),
+            Self::UnknownScheme => f.write_str("the private key is protected by an unsupported scheme"),
+            Self::NoRoom => f.write_str("the buffer is too short"),
+            Self::Entropy => f.write_str("the entropy source failed"),
+        }
+    }
+}
+
+impl core::error::Error for KeyError {}
