@@ -8,3 +8,8 @@
 #![no_std]
 #[cfg(feature = "std")]
 extern crate std;
+
+#[cfg(feature = "std")]
+pub mod blocklog;
+#[cfg(feature = "std")]
+pub mod entropy;

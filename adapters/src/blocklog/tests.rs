@@ -1,0 +1,479 @@
+use std::fs;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+use std::vec;
+
+use dbmirror_core::crypto::Hash;
+use dbmirror_core::crypto::rustcrypto::Sha256;
+
+use super::*;
+
+const A: Family = Family([0xaa; 16]);
+const B: Family = Family([0xbb; 16]);
+const SMALL: Options = Options { segment_size: 4096 };
+
+fn open(dir: &Path) -> (BlockLog, Recovery, Receiver<Durability>) {
+    let (tx, rx) = channel();
+    let (log, recovery) = BlockLog::open(
+        dir,
+        SMALL,
+        Box::new(move |d| {
+            let _ = tx.send(d);
+        }),
+    )
+    .unwrap();
+    (log, recovery, rx)
+}
+
+fn body(family: Family, sequence: u64) -> Vec<u8> {
+    let len = (sequence as usize * 37) % 300 + 1;
+    (0..len)
+        .map(|i| family.0[0] ^ (sequence as u8) ^ (i as u8))
+        .collect()
+}
+
+fn chain(previous: Chain, bytes: &[u8]) -> Chain {
+    let mut hash = <Sha256 as Hash>::new();
+    hash.update(&previous.0);
+    hash.update(bytes);
+    Chain(hash.finish()[..16].try_into().unwrap())
+}
+
+fn next(log: &BlockLog, family: Family, timeline: u32) -> Ticket {
+    let end = log.extent(family).unwrap().end;
+    let sequence = end.position.sequence + 1;
+    let bytes = body(family, sequence);
+    let block = LogEnd {
+        position: Position { timeline, sequence },
+        chain: chain(end.chain, &bytes),
+    };
+    log.append(family, end.chain, block, &bytes).unwrap()
+}
+
+fn check(log: &BlockLog, family: Family) -> u64 {
+    let Some(extent) = log.extent(family) else {
+        return 0;
+    };
+    let mut previous = extent.base.chain;
+    for sequence in extent.base.position.sequence + 1..=extent.end.position.sequence {
+        let mut bytes = vec![0; 1000];
+        let read = log.read(family, sequence, 0, &mut bytes).unwrap().unwrap();
+        assert_eq!(read.len, read.total);
+        assert_eq!(&bytes[..read.len], body(family, sequence));
+        previous = chain(previous, &bytes[..read.len]);
+        assert_eq!(previous, read.chain);
+        assert_eq!(log.chain_at(family, sequence).unwrap().chain, read.chain);
+    }
+    assert_eq!(previous, extent.end.chain);
+    extent.end.position.sequence
+}
+
+/// Two databases, interleaved, over several segments.
+fn filled(dir: &Path, blocks: u64) {
+    let (log, _, durable) = open(dir);
+    log.start_family(A, LogEnd::START).unwrap();
+    log.start_family(B, LogEnd::START).unwrap();
+    for n in 0..blocks {
+        next(&log, A, 1);
+        let ticket = if n % 3 == 0 { next(&log, B, 1) } else { Ticket(0) };
+        if n % 5 == 0 {
+            log.wait(ticket).unwrap();
+        }
+    }
+    drop(log);
+    assert!(durable.try_iter().all(|d| matches!(d, Durability::Durable(_))));
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn what_was_appended_is_read_and_survives_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 60);
+    for _ in 0..3 {
+        let (log, recovery, _) = open(dir.path());
+        assert_eq!((check(&log, A), check(&log, B)), (60, 20));
+        assert_eq!((recovery.blocks, recovery.torn_bytes), (80, 0));
+        assert_eq!(recovery.damaged, []);
+    }
+    assert!(segment::list(dir.path()).unwrap().len() > 3);
+}
+
+#[test]
+fn durability_is_reported_per_family() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _, durable) = open(dir.path());
+    log.start_family(A, LogEnd::START).unwrap();
+    let ticket = next(&log, A, 1);
+    log.wait(ticket).unwrap();
+    let end = log.extent(A).unwrap().end;
+    loop {
+        let Durability::Durable(ends) = durable.recv_timeout(Duration::from_secs(10)).unwrap() else {
+            panic!("the disk of this test failed")
+        };
+        if ends == [(A, end)] {
+            break;
+        }
+    }
+}
+
+#[test]
+fn only_the_next_block_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _, _rx) = open(dir.path());
+    let block = LogEnd {
+        position: Position {
+            timeline: 1,
+            sequence: 1,
+        },
+        chain: Chain([1; 16]),
+    };
+    assert!(matches!(
+        log.append(A, Chain::START, block, b"x"),
+        Err(LogError::UnknownFamily)
+    ));
+    log.start_family(A, LogEnd::START).unwrap();
+    assert!(matches!(
+        log.append(A, Chain([9; 16]), block, b"x"),
+        Err(LogError::NotNext { .. })
+    ));
+    log.append(A, Chain::START, block, b"x").unwrap();
+    assert!(matches!(
+        log.append(A, block.chain, block, b"x"),
+        Err(LogError::NotNext { .. })
+    ));
+    let skipped = LogEnd {
+        position: Position {
+            timeline: 1,
+            sequence: 3,
+        },
+        chain: Chain([3; 16]),
+    };
+    assert!(matches!(
+        log.append(A, block.chain, skipped, b"x"),
+        Err(LogError::NotNext { .. })
+    ));
+}
+
+#[test]
+fn a_block_larger_than_a_segment_gets_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let big = vec![7; 50_000];
+    let block = LogEnd {
+        position: Position {
+            timeline: 1,
+            sequence: 1,
+        },
+        chain: Chain([1; 16]),
+    };
+    {
+        let (log, _, _rx) = open(dir.path());
+        log.start_family(A, LogEnd::START).unwrap();
+        log.append(A, Chain::START, block, &big).unwrap();
+    }
+    let (log, _, _rx) = open(dir.path());
+    let mut part = vec![0; 1000];
+    let read = log.read(A, 1, 49_500, &mut part).unwrap().unwrap();
+    assert_eq!((read.len, read.total), (500, 50_000));
+    assert_eq!(part[..500], big[..500]);
+    assert_eq!(log.read(A, 1, 60_000, &mut part).unwrap().unwrap().len, 0);
+    assert_eq!(log.read(A, 2, 0, &mut part).unwrap(), None);
+}
+
+#[test]
+fn a_fork_makes_the_tail_void_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 20);
+    {
+        let (log, _, _rx) = open(dir.path());
+        let fork = log.chain_at(A, 12).unwrap();
+        log.truncate(A, fork).unwrap();
+        assert_eq!(log.extent(A).unwrap().end, fork);
+        next(&log, A, 2);
+        next(&log, A, 2);
+    }
+    let (log, recovery, _rx) = open(dir.path());
+    assert_eq!(check(&log, A), 14);
+    assert_eq!(
+        log.extent(A).unwrap().end.position,
+        Position {
+            timeline: 2,
+            sequence: 14
+        }
+    );
+    assert_eq!(check(&log, B), 7);
+    assert!(recovery.unreachable.is_empty());
+}
+
+#[test]
+fn a_forgotten_family_stays_forgotten_and_may_start_again() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 20);
+    {
+        let (log, _, _rx) = open(dir.path());
+        log.forget(A).unwrap();
+        assert_eq!(log.extent(A), None);
+    }
+    {
+        let (log, _, _rx) = open(dir.path());
+        assert_eq!((log.extent(A), check(&log, B)), (None, 7));
+        let base = LogEnd {
+            position: Position {
+                timeline: 3,
+                sequence: 41,
+            },
+            chain: Chain([4; 16]),
+        };
+        log.start_family(A, base).unwrap();
+        next(&log, A, 3);
+    }
+    let (log, _, _rx) = open(dir.path());
+    assert_eq!(check(&log, A), 42);
+}
+
+#[test]
+fn pruning_deletes_segments_and_keeps_every_end() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 80);
+    let (log, _, _rx) = open(dir.path());
+    next(&log, A, 1);
+    let (before, a, b) = (log.size(), log.extent(A).unwrap().end, log.extent(B).unwrap().end);
+    log.prune(&HashMap::from([(A, 70), (B, b.position.sequence)]))
+        .unwrap();
+    assert!(log.size() < before);
+    assert_eq!(log.read(A, 70, 0, &mut [0; 8]).unwrap(), None);
+    drop(log);
+    let (log, recovery, _rx) = open(dir.path());
+    assert_eq!((log.extent(A).unwrap().end, log.extent(B).unwrap().end), (a, b));
+    assert!(recovery.unreachable.is_empty());
+    check(&log, A);
+    next(&log, B, 1);
+    check(&log, B);
+}
+
+/// What a kill leaves, for every length that the last segment can have: a prefix of both logs that can be gone on with.
+#[test]
+fn a_log_cut_at_any_byte_keeps_a_prefix() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (log, _, _rx) = open(dir.path());
+        log.start_family(A, LogEnd::START).unwrap();
+        log.start_family(B, LogEnd::START).unwrap();
+        for _ in 0..4 {
+            next(&log, A, 1);
+            next(&log, B, 1);
+        }
+    }
+    let last = *segment::list(dir.path()).unwrap().last().unwrap();
+    let whole = fs::read(segment::path(dir.path(), last)).unwrap();
+    let used = whole.len() - whole.iter().rev().take_while(|b| **b == 0).count();
+    let mut ends = (4, 4);
+    for cut in (0..=used).rev() {
+        let copied = tempfile::tempdir().unwrap();
+        copy(dir.path(), copied.path());
+        // Zeros as in a preallocated segment in every second case, a short file in the others.
+        let mut bytes = whole[..cut].to_vec();
+        if cut % 2 == 0 {
+            bytes.resize(whole.len(), 0);
+        }
+        fs::write(segment::path(copied.path(), last), bytes).unwrap();
+        let now = {
+            let (log, _, _rx) = open(copied.path());
+            let now = (check(&log, A), check(&log, B));
+            if log.extent(A).is_some() {
+                next(&log, A, 1);
+            }
+            now
+        };
+        assert!(
+            now.0 <= ends.0 && now.1 <= ends.1,
+            "cut at {cut}: {now:?} after {ends:?}"
+        );
+        ends = now;
+        let (log, recovery, _rx) = open(copied.path());
+        assert_eq!(recovery.torn_bytes, 0, "the first opening cuts the tear off");
+        let expected = if log.extent(A).is_some() { now.0 + 1 } else { 0 };
+        assert_eq!((check(&log, A), check(&log, B)), (expected, now.1));
+    }
+    assert_eq!(ends, (0, 0));
+}
+
+/// Entries of a batch that never became durable may survive behind one that did not: they must not come back.
+#[test]
+fn what_lies_behind_a_tear_never_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _, _rx) = open(dir.path());
+    log.start_family(A, LogEnd::START).unwrap();
+    let ticket = next(&log, A, 1);
+    log.wait(ticket).unwrap();
+    drop(log);
+    // One batch of two blocks: both say that the log was durable before the first of them.
+    let path = {
+        let (log, _, _rx) = open(dir.path());
+        next(&log, A, 1);
+        segment::path(dir.path(), *segment::list(dir.path()).unwrap().last().unwrap())
+    };
+    let mut bytes = fs::read(&path).unwrap();
+    let one = Entry::parse(&bytes[SEGMENT_HEADER..]).unwrap();
+    let second_at = SEGMENT_HEADER + one.span() as usize;
+    let previous = one.end();
+    let text = body(A, 3);
+    let second = Entry {
+        body_len: text.len() as u32,
+        body_crc: CRC32C.checksum(&text),
+        position: Position {
+            timeline: 1,
+            sequence: 3,
+        },
+        previous: previous.chain,
+        chain: chain(previous.chain, &text),
+        ..one
+    };
+    bytes.resize(4096, 0);
+    bytes[second_at..second_at + ENTRY_HEADER].copy_from_slice(&second.emit());
+    bytes[second_at + ENTRY_HEADER..second_at + ENTRY_HEADER + text.len()].copy_from_slice(&text);
+    bytes[SEGMENT_HEADER + ENTRY_HEADER] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    for round in 0..2 {
+        let (log, recovery, _rx) = open(dir.path());
+        assert_eq!(check(&log, A), 1 + round, "round {round}");
+        assert_eq!(recovery.torn_bytes > 0, round == 0);
+        assert_eq!(recovery.damaged, []);
+        next(&log, A, 1);
+    }
+}
+
+/// A flipped bit anywhere in a log that was durable is told from a tear, and costs only the family it hits.
+#[test]
+fn damage_is_told_and_costs_only_its_family() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 60);
+    let first = segment::path(dir.path(), segment::list(dir.path()).unwrap()[0]);
+    let whole = fs::read(&first).unwrap();
+    let used = whole.len() - whole.iter().rev().take_while(|b| **b == 0).count();
+    let (mut a_hit, mut b_hit) = (0, 0);
+    for at in (SEGMENT_HEADER..used).step_by(13) {
+        let copied = tempfile::tempdir().unwrap();
+        copy(dir.path(), copied.path());
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        fs::write(
+            segment::path(copied.path(), segment::list(dir.path()).unwrap()[0]),
+            bytes,
+        )
+        .unwrap();
+        let (log, recovery, _rx) = open(copied.path());
+        let (a, b) = (check(&log, A), check(&log, B));
+        assert!(a == 60 || b == 20, "byte {at} cost both: {a} {b}");
+        a_hit += u32::from(a < 60);
+        b_hit += u32::from(b < 20);
+        if a < 60 || b < 20 {
+            assert_eq!(recovery.damaged.len(), 1, "byte {at}");
+            assert_eq!(recovery.torn_bytes, 0, "byte {at}");
+            assert!(!recovery.unreachable.is_empty(), "byte {at}");
+        }
+        if a < 60 {
+            next(&log, A, 1);
+            drop(log);
+            let (log, ..) = open(copied.path());
+            assert_eq!(check(&log, A), a + 1, "byte {at}: the log goes on where it ended");
+        }
+    }
+    assert!(a_hit > 10 && b_hit > 2);
+}
+
+#[test]
+fn a_failed_fsync_poisons() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _, durable) = open(dir.path());
+    log.start_family(A, LogEnd::START).unwrap();
+    let ticket = next(&log, A, 1);
+    log.wait(ticket).unwrap();
+    while durable.try_recv().is_ok() {}
+    // A pipe takes writes at no offset and cannot be synchronised: the disk that fails.
+    let (reader, writer) = std::io::pipe().unwrap();
+    {
+        let mut state = log.shared.lock();
+        state
+            .dirty
+            .push(Arc::new(File::from(std::os::fd::OwnedFd::from(writer))));
+        state.appended += 1;
+    }
+    log.shared.work.notify_all();
+    let failed = loop {
+        match durable.recv_timeout(Duration::from_secs(10)).unwrap() {
+            Durability::Failed(why) => break why,
+            Durability::Durable(_) => {}
+        }
+    };
+    assert!(!failed.is_empty());
+    drop(reader);
+    assert!(matches!(
+        log.start_family(B, LogEnd::START),
+        Err(LogError::Poisoned(_))
+    ));
+    assert!(matches!(log.wait(Ticket(u64::MAX)), Err(LogError::Poisoned(_))));
+    drop(log);
+    let (log, ..) = open(dir.path());
+    next(&log, A, 1);
+    assert_eq!(check(&log, A), 2);
+}
+
+#[test]
+fn a_newer_version_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 1);
+    let path = segment::path(dir.path(), segment::list(dir.path()).unwrap()[0]);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8] = 2;
+    let crc = CRC32C.checksum(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&path, bytes).unwrap();
+    let refused = BlockLog::open(dir.path(), SMALL, Box::new(|_| {}));
+    assert!(matches!(refused, Err(LogError::Newer(2))));
+}
+
+/// The bytes of version 1, frozen.
+#[test]
+fn an_entry_of_version_1() {
+    let entry = Entry {
+        kind: Kind::Block,
+        body_len: 3,
+        body_crc: 0x0102_0304,
+        family: A,
+        position: Position {
+            timeline: 2,
+            sequence: 0x0506,
+        },
+        previous: Chain([0x11; 16]),
+        chain: Chain([0x22; 16]),
+        durable: Place {
+            segment: 7,
+            offset: 64,
+        },
+        segment: 7,
+    };
+    let bytes = entry.emit();
+    assert_eq!(Entry::parse(&bytes), Some(entry));
+    let mut expected = Vec::new();
+    expected.extend_from_slice(b"DBLE\x01\0\0\0\x03\0\0\0\x04\x03\x02\x01");
+    expected.extend_from_slice(&[0xaa; 16]);
+    expected.extend_from_slice(b"\x02\0\0\0\x07\0\0\0\x06\x05\0\0\0\0\0\0");
+    expected.extend_from_slice(&[0x11; 16]);
+    expected.extend_from_slice(&[0x22; 16]);
+    expected.extend_from_slice(b"\x40\0\0\0\x07\0\0\0\0\0\0\0");
+    expected.extend_from_slice(&CRC32C.checksum(&expected).to_le_bytes());
+    assert_eq!(bytes[..], expected[..]);
+    for at in 0..bytes.len() {
+        let mut flipped = bytes;
+        flipped[at] ^= 1;
+        assert_eq!(Entry::parse(&flipped), None, "byte {at}");
+    }
+}
