@@ -3,9 +3,11 @@
 //! [`Position`], [`Chain`] and the ids are what all rooms above speak of.
 
 mod ids;
+mod record;
 mod text;
 mod timeline;
 
 pub use ids::{Chain, DatabaseSum, FamilyGuid, ForkId, InstanceId, LogEnd, Position, SessionGuid, UseNumber};
+pub use record::{Record, Sync};
 pub use text::{Address, DatabaseName, InstanceName, Text, TextTooLong};
 pub use timeline::{TIMELINES_MAX, Timeline, Timelines, TimelinesError};
