@@ -2,6 +2,7 @@
 //!
 //! [`Position`], [`Chain`] and the ids are what all rooms above speak of.
 
+pub mod block;
 mod ids;
 mod record;
 mod text;
