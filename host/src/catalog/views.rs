@@ -1,0 +1,304 @@
+//! The rows of the views in schema `sys`: most are queries on `master.db`, the others ask the engine.
+
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+
+use super::dates;
+use crate::engine::{ConnectionView, Engine, ErrorRow, MirroringRole, SafetyLevel, SessionView};
+use crate::tsql::Value;
+
+/// Whose rows a query sees.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope {
+    /// The session's current database: certificates, keys and users are those of it.
+    pub database_id: i32,
+}
+
+/// One view's rows, its columns in the order of [`super::columns`].
+pub type Rows = Vec<Vec<Value>>;
+
+/// Every row of the view `name` at this moment; none for an unknown view.
+///
+/// # Errors
+/// `master.db` failed.
+pub fn rows(master: &Connection, engine: &Engine, scope: Scope, name: &str) -> rusqlite::Result<Rows> {
+    Ok(match name {
+        "dm_db_mirroring_connections" => engine.connections().into_iter().map(connection).collect(),
+        "dm_dbmirror_errors" => engine.errors().into_iter().map(error).collect(),
+        "dm_dbmirror_sessions" => sessions(master, engine)?,
+        "database_mirroring" => mirroring(master, engine)?,
+        "endpoints" => endpoint_rows(master, engine, "")?,
+        "tcp_endpoints" => endpoint_rows(master, engine, TCP)?,
+        "database_mirroring_endpoints" => endpoint_rows(master, engine, MIRRORING)?,
+        _ => match SQL.iter().find(|(view, _)| *view == name) {
+            Some((_, sql)) => query(master, sql, &[(":database", &scope.database_id)])?,
+            None => Vec::new(),
+        },
+    })
+}
+
+/// The views that are one query on the catalog. `:database` is the current database.
+const SQL: &[(&str, &str)] = &[
+    (
+        "symmetric_keys",
+        "SELECT * FROM (
+           SELECT '##MS_DatabaseMasterKey##', 1, 101 AS id, 256, 'A3', 'AES_256', create_date, modify_date, dbm_guid(key_guid),
+                  NULL, NULL, NULL, NULL FROM master_key WHERE database_id = :database
+           UNION ALL
+           SELECT '##MS_ServiceMasterKey##', 1, 102, 256, 'A3', 'AES_256', create_date, create_date,
+                  dbm_guid(service_master_key_guid), NULL, NULL, NULL, NULL FROM instance WHERE :database = 1
+         ) ORDER BY id",
+    ),
+    (
+        "certificates",
+        "SELECT name, certificate_id, principal_id, private_key_protection,
+                CASE private_key_protection WHEN 'MK' THEN 'ENCRYPTED_BY_MASTER_KEY' WHEN 'PW' THEN 'ENCRYPTED_BY_PASSWORD'
+                     ELSE 'NO_PRIVATE_KEY' END,
+                is_active_for_begin_dialog, substr(issuer, 1, 442), dbm_spaced_hex(substr(serial, 1, 16)),
+                unhex('010600000000000901000000' || hex(dbm_sha1(der))), dbm_string_sid(dbm_sha1(der)),
+                substr(subject, 1, 4000), dbm_date(not_after), dbm_date(not_before), dbm_sha1(der), NULL,
+                private_key_last_backup, 256
+           FROM certificate WHERE database_id = :database ORDER BY certificate_id",
+    ),
+    (
+        "databases",
+        "SELECT name, d.database_id, NULL, owner_sid, d.create_date, 160,
+                CASE WHEN state = 0 THEN 'SQL_Latin1_General_CP1_CI_AS' END, 0, 'MULTI_USER', 0, 0, state,
+                CASE state WHEN 0 THEN 'ONLINE' WHEN 1 THEN 'RESTORING' WHEN 3 THEN 'RECOVERY_PENDING' WHEN 4 THEN 'SUSPECT'
+                     ELSE 'OFFLINE' END,
+                0, recovery_model, CASE recovery_model WHEN 1 THEN 'FULL' WHEN 2 THEN 'BULK_LOGGED' ELSE 'SIMPLE' END,
+                2, 'CHECKSUM', 0, k.by_service_master_key IS NOT NULL, dbm_guid(database_guid), 0, 0, 'NOTHING', 0, NULL, NULL,
+                path
+           FROM database d LEFT JOIN master_key k ON k.database_id = d.database_id ORDER BY d.database_id",
+    ),
+    (
+        "database_recovery_status",
+        "SELECT database_id, dbm_guid(database_guid), dbm_guid(family_guid), last_log_backup_lsn, NULL, NULL, NULL
+           FROM database ORDER BY database_id",
+    ),
+    (
+        "server_principals",
+        "SELECT name, principal_id, sid, type,
+                CASE type WHEN 'S' THEN 'SQL_LOGIN' WHEN 'U' THEN 'WINDOWS_LOGIN' WHEN 'C' THEN 'CERTIFICATE_MAPPED_LOGIN'
+                     ELSE 'SERVER_ROLE' END,
+                is_disabled, create_date, modify_date, default_database, default_language, NULL,
+                CASE type WHEN 'R' THEN 1 END, type = 'R' AND name <> 'public'
+           FROM server_principal ORDER BY principal_id",
+    ),
+    (
+        "database_principals",
+        "SELECT name, principal_id, type,
+                CASE type WHEN 'S' THEN 'SQL_USER' WHEN 'U' THEN 'WINDOWS_USER' WHEN 'C' THEN 'CERTIFICATE_MAPPED_USER'
+                     ELSE 'DATABASE_ROLE' END,
+                default_schema, create_date, modify_date, CASE type WHEN 'R' THEN 1 END, sid, is_fixed_role,
+                authentication_type, CASE authentication_type WHEN 1 THEN 'INSTANCE' WHEN 3 THEN 'WINDOWS' ELSE 'NONE' END,
+                NULL, NULL, 0
+           FROM database_principal WHERE database_id = :database ORDER BY principal_id",
+    ),
+    (
+        "server_permissions",
+        "SELECT class, CASE class WHEN 105 THEN 'ENDPOINT' WHEN 101 THEN 'SERVER_PRINCIPAL' ELSE 'SERVER' END, major_id, 0,
+                grantee, grantor, type,
+                CASE type WHEN 'CO' THEN 'CONNECT' WHEN 'AL' THEN 'ALTER' WHEN 'CL' THEN 'CONTROL' WHEN 'TO' THEN 'TAKE OWNERSHIP'
+                     WHEN 'VW' THEN 'VIEW DEFINITION' WHEN 'COSQ' THEN 'CONNECT SQL' ELSE type END,
+                state, CASE state WHEN 'D' THEN 'DENY' WHEN 'W' THEN 'GRANT_WITH_GRANT_OPTION' ELSE 'GRANT' END
+           FROM server_permission ORDER BY class, major_id, grantee, type",
+    ),
+];
+
+/// What `sys.tcp_endpoints` adds.
+const TCP: &str = ", port, 0, ip_address";
+/// What `sys.database_mirroring_endpoints` adds.
+const MIRRORING: &str = ", role, CASE role WHEN 1 THEN 'PARTNER' WHEN 2 THEN 'WITNESS' WHEN 3 THEN 'ALL' ELSE 'NONE' END,
+    encryption_algorithm <> 0, connection_auth,
+    CASE connection_auth WHEN 1 THEN 'NTLM' WHEN 2 THEN 'KERBEROS' WHEN 3 THEN 'NEGOTIATE' WHEN 4 THEN 'CERTIFICATE'
+      WHEN 5 THEN 'NTLM, CERTIFICATE' WHEN 6 THEN 'KERBEROS, CERTIFICATE' WHEN 7 THEN 'NEGOTIATE, CERTIFICATE'
+      WHEN 8 THEN 'CERTIFICATE, NTLM' WHEN 9 THEN 'CERTIFICATE, KERBEROS' WHEN 10 THEN 'CERTIFICATE, NEGOTIATE' END,
+    certificate_id, encryption_algorithm,
+    CASE encryption_algorithm WHEN 0 THEN 'NONE' WHEN 1 THEN 'RC4' WHEN 2 THEN 'AES' WHEN 3 THEN 'NONE, RC4'
+      WHEN 4 THEN 'NONE, AES' WHEN 5 THEN 'RC4, AES' WHEN 6 THEN 'AES, RC4' WHEN 7 THEN 'NONE, RC4, AES'
+      WHEN 8 THEN 'NONE, AES, RC4' END";
+
+/// Rows of the endpoint views. The state is the true one: an endpoint that was to be STARTED and does not listen (its
+/// port was taken when the instance started) is shown STOPPED.
+fn endpoint_rows(master: &Connection, engine: &Engine, more: &str) -> rusqlite::Result<Rows> {
+    let listens = i32::from(engine.endpoint_address().is_some());
+    let sql = format!(
+        "SELECT name, endpoint_id, principal_id, 2, 'TCP', 4, 'DATABASE_MIRRORING', shown,
+                CASE shown WHEN 0 THEN 'STARTED' WHEN 2 THEN 'DISABLED' ELSE 'STOPPED' END, 0{more}
+           FROM (SELECT *, CASE WHEN state = 0 AND NOT :listens THEN 1 ELSE state END AS shown FROM endpoint)
+          ORDER BY endpoint_id"
+    );
+    query(master, &sql, &[(":listens", &listens)])
+}
+
+/// One row per database; NULLs where it is not mirrored.
+fn mirroring(master: &Connection, engine: &Engine) -> rusqlite::Result<Rows> {
+    let sessions = engine.sessions();
+    let ids = query(master, "SELECT database_id FROM database ORDER BY database_id", &[])?;
+    Ok(ids
+        .into_iter()
+        .map(|mut row| {
+            let found = sessions
+                .iter()
+                .find(|session| row.first() == Some(&Value::Int(session.database_id.into())));
+            match found {
+                Some(session) => row.extend(mirrored(session)),
+                None => row.resize(21, Value::Null),
+            }
+            row
+        })
+        .collect())
+}
+
+fn mirrored(session: &SessionView) -> Vec<Value> {
+    let lsn = |lsn: Option<crate::engine::Lsn>| match lsn {
+        Some(lsn) => i64::try_from(lsn.0).map_or_else(|_| Value::Text(lsn.to_string()), Value::Int),
+        None => Value::Null,
+    };
+    let (role, role_desc) = role(session.role);
+    let (safety, safety_desc) = match session.safety {
+        SafetyLevel::Off => (1, "OFF"),
+        SafetyLevel::Full => (2, "FULL"),
+    };
+    vec![
+        Value::from(session.mirroring_guid.map(|guid| guid_text(&guid))),
+        Value::from(session.state.map(|state| state.code())),
+        Value::from(session.state.map(|state| state.desc())),
+        Value::Int(role),
+        Value::from(role_desc),
+        Value::Int(session.role_sequence.into()),
+        Value::Int(safety),
+        Value::from(safety_desc),
+        Value::Int(session.safety_sequence.into()),
+        Value::from(session.partner_name.as_str()),
+        Value::from(session.partner_instance.clone()),
+        Value::Null,
+        Value::Null,
+        Value::Null,
+        lsn(session.failover_lsn),
+        Value::Int(session.connection_timeout.into()),
+        Value::Null,
+        Value::from("UNLIMITED"),
+        lsn(session.end_of_log_lsn),
+        lsn(session.end_of_log_lsn),
+    ]
+}
+
+fn role(role: MirroringRole) -> (i64, &'static str) {
+    match role {
+        MirroringRole::Principal => (1, "PRINCIPAL"),
+        MirroringRole::Mirror => (2, "MIRROR"),
+    }
+}
+
+/// The sessions with what the documented view has no place for.
+fn sessions(master: &Connection, engine: &Engine) -> rusqlite::Result<Rows> {
+    let mut rows = Vec::new();
+    for session in engine.sessions() {
+        let name = query(
+            master,
+            "SELECT name FROM database WHERE database_id = :id",
+            &[(":id", &session.database_id)],
+        )?;
+        let lsn = |lsn: Option<crate::engine::Lsn>| Value::from(lsn.and_then(|lsn| i64::try_from(lsn.0).ok()));
+        rows.push(vec![
+            Value::Int(session.database_id.into()),
+            name.into_iter().flatten().next().unwrap_or(Value::Null),
+            Value::from(role(session.role).1),
+            Value::from(session.state.map(|state| state.desc())),
+            lsn(session.end_of_log_lsn),
+            lsn(session.redone_lsn),
+            Value::from(session.seeding_percent.map(i64::from)),
+            Value::Int(saturated(session.ungated_blocks)),
+            Value::from(session.reason),
+        ]);
+    }
+    Ok(rows)
+}
+
+fn connection(row: ConnectionView) -> Vec<Value> {
+    let algorithm = row.encryption_algorithm;
+    vec![
+        Value::Text(guid_text(&row.connection_id)),
+        Value::Text(guid_text(&row.transport_stream_id)),
+        Value::Int(row.state.code()),
+        Value::from(row.state.desc()),
+        Value::from(dates::from_system(row.connect_time)),
+        Value::from(row.login_time.and_then(dates::from_system)),
+        Value::from("CERTIFICATE"),
+        Value::from(row.principal_name),
+        Value::Null,
+        Value::from(dates::from_system(row.last_activity_time)),
+        Value::Int(row.is_accept.into()),
+        Value::Int(row.login_state.code()),
+        Value::from(row.login_state.desc()),
+        Value::from(row.peer_certificate_id.map(i64::from)),
+        Value::from(algorithm),
+        Value::from(algorithm.map(|code| if code == 2 { "AES" } else { "NONE" })),
+        Value::Int(1),
+        Value::Int(row.is_receive_flow_controlled.into()),
+        Value::Int(0),
+        Value::Int(row.is_send_flow_controlled.into()),
+        Value::Int(saturated(row.total_bytes_sent)),
+        Value::Int(saturated(row.total_bytes_received)),
+        Value::Int(saturated(row.total_sends)),
+        Value::Int(saturated(row.total_receives)),
+        Value::Int(saturated(row.total_sends)),
+        Value::Int(saturated(row.total_receives)),
+        Value::from(row.peer_arbitration_id.map(|guid| guid_text(&guid))),
+        Value::Text(row.peer_address.to_string()),
+    ]
+}
+
+fn error(row: ErrorRow) -> Vec<Value> {
+    vec![
+        Value::from(dates::from_system(row.time)),
+        Value::Text(row.peer),
+        Value::from(row.direction),
+        Value::Text(row.step),
+        Value::Int(row.number.into()),
+        Value::Text(row.reason),
+    ]
+}
+
+fn saturated(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A guid as operators read it. The 16 bytes are shown in the order in which they are stored.
+#[must_use]
+pub fn guid_text(guid: &[u8; 16]) -> String {
+    let mut text = String::with_capacity(36);
+    for (at, byte) in guid.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02X}"));
+    }
+    text
+}
+
+/// Runs `sql` on the catalog and takes over every row.
+fn query(master: &Connection, sql: &str, parameters: &[(&str, &dyn rusqlite::ToSql)]) -> rusqlite::Result<Rows> {
+    let mut statement = master.prepare_cached(sql)?;
+    let columns = statement.column_count();
+    let mut found = statement.query(parameters)?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next()? {
+        rows.push((0..columns).map(|at| row.get_ref(at).map(value)).collect::<rusqlite::Result<_>>()?);
+    }
+    Ok(rows)
+}
+
+/// A value of SQLite as ours.
+#[must_use]
+pub fn value(found: ValueRef<'_>) -> Value {
+    match found {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Int(number),
+        ValueRef::Real(number) => Value::Float(number),
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => Value::Binary(bytes.to_vec()),
+    }
+}
