@@ -1,7 +1,11 @@
 //! The dbmirror instance: Transact-SQL, catalog, daemon, command line.
 pub mod admin;
+pub mod catalog;
 pub mod cli;
 pub mod engine;
+pub mod errorlog;
 pub mod exit;
+pub mod instance;
+pub mod messages;
 pub mod sqlcmd;
 pub mod tsql;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// Core's rooms in order: each may use itself and those before it.
 const ROOMS: [&str; 11] = [
-    "time", "entropy", "secret", "wire", "crypto", "keys", "cert", "channel", "message", "session", "endpoint",
+    "time", "entropy", "secret", "wire", "crypto", "keys", "cert", "channel", "message", "session",
+    "endpoint",
 ];
 
 /// Rooms that stand beside each other: neither may use the other, whatever their order above.
@@ -29,7 +30,12 @@ fn core_src() -> PathBuf {
 /// The room that a file of core belongs to: its first folder, or its own name.
 fn room(path: &Path) -> String {
     let inside = path.strip_prefix(core_src()).expect("a file of core");
-    let first = inside.components().next().expect("a name").as_os_str().to_string_lossy();
+    let first = inside
+        .components()
+        .next()
+        .expect("a name")
+        .as_os_str()
+        .to_string_lossy();
     first.trim_end_matches(".rs").to_owned()
 }
 
@@ -54,7 +60,9 @@ fn used(text: &str) -> Vec<String> {
 }
 
 fn first_name(text: &str) -> String {
-    text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+    text.chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .collect()
 }
 
 #[test]
@@ -68,9 +76,14 @@ fn core_uses_only_what_lies_below() {
         if own == "lib" || file.to_string_lossy().contains("tests") {
             continue;
         }
-        let place = ROOMS.iter().position(|name| *name == own).unwrap_or_else(|| panic!("{own} is not a known room"));
+        let place = ROOMS
+            .iter()
+            .position(|name| *name == own)
+            .unwrap_or_else(|| panic!("{own} is not a known room"));
         for name in used(&std::fs::read_to_string(&file).expect("a readable file")) {
-            let Some(target) = ROOMS.iter().position(|room| *room == name) else { continue };
+            let Some(target) = ROOMS.iter().position(|room| *room == name) else {
+                continue;
+            };
             let apart = APART.iter().any(|(x, y)| *x == own && *y == name);
             if target > place || apart {
                 wrong.push(format!("{} uses {name}", file.display()));
@@ -92,8 +105,16 @@ fn core_knows_no_world() {
     sources(&core_src(), &mut files);
     for file in files {
         let text = std::fs::read_to_string(&file).expect("a readable file");
-        for word in ["extern crate alloc", "unsafe {", "unsafe fn", "std::time", "println!"] {
-            let named = text.lines().any(|line| line.contains(word) && !line.trim_start().starts_with("//"));
+        for word in [
+            "extern crate alloc",
+            "unsafe {",
+            "unsafe fn",
+            "std::time",
+            "println!",
+        ] {
+            let named = text
+                .lines()
+                .any(|line| line.contains(word) && !line.trim_start().starts_with("//"));
             assert!(!named, "{} holds {word}", file.display());
         }
     }

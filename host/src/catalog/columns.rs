@@ -1,8 +1,8 @@
 //! The views of schema `sys`: their columns and the types of these, in one table for executor, client and tests.
 
 use crate::tsql::SqlType::{
-    self, BigInt, Bit, Char, DateTime, Int, NVarChar, Numeric, SmallInt, SqlVariant, SysName, TinyInt, UniqueIdentifier,
-    VarBinary,
+    self, BigInt, Bit, Char, DateTime, Int, NVarChar, Numeric, SmallInt, SqlVariant, SysName, TinyInt,
+    UniqueIdentifier, VarBinary,
 };
 
 /// One view: its name in schema `sys`, and its columns in order.
@@ -85,7 +85,10 @@ pub static VIEWS: &[View] = &[
             ("key_length", Int),
         ],
     },
-    View { name: "endpoints", columns: endpoint_columns!() },
+    View {
+        name: "endpoints",
+        columns: endpoint_columns!(),
+    },
     View {
         name: "tcp_endpoints",
         columns: endpoint_columns!(
@@ -328,8 +331,20 @@ mod tests {
 
     #[test]
     fn declarations_lead_back() {
-        for (name, sql_type) in VIEWS.iter().flat_map(|view| view.columns) {
-            assert_eq!(of_declaration(&declaration(*sql_type)), Some(*sql_type), "{name}");
+        let memory = rusqlite::Connection::open_in_memory().unwrap();
+        for (at, (name, sql_type)) in VIEWS.iter().flat_map(|view| view.columns).enumerate() {
+            memory
+                .execute_batch(&format!("CREATE TABLE t{at} (x {})", declaration(*sql_type)))
+                .unwrap();
+            let statement = memory.prepare(&format!("SELECT x FROM t{at}")).unwrap();
+            let declared = statement
+                .columns()
+                .first()
+                .unwrap()
+                .decl_type()
+                .unwrap()
+                .to_owned();
+            assert_eq!(of_declaration(&declared), Some(*sql_type), "{name}");
         }
         assert_eq!(of_declaration("TEXT"), None);
     }

@@ -85,7 +85,9 @@ const ROW: &str = "SELECT database_id, name, path, attached, family_guid, state,
 
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Database> {
     let lsn = |at: usize| -> rusqlite::Result<Option<u128>> {
-        Ok(row.get::<_, Option<String>>(at)?.and_then(|text| text.parse().ok()))
+        Ok(row
+            .get::<_, Option<String>>(at)?
+            .and_then(|text| text.parse().ok()))
     };
     Ok(Database {
         id: row.get(0)?,
@@ -188,7 +190,10 @@ pub fn delete(master: &Connection, id: i32) -> rusqlite::Result<()> {
 /// SQLite's.
 pub fn set_state(master: &Connection, id: i32, state: State) -> rusqlite::Result<()> {
     master
-        .execute("UPDATE database SET state = ?2 WHERE database_id = ?1", params![id, state.code()])
+        .execute(
+            "UPDATE database SET state = ?2 WHERE database_id = ?1",
+            params![id, state.code()],
+        )
         .map(drop)
 }
 
@@ -223,11 +228,20 @@ pub fn set_recovery_model(master: &Connection, id: i32, model: i32) -> rusqlite:
 ///
 /// # Errors
 /// SQLite's.
-pub fn set_backup_lsns(master: &Connection, id: i32, full: Option<u128>, log: Option<u128>) -> rusqlite::Result<()> {
+pub fn set_backup_lsns(
+    master: &Connection,
+    id: i32,
+    full: Option<u128>,
+    log: Option<u128>,
+) -> rusqlite::Result<()> {
     master
         .execute(
             "UPDATE database SET last_full_backup_lsn = ?2, last_log_backup_lsn = ?3 WHERE database_id = ?1",
-            params![id, full.map(|lsn| lsn.to_string()), log.map(|lsn| lsn.to_string())],
+            params![
+                id,
+                full.map(|lsn| lsn.to_string()),
+                log.map(|lsn| lsn.to_string())
+            ],
         )
         .map(drop)
 }

@@ -123,7 +123,14 @@ mod tests {
             assert_eq!(parse(text), Some(day), "{text}");
         }
         assert_eq!(parse("2036-01-01 12:30:05"), Some(day + 45_005));
-        for text in ["", "soon", "2036-13-01", "31/12/2036", "2036-02-30", "99999999999"] {
+        for text in [
+            "",
+            "soon",
+            "2036-13-01",
+            "31/12/2036",
+            "2036-02-30",
+            "99999999999",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

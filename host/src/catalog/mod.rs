@@ -43,7 +43,11 @@ pub fn first_rows(
         "INSERT INTO instance (only, instance_id, name, service_master_key_guid, create_date) VALUES (1, ?1, ?2, ?3, ?4)",
         params![guid(), name, guid(), now],
     )?;
-    for (id, name, sid, kind) in [(SA_ID, "sa", SA_SID, "S"), (2, "public", &[2], "R"), (3, "sysadmin", &[3], "R")] {
+    for (id, name, sid, kind) in [
+        (SA_ID, "sa", SA_SID, "S"),
+        (2, "public", &[2], "R"),
+        (3, "sysadmin", &[3], "R"),
+    ] {
         transaction.execute(
             "INSERT INTO server_principal (principal_id, name, sid, type, create_date, modify_date, default_database,
                                            default_language)

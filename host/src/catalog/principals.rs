@@ -75,7 +75,8 @@ pub fn login_of_sid(master: &Connection, sid: &[u8]) -> rusqlite::Result<Option<
     )
 }
 
-const USER: &str = "SELECT principal_id, name, type, sid, principal_id < 5 OR is_fixed_role FROM database_principal";
+const USER: &str =
+    "SELECT principal_id, name, type, sid, principal_id < 5 OR is_fixed_role FROM database_principal";
 
 fn user_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<User> {
     Ok(User {
@@ -117,7 +118,12 @@ pub fn user_of_sid(master: &Connection, database_id: i32, sid: &[u8]) -> rusqlit
 ///
 /// # Errors
 /// SQLite's.
-pub fn built_in_users(master: &Connection, database_id: i32, owner_sid: &[u8], now: &str) -> rusqlite::Result<()> {
+pub fn built_in_users(
+    master: &Connection,
+    database_id: i32,
+    owner_sid: &[u8],
+    now: &str,
+) -> rusqlite::Result<()> {
     let users: &[(i32, &str, &str, Option<&[u8]>, i32, Option<&str>)] = &[
         (0, "public", "R", None, 0, None),
         (1, "dbo", "S", Some(owner_sid), 1, Some("dbo")),
@@ -141,7 +147,11 @@ pub fn built_in_users(master: &Connection, database_id: i32, owner_sid: &[u8], n
 ///
 /// # Errors
 /// SQLite's.
-pub fn owned_certificates(master: &Connection, database_id: i32, user_id: i32) -> rusqlite::Result<Vec<String>> {
+pub fn owned_certificates(
+    master: &Connection,
+    database_id: i32,
+    user_id: i32,
+) -> rusqlite::Result<Vec<String>> {
     all(
         master,
         "SELECT name FROM certificate WHERE database_id = ?1 AND principal_id = ?2 ORDER BY certificate_id",

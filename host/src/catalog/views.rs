@@ -135,7 +135,11 @@ fn endpoint_rows(master: &Connection, engine: &Engine, more: &str) -> rusqlite::
 /// One row per database; NULLs where it is not mirrored.
 fn mirroring(master: &Connection, engine: &Engine) -> rusqlite::Result<Rows> {
     let sessions = engine.sessions();
-    let ids = query(master, "SELECT database_id FROM database ORDER BY database_id", &[])?;
+    let ids = query(
+        master,
+        "SELECT database_id FROM database ORDER BY database_id",
+        &[],
+    )?;
     Ok(ids
         .into_iter()
         .map(|mut row| {
@@ -201,7 +205,8 @@ fn sessions(master: &Connection, engine: &Engine) -> rusqlite::Result<Rows> {
             "SELECT name FROM database WHERE database_id = :id",
             &[(":id", &session.database_id)],
         )?;
-        let lsn = |lsn: Option<crate::engine::Lsn>| Value::from(lsn.and_then(|lsn| i64::try_from(lsn.0).ok()));
+        let lsn =
+            |lsn: Option<crate::engine::Lsn>| Value::from(lsn.and_then(|lsn| i64::try_from(lsn.0).ok()));
         rows.push(vec![
             Value::Int(session.database_id.into()),
             name.into_iter().flatten().next().unwrap_or(Value::Null),
@@ -280,13 +285,21 @@ pub fn guid_text(guid: &[u8; 16]) -> String {
 }
 
 /// Runs `sql` on the catalog and takes over every row.
-fn query(master: &Connection, sql: &str, parameters: &[(&str, &dyn rusqlite::ToSql)]) -> rusqlite::Result<Rows> {
+fn query(
+    master: &Connection,
+    sql: &str,
+    parameters: &[(&str, &dyn rusqlite::ToSql)],
+) -> rusqlite::Result<Rows> {
     let mut statement = master.prepare_cached(sql)?;
     let columns = statement.column_count();
     let mut found = statement.query(parameters)?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
-        rows.push((0..columns).map(|at| row.get_ref(at).map(value)).collect::<rusqlite::Result<_>>()?);
+        rows.push(
+            (0..columns)
+                .map(|at| row.get_ref(at).map(value))
+                .collect::<rusqlite::Result<_>>()?,
+        );
     }
     Ok(rows)
 }

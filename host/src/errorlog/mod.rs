@@ -50,11 +50,7 @@ fn open(path: &Path) -> io::Result<File> {
     if std::fs::metadata(path).is_ok_and(|found| found.len() > ROTATE_AT) {
         std::fs::rename(path, path.with_extension("1"))?;
     }
-    File::options()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
+    File::options().append(true).create(true).mode(0o600).open(path)
 }
 
 /// Logs a message that was raised: an error as ERROR, information as INFO.
@@ -70,8 +66,11 @@ pub fn raised(message: &Raised) {
 impl Lines {
     fn with_filter_level(
         self,
-    ) -> tracing_subscriber::filter::Filtered<Self, tracing_subscriber::filter::LevelFilter, tracing_subscriber::Registry>
-    {
+    ) -> tracing_subscriber::filter::Filtered<
+        Self,
+        tracing_subscriber::filter::LevelFilter,
+        tracing_subscriber::Registry,
+    > {
         use tracing_subscriber::Layer as _;
         self.with_filter(tracing_subscriber::filter::LevelFilter::INFO)
     }
@@ -254,7 +253,10 @@ mod tests {
         let read = read(&path).unwrap();
         assert_eq!(read.len(), 3, "{read:?}");
         assert_eq!(read[0].level, "ERROR");
-        assert!(read[0].text.starts_with("Msg 15578, Level 16, State 1: "), "{read:?}");
+        assert!(
+            read[0].text.starts_with("Msg 15578, Level 16, State 1: "),
+            "{read:?}"
+        );
         assert!(read[1].text.contains("x\\n2026"), "{read:?}");
         assert_eq!(read[2].level, "WARN");
         assert_eq!(read[2].text, "plain peer=127.0.0.1:7024 step=\"tcp connect\"");

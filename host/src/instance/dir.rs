@@ -134,7 +134,11 @@ impl DataDir {
         let name = name.replace('\\', "/");
         let mut letters = name.chars();
         let drive = letters.next().is_some_and(|c| c.is_ascii_alphabetic()) && letters.next() == Some(':');
-        let rest = if drive { name.get(2..).unwrap_or_default() } else { &name };
+        let rest = if drive {
+            name.get(2..).unwrap_or_default()
+        } else {
+            &name
+        };
         if !drive && rest.starts_with('/') {
             return Err(format!(
                 "absolute paths are not allowed here; names lie under {}",
@@ -200,7 +204,11 @@ pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     private_dir(parent)?;
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     let written = file
         .write_all(bytes)
         .and_then(|()| file.sync_all())
@@ -252,7 +260,18 @@ mod tests {
         ] {
             assert_eq!(dir.statement_file(name), Ok(backup.join(file)), "{name}");
         }
-        for name in ["", "/etc/passwd", r"\\server\share\x", r"C:\..\x", "a/../../x", "..", "x/", r"C:\", "a\0b", "."] {
+        for name in [
+            "",
+            "/etc/passwd",
+            r"\\server\share\x",
+            r"C:\..\x",
+            "a/../../x",
+            "..",
+            "x/",
+            r"C:\",
+            "a\0b",
+            ".",
+        ] {
             assert!(dir.statement_file(name).is_err(), "{name}");
         }
         assert!(dir.statement_file(&"x".repeat(2000)).is_err());
@@ -273,7 +292,10 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("d/x.cer");
         write_new(&path, b"one").unwrap();
-        assert_eq!(write_new(&path, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            write_new(&path, b"two").unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(read_bounded(&path, 3).unwrap(), b"one");
         assert!(read_bounded(&path, 2).is_err());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

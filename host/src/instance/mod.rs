@@ -1,6 +1,7 @@
 //! One running instance: its directory, its catalog, its service master key, its engine.
 
 mod dir;
+pub mod endpoint;
 mod startup;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,7 +15,7 @@ use rusqlite::Connection;
 
 pub use dir::{DataDir, read_bounded, write_new};
 
-use crate::crypto::Sha256;
+use crate::catalog::keys::Sha256;
 use crate::engine::{DatabaseChange, Engine, EngineConfig, LogLine, Notices};
 use crate::{catalog, exit};
 
@@ -86,9 +87,7 @@ impl Instance {
         let dir = DataDir::open(&options.dir)?;
         crate::errorlog::install(&dir.error_log(), quiet)
             .map_err(|error| StartError::Unusable(format!("the error log cannot be opened: {error}")))?;
-        let unusable = |error: String| {
-            StartError::Unusable(format!("{}: {error}", dir.master().display()))
-        };
+        let unusable = |error: String| StartError::Unusable(format!("{}: {error}", dir.master().display()));
         let mut master = open_master(&dir.master()).map_err(unusable)?;
         let new = catalog::schema::migrate(&mut master).map_err(unusable)?;
         let service_master_key = service_master_key(&dir.service_master_key(), new)?;
@@ -181,19 +180,23 @@ impl Instance {
     /// a statement may hold while it waits for the engine.
     fn follow(self: &Arc<Self>, changes: mpsc::Receiver<(i32, DatabaseChange)>) {
         let instance = Arc::downgrade(self);
-        let spawned = std::thread::Builder::new().name("catalog".to_owned()).spawn(move || {
-            while let Ok((database_id, change)) = changes.recv() {
-                let Some(instance) = instance.upgrade() else { return };
-                let stored = match change {
-                    DatabaseChange::Seeded { family_guid } => {
-                        catalog::databases::set_family(&instance.master(), database_id, &family_guid)
+        let spawned = std::thread::Builder::new()
+            .name("catalog".to_owned())
+            .spawn(move || {
+                while let Ok((database_id, change)) = changes.recv() {
+                    let Some(instance) = instance.upgrade() else {
+                        return;
+                    };
+                    let stored = match change {
+                        DatabaseChange::Seeded { family_guid } => {
+                            catalog::databases::set_family(&instance.master(), database_id, &family_guid)
+                        }
+                    };
+                    if let Err(error) = stored {
+                        tracing::error!(database_id, "the catalog could not follow the engine: {error}");
                     }
-                };
-                if let Err(error) = stored {
-                    tracing::error!(database_id, "the catalog could not follow the engine: {error}");
                 }
-            }
-        });
+            });
         if let Err(error) = spawned {
             tracing::error!("no thread to follow the engine could be started: {error}");
         }
@@ -211,7 +214,11 @@ impl Notices for Follower {
         let mut text = line.text;
         for (name, value) in &line.fields {
             let _ = match value.contains([' ', '"', '=']) || value.is_empty() {
-                true => write!(text, " {name}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")),
+                true => write!(
+                    text,
+                    " {name}=\"{}\"",
+                    value.replace('\\', "\\\\").replace('"', "\\\"")
+                ),
                 false => write!(text, " {name}={value}"),
             };
         }
@@ -232,7 +239,10 @@ impl Notices for Follower {
 }
 
 fn check_name(name: &str) -> Result<(), StartError> {
-    if name.is_empty() || name.chars().count() > NAME_MAX || name.chars().any(|c| c.is_control() || c.is_whitespace()) {
+    if name.is_empty()
+        || name.chars().count() > NAME_MAX
+        || name.chars().any(|c| c.is_control() || c.is_whitespace())
+    {
         return Err(StartError::Unusable(format!(
             "'{}' cannot be the name of an instance: it needs 1 to {NAME_MAX} characters without blanks",
             name.escape_default()
@@ -257,7 +267,6 @@ fn open_master(path: &Path) -> Result<Connection, String> {
         master.pragma_update(None, "synchronous", "FULL")?;
         // What was dropped (wrapped keys, hashes) does not stay behind in free pages.
         master.pragma_update(None, "secure_delete", true)?;
-        master.pragma_update(None, "foreign_keys", true)?;
         master.set_prepared_statement_cache_capacity(64);
         catalog::functions::register(&master)?;
         Ok(master)

@@ -48,7 +48,11 @@ impl Entry {
     /// The message as the refusal of a statement: a severity that is listed below 11 is raised at 16.
     #[must_use]
     pub fn refuse(&self, parameters: &[&dyn fmt::Display]) -> Raised {
-        let severity = if self.severity < SEVERITY_ERROR { 16 } else { self.severity };
+        let severity = if self.severity < SEVERITY_ERROR {
+            16
+        } else {
+            self.severity
+        };
         Raised {
             number: self.number,
             severity,
@@ -131,6 +135,16 @@ impl From<rusqlite::Error> for Raised {
     /// A failure of `master.db` itself: nothing that a statement could have done better.
     fn from(error: rusqlite::Error) -> Self {
         M5123.refuse(&[&"master.db", &error])
+    }
+}
+
+impl From<crate::engine::EngineError> for Raised {
+    fn from(error: crate::engine::EngineError) -> Self {
+        let number = u32::try_from(error.number).unwrap_or(0);
+        Self {
+            state: error.state,
+            ..Self::refusal(number, error.text)
+        }
     }
 }
 

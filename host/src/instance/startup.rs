@@ -1,0 +1,127 @@
+//! What happens when an instance starts: every key and certificate is checked, so that the log says what will fail before
+//! it fails; then databases and endpoint go to the engine.
+
+use rusqlite::Connection;
+
+use super::Instance;
+use super::endpoint;
+use crate::catalog::{MASTER_ID, certificates, databases, dates, endpoints, keys};
+use crate::errorlog;
+use crate::messages::{M1444, M28024, M28025, M28037, M50001, M50006, M50007, Raised};
+
+/// Certificates that expire within so many days are warned of.
+const WARN_DAYS: i64 = 60;
+
+/// Checks and starts everything; what fails is logged, and kept from nothing else.
+pub(super) fn run(instance: &Instance) {
+    errorlog::raised(&M50007.inform(&[
+        &instance.name(),
+        &std::process::id(),
+        &instance.dir().root().display(),
+        &env!("CARGO_PKG_VERSION"),
+    ]));
+    let master = instance.master();
+    let checked = check(instance, &master);
+    for finding in &checked {
+        errorlog::raised(finding);
+    }
+    if let Err(error) = attach(instance, &master) {
+        errorlog::raised(&error);
+    }
+    if let Err(error) = endpoint::refresh_pins(instance, &master) {
+        errorlog::raised(&error);
+    }
+    match endpoint::start_if_wanted(instance, &master) {
+        Ok(Some(address)) => tracing::info!("the endpoint of the catalog was started on {address}"),
+        Ok(None) => {}
+        Err(error) => errorlog::raised(&error),
+    }
+}
+
+/// What is wrong with keys and certificates, or soon will be.
+fn check(instance: &Instance, master: &Connection) -> Vec<Raised> {
+    let mut findings = Vec::new();
+    let mut note = |finding: Raised| findings.push(finding);
+    let master_key = match keys::row(master, MASTER_ID) {
+        Ok(row) => row,
+        Err(error) => {
+            note(error.into());
+            return findings;
+        }
+    };
+    let opened = match &master_key {
+        None => None,
+        Some(row) => match row.open(instance.service_master_key()) {
+            Ok(Some(key)) => Some(key),
+            Ok(None) => {
+                note(M50006.inform(&[
+                    &"the master key of master is not encrypted by the service master key: connections cannot use the private keys under it",
+                ]));
+                None
+            }
+            Err(error) => {
+                note(M28037.inform(&[&error.text]));
+                None
+            }
+        },
+    };
+    let now = dates::now_unix();
+    let own = endpoints::mirroring(master)
+        .ok()
+        .flatten()
+        .map_or(0, |endpoint| endpoint.certificate_id);
+    for certificate in certificates::every(master, MASTER_ID).unwrap_or_default() {
+        let name = &certificate.name;
+        if now < certificate.not_before {
+            let at = dates::from_unix(certificate.not_before).unwrap_or_default();
+            note(M28024.inform(&[name, &at]));
+        } else if now > certificate.not_after {
+            let at = dates::from_unix(certificate.not_after).unwrap_or_default();
+            note(M28025.inform(&[name, &at]));
+        } else {
+            let days = (certificate.not_after - now) / 86_400;
+            if days < WARN_DAYS {
+                let at = dates::from_unix(certificate.not_after).unwrap_or_default();
+                note(M50001.inform(&[name, &at, &days]));
+            }
+        }
+        if let (Some(wrapped), "MK", Some(key)) =
+            (&certificate.private_key, certificate.protection.as_str(), &opened)
+        {
+            match keys::open_private_key(wrapped, key) {
+                Ok(private) if private.belongs_to::<keys::Crypto>(&certificate.point) => {}
+                Ok(_) => note(M28037.inform(&[&format!(
+                    "The stored private key does not fit the certificate '{name}'"
+                )])),
+                Err(error) => note(M28037.inform(&[&format!("Certificate '{name}': {error}")])),
+            }
+        }
+        if certificate.id == own && certificate.private_key.is_none() {
+            note(M28037.inform(&[&format!("The certificate '{name}' has no private key")]));
+        }
+    }
+    findings
+}
+
+/// Gives the databases to the engine. One whose file cannot be taken in is shown RECOVERY_PENDING, and tried again at the
+/// next start.
+fn attach(instance: &Instance, master: &Connection) -> Result<(), Raised> {
+    for database in databases::user_databases(master)? {
+        if database.state == databases::State::Restoring {
+            errorlog::raised(&M1444.inform(&[&database.name]));
+        }
+        match instance.engine().attach_database(database.config()) {
+            Ok(()) if database.state == databases::State::RecoveryPending => {
+                databases::set_state(master, database.id, databases::State::Online)?;
+            }
+            Ok(()) => {}
+            Err(error) => {
+                errorlog::raised(&Raised::from(error).and(&format!("Database '{}'.", database.name)));
+                if database.state == databases::State::Online {
+                    databases::set_state(master, database.id, databases::State::RecoveryPending)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
