@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 /// Core's rooms in order: each may use itself and those before it.
-const ROOMS: [&str; 11] = [
-    "time", "entropy", "secret", "wire", "crypto", "keys", "cert", "channel", "message", "session",
+const ROOMS: [&str; 12] = [
+    "time", "entropy", "secret", "wire", "asn1", "crypto", "keys", "cert", "channel", "message", "session",
     "endpoint",
 ];
 

