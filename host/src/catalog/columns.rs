@@ -339,7 +339,7 @@ mod tests {
             let statement = memory.prepare(&format!("SELECT x FROM t{at}")).unwrap();
             let declared = statement
                 .columns()
-                .first()
+                .next()
                 .unwrap()
                 .decl_type()
                 .unwrap()

@@ -7,14 +7,14 @@ use super::Instance;
 use super::endpoint;
 use crate::catalog::{MASTER_ID, certificates, databases, dates, endpoints, keys};
 use crate::errorlog;
-use crate::messages::{M1444, M28024, M28025, M28037, M50001, M50006, M50007, Raised};
+use crate::messages::{M1444, M28024, M28025, M28037, M50101, M50106, M50107, Raised};
 
 /// Certificates that expire within so many days are warned of.
 const WARN_DAYS: i64 = 60;
 
 /// Checks and starts everything; what fails is logged, and kept from nothing else.
 pub(super) fn run(instance: &Instance) {
-    errorlog::raised(&M50007.inform(&[
+    errorlog::raised(&M50107.inform(&[
         &instance.name(),
         &std::process::id(),
         &instance.dir().root().display(),
@@ -54,7 +54,7 @@ fn check(instance: &Instance, master: &Connection) -> Vec<Raised> {
         Some(row) => match row.open(instance.service_master_key()) {
             Ok(Some(key)) => Some(key),
             Ok(None) => {
-                note(M50006.inform(&[
+                note(M50106.inform(&[
                     &"the master key of master is not encrypted by the service master key: connections cannot use the private keys under it",
                 ]));
                 None
@@ -82,7 +82,7 @@ fn check(instance: &Instance, master: &Connection) -> Vec<Raised> {
             let days = (certificate.not_after - now) / 86_400;
             if days < WARN_DAYS {
                 let at = dates::from_unix(certificate.not_after).unwrap_or_default();
-                note(M50001.inform(&[name, &at, &days]));
+                note(M50101.inform(&[name, &at, &days]));
             }
         }
         if let (Some(wrapped), "MK", Some(key)) =

@@ -253,12 +253,12 @@ catalogue! {
     M33069 33069 16 "FILE and BINARY cannot be given together."
 
     // -- ours
-    M50001 50001 10 "The certificate '{0}' expires at {1}, in {2} days. After that no new connection can be made with it: plan its renewal, or create it with EXPIRY_DATE."
-    M50002 50002 10 "The endpoint '{0}' was created, but it is STOPPED: {1}."
-    M50003 50003 10 "{0} live connection(s) of login '{1}' go on until they end: {2}. DENY CONNECT closes them."
-    M50004 50004 10 "{0} connection(s) of {1} were closed."
-    M50005 50005 16 "{0} is not available in this release: {1}."
-    M50006 50006 10 "Start-up check: {0}."
-    M50007 50007 10 "The instance '{0}' has started (pid {1}, directory {2}, version {3})."
-    M50008 50008 10 "The instance '{0}' has ended."
+    M50101 50101 10 "The certificate '{0}' expires at {1}, in {2} days. After that no new connection can be made with it: plan its renewal, or create it with EXPIRY_DATE."
+    M50102 50102 10 "The endpoint '{0}' was created, but it is STOPPED: {1}."
+    M50103 50103 10 "{0} live connection(s) of login '{1}' go on until they end: {2}. DENY CONNECT closes them."
+    M50104 50104 10 "{0} connection(s) of {1} were closed."
+    M40510 40510 16 "{0} is not available in this release: {1}."
+    M50106 50106 10 "Start-up check: {0}."
+    M50107 50107 10 "The instance '{0}' has started (pid {1}, directory {2}, version {3})."
+    M50108 50108 10 "The instance '{0}' has ended."
 }
