@@ -13,3 +13,5 @@ extern crate std;
 pub mod blocklog;
 #[cfg(feature = "std")]
 pub mod entropy;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;

@@ -1,0 +1,35 @@
+//! SQLite files as source and target of mirroring (`docs/capture.md`).
+//!
+//! | what | does |
+//! | --- | --- |
+//! | [`Tail`] | captures every committed transaction of an ordinary application as a [`Block`], without a gap and without writing into its schema |
+//! | [`Applier`] | writes blocks into a mirror's file as a WAL writer, so that the copy is a readable database at every moment |
+//! | [`SeedSource`], [`SeedSink`] | a whole database at one position: out of a running one, into a new file |
+//! | [`Anchor`] | where a file stands in its log: what a restart goes on from |
+//!
+//! Everything here blocks and belongs on threads of its own, one per database. All types are `Send`.
+//!
+//! **One rule for the whole process**: closing *any* descriptor of a database file drops every lock that SQLite's connections
+//! of this process hold on it (POSIX). So nothing else in the process may open, by whatever means, a file that a `Tail` or
+//! `Applier` holds.
+
+mod anchor;
+mod apply;
+mod block;
+mod error;
+mod seed;
+mod tail;
+mod wal;
+
+pub use anchor::{ANCHOR_LEN, Anchor};
+pub use apply::{Applied, Applier, ApplierOptions};
+pub use block::Block;
+pub use error::{Error, GapReason, Result};
+pub use seed::{SeedSink, SeedSource};
+pub use tail::{Checkpointed, Folded, Tail, TailOptions, create_database, database_sum};
+
+/// Hash of a page's image: xxh3-64 seeded with the page number (`docs/block.md`).
+#[must_use]
+pub fn page_hash(page: u32, image: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(image, u64::from(page))
+}
