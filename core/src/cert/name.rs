@@ -9,8 +9,8 @@ use heapless::Vec;
 use super::CertError;
 use crate::asn1::Backwards;
 
-/// Most bytes of a name that is written here.
-pub(super) const NAME_LEN_MAX: usize = 1024;
+/// Most bytes of a name that is written here: it stands in a certificate twice.
+pub(super) const NAME_LEN_MAX: usize = 768;
 /// Most bytes of one attribute's value: 128 characters of 4 bytes.
 const VALUE_LEN_MAX: usize = 512;
 /// Room for the object identifier and the headers around a value.
