@@ -153,6 +153,8 @@ pub enum CertError {
     TooLong,
     /// Not an X.509 certificate in strict DER, cut short, or with something behind its end.
     Malformed,
+    /// PEM: the Base64 text around a certificate in DER.
+    Pem,
     /// A certificate of version 1 or 2.
     NotVersion3,
     /// Another public key than an uncompressed point on P-256.
@@ -207,6 +209,7 @@ impl CertError {
             Self::Date => 14,
             Self::Signer => 15,
             Self::Entropy => 16,
+            Self::Pem => 17,
         }
     }
 }
@@ -241,6 +244,7 @@ impl core::fmt::Display for CertError {
         f.write_str(match self {
             Self::TooLong => "the certificate has more than 2,048 bytes",
             Self::Malformed => "not an X.509 certificate in DER, or damaged or cut short",
+            Self::Pem => "the certificate is in PEM; DER is wanted (openssl x509 -outform DER)",
             Self::NotVersion3 => "the certificate is not of version 3",
             Self::UnsupportedKey { found } => {
                 return write!(

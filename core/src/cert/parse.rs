@@ -12,6 +12,8 @@ use crate::time::UnixSeconds;
 
 /// The number that stands for version 3.
 const VERSION_3: u8 = 2;
+/// How PEM begins (RFC 7468 §2).
+const PEM_START: &[u8] = b"-----BEGIN ";
 /// RFC 5280 §4.1.2.2: at most 20 octets.
 const SERIAL_LEN_MAX: usize = 20;
 
@@ -34,9 +36,12 @@ impl<'a> Certificate<'a> {
     /// Reads strict DER. Issuer and extensions are checked for structure and not judged; neither is the signature.
     ///
     /// # Errors
-    /// [`CertError::TooLong`], [`CertError::Malformed`], [`CertError::NotVersion3`], [`CertError::UnsupportedKey`],
-    /// [`CertError::BadPoint`].
+    /// [`CertError::Pem`], [`CertError::TooLong`], [`CertError::Malformed`], [`CertError::NotVersion3`],
+    /// [`CertError::UnsupportedKey`], [`CertError::BadPoint`].
     pub fn parse<P: Provider>(der: &'a [u8]) -> Result<Self, CertError> {
+        if der.starts_with(PEM_START) {
+            return Err(CertError::Pem);
+        }
         if der.len() > CERTIFICATE_LEN_MAX {
             return Err(CertError::TooLong);
         }
