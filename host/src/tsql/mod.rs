@@ -4,8 +4,20 @@
 //! and the first thing that was not understood is reported with its number and line.
 
 pub mod ast;
+pub mod error;
+mod keywords;
+mod lexer;
+mod parser;
+mod select;
 pub mod span;
 pub mod value;
 
+pub use error::SyntaxError;
+pub use keywords::is_reserved;
+pub use lexer::IDENTIFIER_LENGTH_MAX;
+pub use parser::parse;
 pub use span::Span;
 pub use value::{Column, SqlType, Value};
+
+/// Longest batch, in bytes.
+pub const BATCH_LENGTH_MAX: usize = 1 << 20;

@@ -1,0 +1,9 @@
+-- Host A: its own identity, its endpoint, and the certificate that the two others need.
+USE master;
+CREATE MASTER KEY ENCRYPTION BY PASSWORD = 'Kx!7-alpha-host';
+CREATE CERTIFICATE A_cert WITH SUBJECT = 'host A mirroring', EXPIRY_DATE = '2046-01-01';
+CREATE ENDPOINT Endpoint_Mirroring STATE = STARTED
+  AS TCP (LISTENER_PORT = 7024, LISTENER_IP = ALL)
+  FOR DATABASE_MIRRORING (AUTHENTICATION = CERTIFICATE A_cert, ENCRYPTION = REQUIRED ALGORITHM AES, ROLE = ALL);
+BACKUP CERTIFICATE A_cert TO FILE = 'A_cert.cer';
+GO

@@ -1,0 +1,9 @@
+-- Host B: its own identity, its endpoint, and the certificate that the two others need.
+USE master;
+CREATE MASTER KEY ENCRYPTION BY PASSWORD = 'Kx!7-bravo-host';
+CREATE CERTIFICATE B_cert WITH SUBJECT = 'host B mirroring', EXPIRY_DATE = '2046-01-01';
+CREATE ENDPOINT Endpoint_Mirroring STATE = STARTED
+  AS TCP (LISTENER_PORT = 7024, LISTENER_IP = ALL)
+  FOR DATABASE_MIRRORING (AUTHENTICATION = CERTIFICATE B_cert, ENCRYPTION = REQUIRED ALGORITHM AES, ROLE = ALL);
+BACKUP CERTIFICATE B_cert TO FILE = 'B_cert.cer';
+GO

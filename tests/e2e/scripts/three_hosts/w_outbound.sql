@@ -1,0 +1,9 @@
+-- Host W: its own identity, its endpoint, and the certificate that the two others need.
+USE master;
+CREATE MASTER KEY ENCRYPTION BY PASSWORD = 'Kx!7-witness-host';
+CREATE CERTIFICATE W_cert WITH SUBJECT = 'host W mirroring', EXPIRY_DATE = '2046-01-01';
+CREATE ENDPOINT Endpoint_Mirroring STATE = STARTED
+  AS TCP (LISTENER_PORT = 7024, LISTENER_IP = ALL)
+  FOR DATABASE_MIRRORING (AUTHENTICATION = CERTIFICATE W_cert, ENCRYPTION = REQUIRED ALGORITHM AES, ROLE = WITNESS);
+BACKUP CERTIFICATE W_cert TO FILE = 'W_cert.cer';
+GO
