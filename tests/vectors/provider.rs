@@ -41,3 +41,8 @@ fn ecdsa_p256() {
 fn everything() {
     kit::examine::<RustCrypto>();
 }
+
+#[test]
+fn aws_lc_passes() {
+    kit::examine::<dbmirror_adapters::aws_lc::AwsLc>();
+}
