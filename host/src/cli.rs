@@ -30,6 +30,9 @@ pub enum Command {
     TestConnection(TestConnectionArgs),
     /// Two instances, the certificate procedure, a mirrored database: the whole product in a minute.
     Quickstart(QuickstartArgs),
+    /// The application of the quickstart: appends so many transactions to a SQLite file.
+    #[command(hide = true)]
+    QuickstartWriter(QuickstartWriterArgs),
 }
 
 /// `dbmirror serve`
@@ -173,6 +176,15 @@ pub struct QuickstartArgs {
     /// Stop everything at the end; exit 0 only if every check passed.
     #[arg(long)]
     pub exit: bool,
+}
+
+/// `dbmirror quickstart-writer`, which `quickstart` starts as a process of its own.
+#[derive(Clone, Debug, Args)]
+pub struct QuickstartWriterArgs {
+    /// The SQLite file.
+    pub file: PathBuf,
+    /// How many transactions.
+    pub transactions: u64,
 }
 
 /// `NAME=VALUE`, the name being one that `$(NAME)` can say; the value may stand in double quotes.

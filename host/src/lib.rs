@@ -7,5 +7,6 @@ pub mod errorlog;
 pub mod exit;
 pub mod instance;
 pub mod messages;
+pub mod quickstart;
 pub mod sqlcmd;
 pub mod tsql;
