@@ -61,7 +61,8 @@ impl PeerRefusal {
 }
 
 macro_rules! channel_errors {
-    ($($(#[$doc:meta])* $name:ident $({ $field:ident: $type:ty })? = $code:literal, $blame:ident, $alert:expr, $text:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident $({ $($(#[$field_doc:meta])* $field:ident: $type:ty),+ })? =
+        $code:literal, $blame:ident, $alert:expr, $text:literal;)*) => {
         /// Why a channel died. Once one has been reported, every later call reports it again.
         ///
         /// The numbers of [`ChannelError::code`] are frozen; `docs/channel.md` lists them.
@@ -69,8 +70,7 @@ macro_rules! channel_errors {
         #[non_exhaustive]
         pub enum ChannelError {
             $($(#[$doc])* $name $({
-                /// Which one.
-                $field: $type
+                $($(#[$field_doc])* $field: $type),+
             })?,)*
             /// The caller's verifier turned the peer away.
             PeerRefused(PeerRefusal),
@@ -83,7 +83,7 @@ macro_rules! channel_errors {
             #[must_use]
             pub const fn code(self) -> u16 {
                 match self {
-                    $(Self::$name $({ $field: _ })? => $code,)*
+                    $(Self::$name $({ $($field: _),+ })? => $code,)*
                     Self::PeerRefused(PeerRefusal::Unknown) => 60,
                     Self::PeerRefused(PeerRefusal::NotYetValid { .. }) => 61,
                     Self::PeerRefused(PeerRefusal::Expired { .. }) => 62,
@@ -98,7 +98,7 @@ macro_rules! channel_errors {
             #[must_use]
             pub const fn blame(self) -> Blame {
                 match self {
-                    $(Self::$name $({ $field: _ })? => Blame::$blame,)*
+                    $(Self::$name $({ $($field: _),+ })? => Blame::$blame,)*
                     Self::PeerRefused(_) | Self::PeerAlert(_) => Blame::Configuration,
                 }
             }
@@ -107,7 +107,7 @@ macro_rules! channel_errors {
             #[must_use]
             pub const fn alert(self) -> Option<Alert> {
                 match self {
-                    $(Self::$name $({ $field: _ })? => $alert,)*
+                    $(Self::$name $({ $($field: _),+ })? => $alert,)*
                     Self::PeerRefused(refusal) => Some(refusal.alert()),
                     Self::PeerAlert(_) => None,
                 }
@@ -115,7 +115,7 @@ macro_rules! channel_errors {
 
             const fn text(self) -> &'static str {
                 match self {
-                    $(Self::$name $({ $field: _ })? => $text,)*
+                    $(Self::$name $({ $($field: _),+ })? => $text,)*
                     Self::PeerRefused(PeerRefusal::Unknown) => "the peer's certificate is not one that is stored here",
                     Self::PeerRefused(PeerRefusal::NotYetValid { .. }) => "the peer's certificate is not valid yet",
                     Self::PeerRefused(PeerRefusal::Expired { .. }) => "the peer's certificate has expired",
@@ -135,7 +135,7 @@ channel_errors! {
     /// A protected record did not open: changed, replayed, out of order, or made with another key.
     BadRecordMac = 2, Peer, Some(Alert::BadRecordMac), "a record was changed on the way";
     /// A record of a type that may not come now; also anything that is not TLS.
-    UnexpectedRecord { content_type: u8 } = 3, Peer, Some(Alert::UnexpectedMessage), "a record of an unexpected type";
+    UnexpectedRecord { /** Its outer or, once it is open, inner content type. */ content_type: u8 } = 3, Peer, Some(Alert::UnexpectedMessage), "a record of an unexpected type";
     /// A handshake or alert record without content, or a protected one without even a content type.
     EmptyRecord = 4, Peer, Some(Alert::UnexpectedMessage), "a record without content";
     /// A change_cipher_spec that is not the single byte 1, or out of its time (RFC 8446 §5).
@@ -143,15 +143,15 @@ channel_errors! {
     /// Too many records in a row that move nothing: empty ones, change_cipher_spec, KeyUpdate, tickets.
     Flood = 6, Peer, Some(Alert::UnexpectedMessage), "too many records that carry nothing";
     /// A handshake message that may not come now.
-    UnexpectedMessage { message_type: u8 } = 7, Peer, Some(Alert::UnexpectedMessage), "a handshake message out of turn";
+    UnexpectedMessage { /** Its type. */ message_type: u8 } = 7, Peer, Some(Alert::UnexpectedMessage), "a handshake message out of turn";
     /// Another kind of record within a fragmented handshake message (RFC 8446 §5.1).
     Interleaved = 8, Peer, Some(Alert::UnexpectedMessage), "another record inside a handshake message";
     /// Bytes after a message that changes keys, in the same record (RFC 8446 §5.1).
     KeyChangeNotAligned = 9, Peer, Some(Alert::UnexpectedMessage), "a record spans a change of keys";
     /// A handshake message longer than [`super::MESSAGE_LEN_MAX`].
-    MessageTooLong { message_type: u8 } = 10, Peer, Some(Alert::DecodeError), "a handshake message is too long";
+    MessageTooLong { /** Its type. */ message_type: u8 } = 10, Peer, Some(Alert::DecodeError), "a handshake message is too long";
     /// A handshake message that does not have its form.
-    Malformed { message_type: u8 } = 11, Peer, Some(Alert::DecodeError), "a handshake message is malformed";
+    Malformed { /** Its type. */ message_type: u8, /** Where, in bytes from its start. */ at: u16 } = 11, Peer, Some(Alert::DecodeError), "a handshake message is malformed";
     /// An alert that is not two bytes.
     MalformedAlert = 12, Peer, Some(Alert::DecodeError), "an alert is malformed";
     /// A record whose version is not one of TLS.
@@ -163,13 +163,13 @@ channel_errors! {
     /// legacy_compression_methods or _method is not null.
     Compression = 16, Peer, Some(Alert::IllegalParameter), "the peer asks for compression";
     /// An extension that comes twice in a message.
-    DuplicateExtension { extension_type: u16 } = 17, Peer, Some(Alert::IllegalParameter), "an extension comes twice";
+    DuplicateExtension { /** Its type. */ extension_type: u16 } = 17, Peer, Some(Alert::IllegalParameter), "an extension comes twice";
     /// An extension that must be there is not.
-    MissingExtension { extension_type: u16 } = 18, Peer, Some(Alert::MissingExtension), "an extension is missing";
+    MissingExtension { /** Its type. */ extension_type: u16 } = 18, Peer, Some(Alert::MissingExtension), "an extension is missing";
     /// An answer to an extension that we did not send.
-    UnsolicitedExtension { extension_type: u16 } = 19, Peer, Some(Alert::UnsupportedExtension), "an extension that was not asked for";
+    UnsolicitedExtension { /** Its type. */ extension_type: u16 } = 19, Peer, Some(Alert::UnsupportedExtension), "an extension that was not asked for";
     /// An extension in a message, or at a place in it, where it may not be.
-    MisplacedExtension { extension_type: u16 } = 20, Peer, Some(Alert::IllegalParameter), "an extension where it may not be";
+    MisplacedExtension { /** Its type. */ extension_type: u16 } = 20, Peer, Some(Alert::IllegalParameter), "an extension where it may not be";
     /// No common cipher suite.
     NoCommonSuite = 21, Configuration, Some(Alert::HandshakeFailure), "no common cipher suite";
     /// The peer cannot do secp256r1.
@@ -181,7 +181,7 @@ channel_errors! {
     /// The second ClientHello differs from the first where it may not (RFC 8446 §4.1.2).
     HelloChanged = 25, Peer, Some(Alert::IllegalParameter), "the second ClientHello contradicts the first";
     /// A field that the profile or the peer's own earlier word fixes has another value.
-    IllegalValue { message_type: u8 } = 26, Peer, Some(Alert::IllegalParameter), "a field has an impossible value";
+    IllegalValue { /** Its type. */ message_type: u8 } = 26, Peer, Some(Alert::IllegalParameter), "a field has an impossible value";
     /// A HelloRetryRequest that asks for nothing new, or for something that was not offered.
     BadRetryRequest = 27, Peer, Some(Alert::IllegalParameter), "a HelloRetryRequest that changes nothing";
     /// No common application protocol, or the peer does without one.

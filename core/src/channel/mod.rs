@@ -43,12 +43,33 @@
 //! ```
 
 pub mod alert;
+mod assembly;
+mod auth;
+mod client;
 pub mod error;
+mod handshake;
+pub mod key_schedule;
+mod messages;
+mod outgoing;
+mod post_handshake;
+pub mod protect;
+mod record;
+mod server;
+#[cfg(test)]
+mod tests;
+pub mod traffic;
+pub mod transcript;
 pub mod verify;
 
 pub use alert::Alert;
 pub use error::{Blame, ChannelError, PeerRefusal, UseError};
+pub use traffic::{Halves, Read, ReadEvent, Reader, Session, Writer};
 pub use verify::{Alpn, Identity, PeerVerifier, Protocol, VerifiedPeer};
+
+use self::client::Client;
+use self::handshake::{Handshake, State};
+use self::protect::{Sealer, small_record};
+use self::server::Server;
 
 use crate::crypto::Provider;
 use crate::entropy::Entropy;
@@ -139,16 +160,33 @@ pub struct Established {
 
 /// One TLS 1.3 connection, client or server, from the first byte to the last.
 pub struct Channel<P: Provider> {
-    _provider: core::marker::PhantomData<P>,
+    stage: Stage<P>,
+}
+
+/// How far it has come.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "without an allocator the largest stage is what a channel costs"
+)]
+enum Stage<P: Provider> {
+    Handshake(Handshake<P>),
+    Traffic(Halves<P>),
+    Dead(Dead<P>),
+}
+
+/// A channel that has died, with what is left to say.
+struct Dead<P: Provider> {
+    error: Option<ChannelError>,
+    alert: Option<Alert>,
+    sealer: Option<Sealer<P>>,
 }
 
 impl<P: Provider> Channel<P> {
     /// The side that dialled. [`Channel::write`] has a ClientHello to give at once.
     #[must_use]
     pub fn client(options: ClientOptions) -> Self {
-        let _ = options;
         Self {
-            _provider: core::marker::PhantomData,
+            stage: Stage::Handshake(Handshake::new(State::Client(Client::new(options)))),
         }
     }
 
@@ -156,7 +194,7 @@ impl<P: Provider> Channel<P> {
     #[must_use]
     pub fn server() -> Self {
         Self {
-            _provider: core::marker::PhantomData,
+            stage: Stage::Handshake(Handshake::new(State::Server(Server::new()))),
         }
     }
 
@@ -166,25 +204,90 @@ impl<P: Provider> Channel<P> {
     /// [`ChannelError`] when the peer cannot be talked to; the same one at every later call. Drain [`Channel::write`]
     /// once more for the alert, then close the transport.
     pub fn read<'b>(&mut self, env: &mut Env<'_, P>, rx: &'b mut [u8]) -> Result<Step<'b>, ChannelError> {
-        let _ = (env, rx);
-        Err(ChannelError::State)
+        let read = match &mut self.stage {
+            Stage::Handshake(handshake) if handshake.wants_write() => {
+                return Ok(Step {
+                    consumed: 0,
+                    need: 0,
+                    event: Event::WriteFirst,
+                });
+            }
+            Stage::Handshake(handshake) => handshake.read(env, rx).map(|(consumed, need)| Step {
+                consumed,
+                need,
+                event: Event::Progress,
+            }),
+            Stage::Traffic(halves) => halves.reader.read(rx).map(
+                |Read {
+                     consumed,
+                     need,
+                     event,
+                 }| {
+                    let event = match event {
+                        ReadEvent::Nothing => Event::Progress,
+                        ReadEvent::Data(plaintext) => Event::Data(plaintext),
+                        ReadEvent::Closed => Event::Closed,
+                        ReadEvent::KeyUpdateRequested => {
+                            halves.writer.answer_key_update();
+                            Event::Progress
+                        }
+                    };
+                    Step {
+                        consumed,
+                        need,
+                        event,
+                    }
+                },
+            ),
+            Stage::Dead(dead) => return Err(dead.error.unwrap_or(ChannelError::ClosedInHandshake)),
+        };
+        match read {
+            Ok(step) => {
+                self.settle();
+                Ok(step)
+            }
+            Err(error) => {
+                self.die(error);
+                Err(error)
+            }
+        }
     }
 
     /// Fills `tx` with what the channel itself has to send: handshake messages, alerts, key updates. Returns the number
     /// of bytes; less than [`WRITE_ROOM_MIN`] bytes of room may give 0. Call again while [`Channel::wants_write`].
     ///
     /// # Errors
-    /// [`ChannelError`] when our own side fails; the call after it gives the alert. A channel that has died gives its
-    /// alert, then 0, and never an error.
+    /// [`ChannelError`] when our own side fails with nothing written; the call after it gives the alert. When something
+    /// was written before, it is for [`Channel::error`] to say. A channel that has died gives its alert, then 0.
     pub fn write(&mut self, env: &mut Env<'_, P>, tx: &mut [u8]) -> Result<usize, ChannelError> {
-        let _ = (env, tx);
-        Err(ChannelError::State)
+        let (written, outcome) = match &mut self.stage {
+            Stage::Handshake(handshake) => handshake.write(env, tx),
+            Stage::Traffic(halves) => match halves.writer.write(tx) {
+                Ok(written) => return Ok(written),
+                Err(error) => (0, Err(error)),
+            },
+            Stage::Dead(dead) => return Ok(dead.write(tx)),
+        };
+        match outcome {
+            Ok(()) => self.settle(),
+            Err(error) => {
+                self.die(error);
+                if written == 0 {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(written)
     }
 
     /// Whether [`Channel::write`] has something to give.
     #[must_use]
     pub fn wants_write(&self) -> bool {
-        false
+        match &self.stage {
+            Stage::Handshake(handshake) => handshake.wants_write(),
+            Stage::Traffic(halves) => halves.writer.wants_write(),
+            Stage::Dead(dead) => dead.alert.is_some(),
+        }
     }
 
     /// Protects `payload_len` bytes that lie at offset [`HEAD_ROOM`] of `buf`, with [`TAIL_ROOM`] bytes behind them, and
@@ -193,32 +296,63 @@ impl<P: Provider> Channel<P> {
     /// # Errors
     /// [`UseError`]; nothing is sealed then.
     pub fn seal(&mut self, buf: &mut [u8], payload_len: usize) -> Result<usize, UseError> {
-        let _ = (buf, payload_len);
-        Err(UseError::NotEstablished)
+        match &mut self.stage {
+            Stage::Handshake(_) => Err(UseError::NotEstablished),
+            Stage::Traffic(halves) => halves.writer.seal(buf, payload_len),
+            Stage::Dead(_) => Err(UseError::Closed),
+        }
     }
 
     /// Says that we send no more. [`Channel::write`] gives the close_notify; reading goes on until the peer closes too.
-    /// Before the handshake is done it ends the channel.
-    pub fn close(&mut self) {}
+    /// Before the handshake is done it ends the channel, with `user_canceled` implied and not sent (RFC 9846 §6.1).
+    pub fn close(&mut self) {
+        match &mut self.stage {
+            Stage::Handshake(handshake) => {
+                let sealer = handshake.keys.sealer.take();
+                let alert = handshake.keys.hello_seen.then_some(Alert::CloseNotify);
+                self.stage = Stage::Dead(Dead {
+                    error: None,
+                    alert,
+                    sealer,
+                });
+            }
+            Stage::Traffic(halves) => halves.writer.close(),
+            Stage::Dead(_) => {}
+        }
+    }
 
     /// Tells the channel that the transport has ended. Call it when all bytes have been consumed that could be.
     ///
     /// # Errors
     /// [`ChannelError::Truncated`] or [`ChannelError::ClosedInHandshake`] when the peer did not say goodbye.
     pub fn end_of_input(&mut self) -> Result<(), ChannelError> {
-        Ok(())
+        let ended = match &mut self.stage {
+            Stage::Handshake(_) => Err(ChannelError::ClosedInHandshake),
+            Stage::Traffic(halves) => halves.reader.end_of_input(),
+            Stage::Dead(dead) => return dead.error.map_or(Ok(()), Err),
+        };
+        if let Err(error) = ended {
+            self.die(error);
+        }
+        ended
     }
 
     /// What the handshake established; `None` before its end, and for a channel that has died.
     #[must_use]
     pub fn established(&self) -> Option<&Established> {
-        None
+        match &self.stage {
+            Stage::Traffic(halves) => Some(&halves.session.established),
+            Stage::Handshake(_) | Stage::Dead(_) => None,
+        }
     }
 
     /// Why the channel died.
     #[must_use]
     pub fn error(&self) -> Option<ChannelError> {
-        None
+        match &self.stage {
+            Stage::Dead(dead) => dead.error,
+            Stage::Handshake(_) | Stage::Traffic(_) => None,
+        }
     }
 
     /// Keying material that both sides can compute and nobody else (RFC 8446 §7.5). See [`CHANNEL_BINDING_LABEL`].
@@ -227,7 +361,74 @@ impl<P: Provider> Channel<P> {
     /// [`UseError::NotEstablished`] before the handshake is done, [`UseError::BadExport`] for a label above 249 bytes or
     /// more than 8,160 bytes of output.
     pub fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), UseError> {
-        let _ = (label, context, out);
-        Err(UseError::NotEstablished)
+        match &self.stage {
+            Stage::Traffic(halves) => halves.session.export(label, context, out),
+            Stage::Handshake(_) | Stage::Dead(_) => Err(UseError::NotEstablished),
+        }
+    }
+
+    /// Parts an established channel into a half that reads and a half that writes, which may live in two places.
+    ///
+    /// # Errors
+    /// [`UseError::NotEstablished`] before the handshake is done, [`UseError::Closed`] for a channel that has died.
+    pub fn split(self) -> Result<Halves<P>, UseError> {
+        match self.stage {
+            Stage::Traffic(halves) => Ok(halves),
+            Stage::Handshake(_) => Err(UseError::NotEstablished),
+            Stage::Dead(_) => Err(UseError::Closed),
+        }
+    }
+
+    /// Goes over to traffic once the handshake is done.
+    fn settle(&mut self) {
+        if let Stage::Handshake(handshake) = &mut self.stage
+            && let State::Done(_) = &handshake.state
+            && let State::Done(halves) = core::mem::replace(&mut handshake.state, State::Taken)
+        {
+            self.stage = Stage::Traffic(halves);
+        }
+    }
+
+    /// Drops everything but what the last alert needs.
+    fn die(&mut self, error: ChannelError) {
+        let dying = core::mem::replace(&mut self.stage, Stage::Dead(Dead::silent(Some(error))));
+        self.stage = Stage::Dead(match dying {
+            Stage::Handshake(handshake) => Dead {
+                error: Some(error),
+                alert: error.alert(),
+                sealer: handshake.keys.sealer,
+            },
+            Stage::Traffic(halves) => {
+                let (alert, sealer) = halves.writer.into_last_alert(error);
+                Dead {
+                    error: Some(error),
+                    alert,
+                    sealer: Some(sealer),
+                }
+            }
+            Stage::Dead(dead) => dead,
+        });
+    }
+}
+
+impl<P: Provider> Dead<P> {
+    const fn silent(error: Option<ChannelError>) -> Self {
+        Self {
+            error,
+            alert: None,
+            sealer: None,
+        }
+    }
+
+    fn write(&mut self, tx: &mut [u8]) -> usize {
+        let Some(alert) = self.alert else { return 0 };
+        match small_record(self.sealer.as_mut(), record::ALERT, &alert.to_bytes(), tx) {
+            None => 0,
+            Some(sealed) => {
+                self.alert = None;
+                self.sealer = None;
+                sealed.unwrap_or(0)
+            }
+        }
     }
 }

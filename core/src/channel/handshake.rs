@@ -1,0 +1,181 @@
+//! What both roles of a handshake have: a state that messages move, the record keys of the moment, and the two flows of
+//! messages.
+//!
+//! ```text
+//! client                                          server
+//! SendHello            ── ClientHello ──►         ExpectHello
+//!                      ◄─ HelloRetryRequest ──    SendRetry          if there is no share that fits
+//! SendSecondHello      ── ClientHello ──►         ExpectHello
+//! ExpectHello          ◄─ ServerHello ──          SendHello
+//! ExpectExtensions     ◄─ EncryptedExtensions ──  Send…
+//! ExpectRequest        ◄─ CertificateRequest ──
+//! ExpectCertificate    ◄─ Certificate ──
+//! ExpectVerify         ◄─ CertificateVerify ──
+//! ExpectFinished       ◄─ Finished ──
+//! Send…                ── Certificate ──►         ExpectCertificate
+//!                      ── CertificateVerify ──►   ExpectVerify
+//!                      ── Finished ──►            ExpectFinished
+//! Done                                            Done
+//! ```
+//!
+//! A state either expects a message or sends one. Each is consumed by what happens to it, so nothing can happen twice.
+
+use super::Env;
+use super::assembly::{Assembly, Incoming};
+use super::client::Client;
+use super::error::ChannelError;
+use super::outgoing::Outgoing;
+use super::protect::{Opener, Sealer};
+use super::server::Server;
+use super::traffic::Halves;
+use crate::crypto::Provider;
+
+/// A handshake under way.
+pub(crate) struct Handshake<P: Provider> {
+    pub(crate) state: State<P>,
+    pub(crate) assembly: Assembly,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) keys: Keys<P>,
+}
+
+/// The record keys of the moment; none at first.
+pub(crate) struct Keys<P: Provider> {
+    pub(crate) opener: Option<Opener<P>>,
+    pub(crate) sealer: Option<Sealer<P>>,
+    /// The first ClientHello has been sent or received.
+    pub(crate) hello_seen: bool,
+    pub(crate) change_cipher_spec: ChangeCipherSpec,
+}
+
+/// The one meaningless change_cipher_spec that each side sends if the client gave a session id (appendix D.4).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChangeCipherSpec {
+    Unsent,
+    Owed,
+    Sent,
+}
+
+impl<P: Provider> Keys<P> {
+    /// Has a change_cipher_spec sent before the next message, unless one was sent before or nobody wants it.
+    pub(crate) fn owe_change_cipher_spec(&mut self, session_id: &[u8]) {
+        if !session_id.is_empty() && self.change_cipher_spec == ChangeCipherSpec::Unsent {
+            self.change_cipher_spec = ChangeCipherSpec::Owed;
+        }
+    }
+}
+
+/// What a step took.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cost {
+    /// Hashes and ciphers.
+    Cheap,
+    /// One public-key operation: enough for one call.
+    PublicKey,
+}
+
+pub(crate) enum State<P: Provider> {
+    Client(Client<P>),
+    Server(Server<P>),
+    /// All is checked and sent.
+    Done(Halves<P>),
+    /// Moved out for a step that failed.
+    Taken,
+}
+
+impl<P: Provider> Handshake<P> {
+    pub(crate) fn new(state: State<P>) -> Self {
+        Self {
+            state,
+            assembly: Assembly::new(),
+            outgoing: Outgoing::new(),
+            keys: Keys {
+                opener: None,
+                sealer: None,
+                hello_seen: false,
+                change_cipher_spec: ChangeCipherSpec::Unsent,
+            },
+        }
+    }
+
+    pub(crate) fn wants_write(&self) -> bool {
+        !self.outgoing.is_empty()
+            || self.keys.change_cipher_spec == ChangeCipherSpec::Owed
+            || match &self.state {
+                State::Client(client) => client.wants_write(),
+                State::Server(server) => server.wants_write(),
+                State::Done(_) | State::Taken => false,
+            }
+    }
+
+    /// Takes the next record, message or fragment; answers how many bytes were consumed, or are needed.
+    pub(crate) fn read(
+        &mut self,
+        env: &mut Env<'_, P>,
+        rx: &mut [u8],
+    ) -> Result<(usize, usize), ChannelError> {
+        let Self {
+            state,
+            assembly,
+            keys,
+            ..
+        } = self;
+        let (place, consumed) = match assembly.next(rx, keys.opener.as_mut(), keys.hello_seen)? {
+            Incoming::Need(need) => return Ok((0, need)),
+            Incoming::Consumed(consumed) => return Ok((consumed, 0)),
+            Incoming::Message { place, consumed } => (place, consumed),
+        };
+        let message = assembly.message(rx, place)?;
+        *state = match core::mem::replace(state, State::Taken) {
+            State::Client(client) => State::Client(client.on_message(keys, env, message)?),
+            State::Server(server) => server.on_message(keys, env, message)?,
+            State::Done(_) | State::Taken => return Err(ChannelError::State),
+        };
+        assembly.done(place);
+        Ok((consumed, 0))
+    }
+
+    /// Fills `tx`, with at most one public-key operation. An error may follow bytes that are good.
+    pub(crate) fn write(&mut self, env: &mut Env<'_, P>, tx: &mut [u8]) -> (usize, Result<(), ChannelError>) {
+        let mut written: usize = 0;
+        let mut cost = Cost::Cheap;
+        loop {
+            let certificate = env.identity.certificate_der;
+            let place = tx.get_mut(written..).unwrap_or(&mut []);
+            match self.outgoing.flush(self.keys.sealer.as_mut(), certificate, place) {
+                Ok(len) => written = written.saturating_add(len),
+                Err(error) => return (written, Err(error)),
+            }
+            if !self.outgoing.is_empty() || !self.wants_write() || cost == Cost::PublicKey {
+                return (written, Ok(()));
+            }
+            match self.stage(env) {
+                Ok(staged) => cost = staged,
+                Err(error) => return (written, Err(error)),
+            }
+        }
+    }
+
+    fn stage(&mut self, env: &mut Env<'_, P>) -> Result<Cost, ChannelError> {
+        let Self {
+            state,
+            outgoing,
+            keys,
+            ..
+        } = self;
+        if keys.change_cipher_spec == ChangeCipherSpec::Owed {
+            keys.change_cipher_spec = ChangeCipherSpec::Sent;
+            outgoing.stage_change_cipher_spec();
+            return Ok(Cost::Cheap);
+        }
+        let cost;
+        (*state, cost) = match core::mem::replace(state, State::Taken) {
+            State::Client(client) => client.stage(keys, outgoing, env)?,
+            State::Server(server) => {
+                let (server, cost) = server.stage(keys, outgoing, env)?;
+                (State::Server(server), cost)
+            }
+            State::Done(_) | State::Taken => return Err(ChannelError::State),
+        };
+        Ok(cost)
+    }
+}

@@ -1,0 +1,311 @@
+//! Two channels that behave.
+
+use super::*;
+
+fn compatible() -> ClientOptions {
+    ClientOptions {
+        middlebox_compatible: true,
+    }
+}
+
+/// The handshake and some data, with pieces and buffers of many sizes.
+#[test]
+fn every_size_of_piece_and_buffer() {
+    for options in [ClientOptions::default(), compatible()] {
+        for (piece, tx_room) in [
+            (1, 20_000),
+            (usize::MAX, 20_000),
+            (2, WRITE_ROOM_MIN),
+            (7, 100),
+            (64, 333),
+            (1000, 1500),
+        ] {
+            let (mut client, mut server) = strangers(options);
+            client.tx_room = tx_room;
+            server.tx_room = tx_room;
+            run(&mut client, &mut server, piece);
+            assert_eq!(
+                (client.channel.error(), server.channel.error()),
+                (None, None),
+                "{piece} {tx_room}"
+            );
+            assert!(client.established() && server.established(), "{piece} {tx_room}");
+            talk(&mut client, &mut server, piece);
+            talk(&mut server, &mut client, piece);
+        }
+    }
+}
+
+/// Data of many sizes, in one direction.
+fn talk(from: &mut Side, to: &mut Side, piece: usize) {
+    let mut sent = Vec::new();
+    for len in [1, 2, 100, 4_096, PAYLOAD_LEN_MAX] {
+        let payload: Vec<u8> = (0..len).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        let record = from.seal(&payload);
+        deliver(to, &record, piece.max(64));
+        sent.extend_from_slice(&payload);
+    }
+    assert_eq!(to.data, sent);
+}
+
+#[test]
+fn both_learn_who_the_other_is() {
+    let (client, server) = friends();
+    let at_client = client.channel.established().unwrap();
+    let at_server = server.channel.established().unwrap();
+    assert_eq!(at_client.role, Role::Client);
+    assert_eq!(at_server.role, Role::Server);
+    assert_eq!(at_client.alpn.as_bytes(), DBM);
+    assert_eq!(at_server.alpn.as_bytes(), DBM);
+    assert_eq!(at_client.peer.point, key(2).public_point());
+    assert_eq!(at_server.peer.point, key(1).public_point());
+    assert_eq!((at_server.peer.login_id, at_server.peer.certificate_id), (7, 100));
+}
+
+#[test]
+fn both_export_the_same_and_different_things_differ() {
+    let (client, server) = friends();
+    let export = |side: &Side, label: &[u8], context: &[u8]| {
+        let mut out = [0; 32];
+        side.channel.export(label, context, &mut out).unwrap();
+        out
+    };
+    let binding = export(&client, CHANNEL_BINDING_LABEL, &[]);
+    assert_eq!(binding, export(&server, CHANNEL_BINDING_LABEL, &[]));
+    assert_ne!(binding, export(&server, CHANNEL_BINDING_LABEL, &[1]));
+    assert_ne!(binding, export(&server, b"another", &[]));
+    let (mut third, mut fourth) = strangers(ClientOptions::default());
+    third.entropy = Counter::new(77);
+    run(&mut third, &mut fourth, usize::MAX);
+    assert_ne!(binding, export(&third, CHANNEL_BINDING_LABEL, &[]));
+    assert_eq!(
+        client.channel.export(&[b'x'; 250], &[], &mut [0; 32]),
+        Err(UseError::BadExport)
+    );
+    assert_eq!(
+        client.channel.export(b"x", &[], &mut [0; 8_161]),
+        Err(UseError::BadExport)
+    );
+    let (early, _) = strangers(ClientOptions::default());
+    assert_eq!(
+        early.channel.export(b"x", &[], &mut [0; 32]),
+        Err(UseError::NotEstablished)
+    );
+}
+
+/// §7, 40: every truncation point of every flight asks for more, never errs early, and the end of the transport there is
+/// told from an orderly end.
+#[test]
+fn every_truncation_of_every_flight() {
+    let (mut client, mut server) = strangers(compatible());
+    let mut flights = 0;
+    loop {
+        for (from, to) in [(0, 1), (1, 0)] {
+            let sides = [&mut client, &mut server];
+            let [a, b] = sides;
+            let (from, to) = if (from, to) == (0, 1) { (a, b) } else { (b, a) };
+            let flight = from.flush();
+            let mut need = to.read().unwrap();
+            for (n, byte) in flight.iter().enumerate() {
+                assert!(
+                    need > 0 && need <= flight.len() - n,
+                    "byte {n} of {}: {need}",
+                    flight.len()
+                );
+                assert!(!to.established());
+                to.rx.push(*byte);
+                need = to.read().unwrap();
+            }
+            assert!(to.rx.is_empty());
+            flights += usize::from(!flight.is_empty());
+        }
+        if client.established() && server.established() {
+            break;
+        }
+    }
+    assert_eq!(flights, 3);
+    for cut_after in 0..2 {
+        let (mut client, mut server) = strangers(ClientOptions::default());
+        let mut flight = client.flush();
+        flight.truncate(if cut_after == 0 { 0 } else { flight.len() / 2 });
+        deliver(&mut server, &flight, usize::MAX);
+        assert_eq!(
+            server.channel.end_of_input(),
+            Err(ChannelError::ClosedInHandshake)
+        );
+        assert!(server.flush().is_empty(), "nobody is there to hear an alert");
+    }
+}
+
+#[test]
+fn the_server_prefers_its_own_first_protocol() {
+    for (client_speaks, server_speaks, chosen) in [
+        (&[DBM, PAIR][..], &[DBM, PAIR][..], DBM),
+        (&[DBM, PAIR], &[PAIR, DBM], PAIR),
+        (&[PAIR], &[DBM, PAIR], PAIR),
+    ] {
+        let (mut client, mut server) = strangers(ClientOptions::default());
+        client.alpn = client_speaks.to_vec();
+        server.alpn = server_speaks.to_vec();
+        for side in [&mut client, &mut server] {
+            side.pins.0[0].alpn = chosen;
+        }
+        run(&mut client, &mut server, usize::MAX);
+        assert_eq!(server.channel.established().unwrap().alpn.as_bytes(), chosen);
+        assert_eq!(client.channel.established().unwrap().alpn.as_bytes(), chosen);
+    }
+}
+
+/// A pin holds for the protocol that it was stored for: each has its own verifier.
+#[test]
+fn a_pin_for_one_protocol_opens_no_other() {
+    let (mut client, mut server) = strangers(ClientOptions::default());
+    client.alpn = [PAIR].to_vec();
+    server.alpn = [DBM, PAIR].to_vec();
+    client.pins.0[0].alpn = PAIR;
+    run(&mut client, &mut server, usize::MAX);
+    let error = ChannelError::PeerRefused(PeerRefusal::Unknown);
+    refused("pinned for another protocol", error, &mut server, &mut client);
+}
+
+#[test]
+fn a_protocol_that_is_withdrawn_in_the_middle_is_refused() {
+    let (mut client, mut server) = strangers(ClientOptions::default());
+    client.alpn = [PAIR].to_vec();
+    server.alpn = [DBM, PAIR].to_vec();
+    for side in [&mut client, &mut server] {
+        side.pins.0[0].alpn = PAIR;
+    }
+    let hello = client.flush();
+    deliver(&mut server, &hello, usize::MAX);
+    let flight = server.flush();
+    server.alpn = [DBM].to_vec();
+    deliver(&mut client, &flight, usize::MAX);
+    run(&mut client, &mut server, usize::MAX);
+    refused(
+        "withdrawn",
+        ChannelError::ProtocolWithdrawn,
+        &mut server,
+        &mut client,
+    );
+}
+
+/// With a session id, each side sends one change_cipher_spec; without, none (appendix D.4).
+#[test]
+fn change_cipher_spec_is_sent_once_and_only_when_asked_for() {
+    for (options, expected) in [(ClientOptions::default(), 0), (compatible(), 1)] {
+        let (mut client, mut server) = strangers(options);
+        let count = |flight: &[u8]| flight.windows(6).filter(|w| *w == [20, 3, 3, 0, 1, 1]).count();
+        let hello = client.flush();
+        deliver(&mut server, &hello, usize::MAX);
+        let flight = server.flush();
+        deliver(&mut client, &flight, usize::MAX);
+        let answer = client.flush();
+        assert_eq!(
+            (count(&hello), count(&flight), count(&answer)),
+            (0, expected, expected)
+        );
+        assert_eq!(hello[..3], [22, 3, 1]);
+        deliver(&mut server, &answer, usize::MAX);
+        assert!(server.established());
+    }
+}
+
+/// No call may take longer than one public-key operation: the caller is asked back in between.
+#[test]
+fn one_public_key_operation_a_call() {
+    let (mut client, mut server) = strangers(ClientOptions::default());
+    let hello = client.flush();
+    server.rx = hello;
+    server.read().unwrap();
+    let mut calls = 0;
+    server.with_env(|channel, env, _| {
+        while channel.wants_write() {
+            let _len = channel.write(env, &mut [0; 4_096]).unwrap();
+            calls += 1;
+        }
+    });
+    assert_eq!(calls, 3, "shared secret; signature; the rest");
+}
+
+#[test]
+fn a_certificate_of_the_longest_kind_goes_through_and_no_longer_one() {
+    let (mut client, mut server) = strangers(ClientOptions::default());
+    for (side, other) in [(&mut client, 0), (&mut server, 1)] {
+        side.der = std::vec![other; CERTIFICATE_LEN_MAX];
+    }
+    client.pins.0[0].der = server.der.clone();
+    server.pins.0[0].der = client.der.clone();
+    client.tx_room = 200;
+    server.tx_room = 100;
+    run(&mut client, &mut server, 50);
+    assert!(client.established() && server.established());
+
+    for len in [0, CERTIFICATE_LEN_MAX + 1] {
+        let (mut client, mut server) = strangers(ClientOptions::default());
+        server.der = std::vec![1; len];
+        run(&mut client, &mut server, usize::MAX);
+        assert_eq!(server.channel.error(), Some(ChannelError::Lent));
+        let alert = Alert::InternalError;
+        assert_eq!(client.channel.error(), Some(ChannelError::PeerAlert(alert)));
+    }
+}
+
+/// §7, 53: entropy that fails at each draw ends in internal_error, with nothing in clear.
+#[test]
+fn failing_entropy_ends_cleanly() {
+    for who in 0..2 {
+        for after in 0..8 {
+            let (mut client, mut server) = strangers(ClientOptions::default());
+            [&mut client, &mut server][who].entropy.fails_after = Some(after);
+            run(&mut client, &mut server, usize::MAX);
+            if client.established() && server.established() {
+                assert!(after > 1, "there are draws");
+                continue;
+            }
+            let (victim, other) = if who == 0 {
+                (client, server)
+            } else {
+                (server, client)
+            };
+            assert_eq!(
+                victim.channel.error(),
+                Some(ChannelError::Entropy),
+                "{who} {after}"
+            );
+            let heard = other.channel.error();
+            assert!(
+                heard == Some(ChannelError::PeerAlert(Alert::InternalError)) || who == 0 && after < 2,
+                "{who} {after}: {heard:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_client_with_nothing_to_speak_does_not_start() {
+    let (mut client, _) = strangers(ClientOptions::default());
+    client.alpn = Vec::new();
+    client.flush();
+    assert_eq!(client.channel.error(), Some(ChannelError::Lent));
+}
+
+#[test]
+fn sizes_stay_what_they_are_said_to_be() {
+    // docs/channel.md says these numbers.
+    assert!(
+        size_of::<Channel<RustCrypto>>() <= 6_144,
+        "{}",
+        size_of::<Channel<RustCrypto>>()
+    );
+    assert!(
+        size_of::<Reader<RustCrypto>>() <= 1_536,
+        "{}",
+        size_of::<Reader<RustCrypto>>()
+    );
+    assert!(
+        size_of::<Writer<RustCrypto>>() <= 1_536,
+        "{}",
+        size_of::<Writer<RustCrypto>>()
+    );
+}
