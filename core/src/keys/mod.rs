@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A key leaves memory in one form only: as a [`WrappedKey`]. (The service master key, which nothing stands above,
-//! has a plain file of its own, [`ServiceMasterKey::to_file`].)
+//! has a plain file of its own, [`ServiceMasterKey::to_file`]; private keys travel as PKCS #8,
+//! [`PrivateKey::to_encrypted_pkcs8`].)
 //!
 //! ```
 //! use dbmirror_core::keys::{DatabaseMasterKey, Iterations, KeyError, WrappedKey};
@@ -29,6 +30,7 @@
 
 mod hierarchy;
 mod password;
+mod pkcs8;
 #[cfg(test)]
 mod tests;
 mod wrap;
@@ -36,6 +38,7 @@ mod wrapped;
 
 pub use hierarchy::{DatabaseMasterKey, PrivateKey, SERVICE_KEY_FILE_LEN, ServiceMasterKey};
 pub use password::{Iterations, SALT_LEN};
+pub use pkcs8::PKCS8_LEN_MAX;
 pub use wrap::{kw_unwrap, kw_wrap, kwp_unwrap, kwp_wrap};
 pub use wrapped::{KeyKind, Protection, WRAPPED_KEY_LEN_MAX, WrappedKey};
 
@@ -69,6 +72,8 @@ pub enum KeyError {
     BadKey,
     /// A private key file in a scheme that is not supported (`docs/keys.md` lists those that are).
     UnknownScheme,
+    /// A private key file in PEM: the Base64 text around DER.
+    Pem,
     /// The caller's buffer is too short.
     NoRoom,
     /// The entropy source failed.
@@ -90,6 +95,7 @@ impl KeyError {
             Self::UnknownScheme => 8,
             Self::NoRoom => 9,
             Self::Entropy => 10,
+            Self::Pem => 11,
         }
     }
 }
@@ -133,6 +139,9 @@ impl core::fmt::Display for KeyError {
             Self::IterationCount => write!(f, "the iteration count is not within 1..={}", Iterations::MAX),
             Self::BadKey => f.write_str("not a private key of P-256"),
             Self::UnknownScheme => f.write_str("the private key is protected by an unsupported scheme"),
+            Self::Pem => {
+                f.write_str("the private key is in PEM; DER is wanted (openssl pkcs8 -topk8 -outform DER)")
+            }
             Self::NoRoom => f.write_str("the buffer is too short"),
             Self::Entropy => f.write_str("the entropy source failed"),
         }

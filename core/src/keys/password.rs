@@ -40,8 +40,13 @@ impl Iterations {
 /// The 256-bit key that `password` gives.
 pub(super) fn derive(password: &[u8], salt: &[u8], iterations: Iterations) -> Secret<32> {
     let mut key = Secret::zero();
-    pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, iterations.0, key.expose_mut());
+    derive_into(password, salt, iterations, key.expose_mut());
     key
+}
+
+/// As [`derive`], of any length.
+pub(super) fn derive_into(password: &[u8], salt: &[u8], iterations: Iterations, key: &mut [u8]) {
+    pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, iterations.0, key);
 }
 
 #[cfg(test)]

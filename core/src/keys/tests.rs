@@ -327,3 +327,83 @@ fn refusal_leaves_no_key() {
     assert_eq!(kwp_unwrap(&kek, &wrapped, &mut out), Err(KeyError::Rejected));
     assert_eq!(out, [0; 40]);
 }
+
+fn pkcs8_file(key: &PrivateKey) -> Vec<u8> {
+    let mut out = [0; PKCS8_LEN_MAX];
+    let len = key
+        .to_encrypted_pkcs8::<RustCrypto>(PASSWORD, few(), &mut Counter(50), &mut out)
+        .unwrap();
+    out[..len].to_vec()
+}
+
+#[test]
+fn pkcs8_there_and_back() {
+    let key = PrivateKey::generate::<RustCrypto>(&mut Counter(0)).unwrap();
+    let file = pkcs8_file(&key);
+    let again = PrivateKey::from_encrypted_pkcs8::<RustCrypto>(&file, PASSWORD).unwrap();
+    assert!(again.scalar().ct_eq(key.scalar()));
+    // One guess in 256 gives right padding: enough of them must all be told from the right one.
+    for guess in 0..2_000_u32 {
+        assert_eq!(
+            PrivateKey::from_encrypted_pkcs8::<RustCrypto>(&file, &guess.to_be_bytes()).err(),
+            Some(KeyError::Rejected)
+        );
+    }
+    assert_eq!(
+        PrivateKey::from_plain_pkcs8::<RustCrypto>(&file).err(),
+        Some(KeyError::UnknownScheme)
+    );
+    for len in 0..file.len() {
+        assert!(PrivateKey::from_encrypted_pkcs8::<RustCrypto>(&file[..len], PASSWORD).is_err());
+    }
+    let mut longer = file.clone();
+    longer.push(0);
+    assert_eq!(
+        PrivateKey::from_encrypted_pkcs8::<RustCrypto>(&longer, PASSWORD).err(),
+        Some(KeyError::Malformed)
+    );
+}
+
+/// CBC lets an attacker flip chosen bits of the plaintext; no other key may come of it.
+#[test]
+fn a_changed_pkcs8_file_gives_no_other_key() {
+    let key = PrivateKey::generate::<RustCrypto>(&mut Counter(0)).unwrap();
+    let file = pkcs8_file(&key);
+    for bit in 0..file.len() * 8 {
+        let mut bad = file.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        // Counts that would take long are not tried.
+        if bad.windows(3).any(|part| part == [2, 1, 3])
+            && let Ok(other) = PrivateKey::from_encrypted_pkcs8::<RustCrypto>(&bad, PASSWORD)
+        {
+            assert!(other.scalar().ct_eq(key.scalar()), "bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn files_of_other_formats_are_named() {
+    let open = |file: &[u8]| PrivateKey::from_encrypted_pkcs8::<RustCrypto>(file, PASSWORD).err();
+    assert_eq!(
+        open(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n"),
+        Some(KeyError::Pem)
+    );
+    assert_eq!(
+        open(&[0x1e, 0xf1, 0xb5, 0xb0, 0, 0, 0, 0]),
+        Some(KeyError::UnknownScheme)
+    );
+    assert_eq!(open(b"hello"), Some(KeyError::Malformed));
+    assert_eq!(open(&[]), Some(KeyError::Malformed));
+    assert_eq!(open(&[0x30; 2561]), Some(KeyError::Malformed));
+}
+
+#[test]
+fn the_longest_pkcs8_file_fits() {
+    let key = PrivateKey::generate::<RustCrypto>(&mut Counter(0)).unwrap();
+    let mut out = [0; PKCS8_LEN_MAX];
+    let most = Iterations::new(1_000_000).unwrap();
+    let len = key
+        .to_encrypted_pkcs8::<RustCrypto>(PASSWORD, most, &mut Counter(1), &mut out)
+        .unwrap();
+    assert!(len < 300, "{len}");
+}
