@@ -5,6 +5,7 @@
 
 pub mod ast;
 pub mod error;
+pub mod functions;
 mod keywords;
 mod lexer;
 mod parser;
