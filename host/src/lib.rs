@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod cli;
 pub mod engine;
 pub mod errorlog;
+pub mod exec;
 pub mod exit;
 pub mod instance;
 pub mod messages;

@@ -16,9 +16,12 @@ macro_rules! catalogue {
 catalogue! {
     // -- language and databases
     M102 102 15 "Incorrect syntax near '{0}'."
+    M201 201 16 "The procedure {0} needs the parameter {1}, which was not given."
     M207 207 16 "There is no column '{0}'."
     M208 208 16 "There is no object '{0}'. The views of an instance lie in the schema sys, for example sys.database_mirroring."
+    M214 214 16 "The procedure {0} got a value of a wrong type: {1}."
     M226 226 16 "{0} is not allowed inside a transaction."
+    M241 241 16 "'{0}' is not a date that {1} can take. Write it as YYYY-MM-DD or YYYY-MM-DD hh:mm:ss; it is UTC."
     M229 229 14 "The permission {0} on '{1}' was denied."
     M262 262 14 "The permission {0} was denied in database '{1}'."
     M574 574 16 "{0} is not allowed inside a transaction. Commit or roll back first."
@@ -43,6 +46,7 @@ catalogue! {
     M3743 3743 16 "Database '{0}' is mirrored and cannot be dropped. ALTER DATABASE … SET PARTNER OFF comes first."
     M4060 4060 11 "Database '{0}' cannot be opened for this login."
     M4621 4621 16 "Permissions on a server object are granted, denied and revoked in master only. USE master first."
+    M4611 4611 16 "The login '{0}' has granted this permission to others: add CASCADE to take it from them too."
     M5011 5011 14 "Database '{0}' cannot be altered: it does not exist, you have no permission, or its state does not allow it."
     M5058 5058 16 "The option {0} cannot be set in database '{1}'."
     M5069 5069 16 "ALTER DATABASE failed; nothing was changed."
@@ -51,6 +55,7 @@ catalogue! {
     M5133 5133 16 "The file '{0}' was not found or its directory could not be read: {1}."
     M5170 5170 16 "The file '{0}' exists already; a database file is never overwritten. Attach it, or move it away."
     M5172 5172 16 "The file '{0}' is not a SQLite database: {1}."
+    M5701 5701 10 "Changed database context to '{0}'."
     M9002 9002 17 "The log of database '{0}' is full: {1}."
     M9778 9778 16 "{0} is not allowed in the mirrored database '{1}'."
 
@@ -165,6 +170,9 @@ catalogue! {
     M7887 7887 20 "The IPv6 address '{0}' is not supported here."
     M7888 7888 20 "'{0}' is not an IPv6 address."
     M7890 7890 16 "The endpoint cannot listen on {0}: the port is bound by another process."
+    M8144 8144 16 "The procedure {0} has no such parameter; it takes {1}."
+    M8632 8632 17 "The result has more than {0} rows. Narrow the query with WHERE or TOP."
+    M8645 8645 17 "The query ran for more than {0} seconds and was stopped."
     M9635 9635 16 "The certificate is not valid at this time."
     M9642 9642 16 "An error occurred on a mirroring connection: {0}. Role: {1}; peer: {2}."
     M9666 9666 10 "The mirroring endpoint is disabled or stopped."
@@ -200,6 +208,7 @@ catalogue! {
 
     // -- keys, certificates, principals
     M15007 15007 16 "'{0}' is not a login, or you have no permission."
+    M15006 15006 16 "'{0}' cannot be a name: it holds characters that are not allowed."
     M15023 15023 16 "There is already a user or role '{0}' in this database."
     M15025 15025 16 "There is already a server principal '{0}'."
     M15063 15063 16 "The login '{0}' already has a user in this database: '{1}'."
@@ -246,6 +255,7 @@ catalogue! {
     M15474 15474 16 "The private key does not fit the certificate '{0}'."
     M15507 15507 16 "A key of this database is damaged: {0}."
     M15508 15508 16 "A key could not be made: {0}."
+    M15559 15559 10 "The certificate '{0}' cannot be dropped: the user '{1}' is mapped to it."
     M15578 15578 16 "There is already a master key in database '{0}'. DROP MASTER KEY or use the existing one."
     M15580 15580 16 "The master key cannot be dropped: the private key of the certificate '{0}' is encrypted by it."
     M15581 15581 16 "Create a master key in database '{0}', or open it, before this statement."

@@ -1,0 +1,274 @@
+//! Runs the statements of Transact-SQL against an instance.
+//!
+//! Each statement is one transaction of the catalog: it is done whole, or refused with nothing changed. After a refused statement
+//! the batch goes on with the next one, as operators are used to; only a USE that fails ends it, since what follows would run in
+//! another database than the script means.
+
+mod certificates;
+mod databases;
+mod endpoints;
+mod logins;
+mod master_keys;
+mod mirroring;
+mod passwords;
+mod pem;
+mod permissions;
+mod procedures;
+mod select;
+mod users;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dbmirror_core::keys::DatabaseMasterKey;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use crate::admin::{Cancelled, Message, Session, Sink};
+use crate::catalog::{MASTER_ID, keys};
+use crate::instance::Instance;
+use crate::messages::{M15581, M40510, M5701, Raised};
+use crate::tsql::ast::{Statement, StatementKind};
+use crate::tsql::{Column, Value};
+
+/// One client's session.
+pub struct SqlSession {
+    instance: Arc<Instance>,
+    /// The current database.
+    database_id: i32,
+    database: String,
+    /// Master keys opened by OPEN MASTER KEY, by database.
+    opened: BTreeMap<i32, DatabaseMasterKey>,
+}
+
+/// Why a statement did not run to its end.
+enum Stop {
+    /// Refused; nothing has changed.
+    Refused(Vec<Raised>),
+    /// The client has gone.
+    Cancelled,
+}
+
+impl From<Raised> for Stop {
+    fn from(message: Raised) -> Self {
+        Self::Refused(vec![message])
+    }
+}
+
+impl From<rusqlite::Error> for Stop {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::from(Raised::from(error))
+    }
+}
+
+impl From<crate::engine::EngineError> for Stop {
+    fn from(error: crate::engine::EngineError) -> Self {
+        Self::from(Raised::from(error))
+    }
+}
+
+impl From<Cancelled> for Stop {
+    fn from(Cancelled: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+impl Stop {
+    /// The same with `more` reported behind it, as the statement's own failure.
+    fn followed_by(self, more: Raised) -> Self {
+        match self {
+            Self::Refused(mut messages) => {
+                messages.push(more);
+                Self::Refused(messages)
+            }
+            Self::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// What a statement ends with.
+type Done = Result<(), Stop>;
+
+/// Where one statement reports to.
+struct Out<'a> {
+    sink: &'a mut dyn Sink,
+    line: u32,
+}
+
+impl Out<'_> {
+    /// Sends a message, with the statement's line.
+    fn message(&mut self, raised: &Raised) -> Result<(), Cancelled> {
+        self.sink.message(&Message {
+            number: raised.number,
+            severity: raised.severity,
+            state: raised.state,
+            line: self.line,
+            procedure: None,
+            text: raised.text.clone(),
+        })
+    }
+
+    /// Sends a whole result set.
+    fn result(&mut self, columns: &[Column], rows: &[Vec<Value>]) -> Result<(), Cancelled> {
+        self.sink.columns(columns)?;
+        for row in rows {
+            self.sink.row(row)?;
+        }
+        self.sink.rows_affected(u64::try_from(rows.len()).unwrap_or(u64::MAX))
+    }
+}
+
+impl SqlSession {
+    /// A session of `instance`, in `master`.
+    #[must_use]
+    pub fn new(instance: Arc<Instance>) -> Self {
+        Self {
+            instance,
+            database_id: MASTER_ID,
+            database: "master".to_owned(),
+            opened: BTreeMap::new(),
+        }
+    }
+
+    /// Runs `change` as one transaction of the catalog.
+    fn change<T>(&self, change: impl FnOnce(&Transaction<'_>) -> Result<T, Stop>) -> Result<T, Stop> {
+        let mut master = self.instance.master();
+        let transaction = master.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let changed = change(&transaction)?;
+        transaction.commit()?;
+        Ok(changed)
+    }
+
+    /// The pins after a change of certificates, users, logins or permissions.
+    fn refresh_pins(&self) -> Done {
+        let master = self.instance.master();
+        Ok(crate::instance::endpoint::refresh_pins(&self.instance, &master)?)
+    }
+
+    /// The master key of the current database, opened in this session or by itself.
+    fn master_key<'a>(&'a self, master: &Connection) -> Result<KeyInUse<'a>, Stop> {
+        if let Some(key) = self.opened.get(&self.database_id) {
+            return Ok(KeyInUse::Session(key));
+        }
+        let opened = match keys::row(master, self.database_id)? {
+            Some(row) => row.open(self.instance.service_master_key())?,
+            None => None,
+        };
+        match opened {
+            Some(key) => Ok(KeyInUse::ByItself(key)),
+            None => Err(M15581.refuse(&[&self.database]).into()),
+        }
+    }
+
+    fn run(&mut self, statement: &Statement, out: &mut Out<'_>) -> Done {
+        match &statement.kind {
+            StatementKind::CreateMasterKey { password } => self.create_master_key(password.as_ref()),
+            StatementKind::OpenMasterKey { password } => self.open_master_key(password),
+            StatementKind::CloseMasterKey => self.close_master_key(),
+            StatementKind::DropMasterKey => self.drop_master_key(),
+            StatementKind::CreateCertificate(create) => self.create_certificate(create, out),
+            StatementKind::DropCertificate { name } => self.drop_certificate(name, out),
+            StatementKind::BackupCertificate(backup) => self.backup_certificate(backup),
+            StatementKind::CreateEndpoint(create) => self.create_endpoint(create, out),
+            StatementKind::AlterEndpoint(alter) => self.alter_endpoint(alter, out),
+            StatementKind::DropEndpoint { name } => self.drop_endpoint(name),
+            StatementKind::CreateLogin { name, source } => self.create_login(name, source),
+            StatementKind::DropLogin { name } => self.drop_login(name, out),
+            StatementKind::CreateUser(create) => self.create_user(create),
+            StatementKind::DropUser { name, if_exists } => self.drop_user(name, *if_exists),
+            StatementKind::EndpointPermission(permission) => self.endpoint_permission(permission, out),
+            StatementKind::Use { database } => self.use_database(&database.value, out),
+            StatementKind::CreateDatabase(create) => self.create_database(create),
+            StatementKind::DropDatabase { databases, if_exists } => self.drop_database(databases, *if_exists),
+            StatementKind::AlterDatabase { database, option } => self.alter_database(database.as_ref(), option, out),
+            StatementKind::Execute(execute) => self.execute(execute, out),
+            StatementKind::Print { expression } => self.print(expression, out),
+            StatementKind::Select(query) => self.select(query, out),
+            other => Err(M40510
+                .refuse(&[&describe(other), &"it is planned for a later release"])
+                .into()),
+        }
+    }
+
+    fn use_database(&mut self, name: &str, out: &mut Out<'_>) -> Done {
+        let database = {
+            let master = self.instance.master();
+            databases::find(&master, name)?
+        };
+        self.usable(&database)?;
+        self.database_id = database.id;
+        self.database.clone_from(&database.name);
+        out.sink.database_changed(&self.database)?;
+        Ok(out.message(&M5701.inform(&[&self.database]))?)
+    }
+}
+
+/// A master key that may be used now.
+enum KeyInUse<'a> {
+    /// Opened by OPEN MASTER KEY.
+    Session(&'a DatabaseMasterKey),
+    /// Opened by the service master key.
+    ByItself(DatabaseMasterKey),
+}
+
+impl KeyInUse<'_> {
+    const fn get(&self) -> &DatabaseMasterKey {
+        match self {
+            Self::Session(key) => key,
+            Self::ByItself(key) => key,
+        }
+    }
+}
+
+/// The words that begin a statement that is understood and not run.
+const fn describe(kind: &StatementKind) -> &'static str {
+    match kind {
+        StatementKind::AlterMasterKey(_) => "ALTER MASTER KEY",
+        StatementKind::AlterCertificate { .. } => "ALTER CERTIFICATE",
+        StatementKind::Backup(_) => "BACKUP",
+        StatementKind::Restore(_) => "RESTORE",
+        _ => "The statement",
+    }
+}
+
+impl Session for SqlSession {
+    fn batch(&mut self, text: &str, sink: &mut dyn Sink) {
+        let batch = match crate::tsql::parse(text) {
+            Ok(batch) => batch,
+            Err(error) => {
+                let _ = sink.message(&Message {
+                    number: error.number,
+                    severity: error.severity,
+                    state: error.state,
+                    line: error.line,
+                    procedure: None,
+                    text: error.text,
+                });
+                return;
+            }
+        };
+        for statement in &batch.statements {
+            let mut out = Out {
+                sink: &mut *sink,
+                line: statement.span.line,
+            };
+            match self.run(statement, &mut out) {
+                Ok(()) => {}
+                Err(Stop::Cancelled) => return,
+                Err(Stop::Refused(messages)) => {
+                    for message in &messages {
+                        if out.message(message).is_err() {
+                            return;
+                        }
+                    }
+                    if matches!(statement.kind, StatementKind::Use { .. }) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn database(&self) -> &str {
+        &self.database
+    }
+}
