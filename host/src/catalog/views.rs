@@ -31,7 +31,10 @@ pub fn rows(master: &Connection, engine: &Engine, scope: Scope, name: &str) -> r
         "tcp_endpoints" => endpoint_rows(master, engine, TCP)?,
         "database_mirroring_endpoints" => endpoint_rows(master, engine, MIRRORING)?,
         _ => match SQL.iter().find(|(view, _)| *view == name) {
-            Some((_, sql)) => query(master, sql, &[(":database", &scope.database_id)])?,
+            Some((_, sql)) if sql.contains(":database") => {
+                query(master, sql, &[(":database", &scope.database_id)])?
+            }
+            Some((_, sql)) => query(master, sql, &[])?,
             None => Vec::new(),
         },
     })

@@ -12,8 +12,8 @@ use crate::catalog::{dates, endpoints, first, principals};
 use crate::engine::PeerSelector;
 use crate::instance::{read_bounded, write_new};
 use crate::messages::{
-    M241, M3716, M15151, M15208, M15212, M15213, M15214, M15215, M15232, M15240, M15297, M15299, M15345, M15464, M15468,
-    M15559, M40510, M50101, M50104, Raised,
+    M241, M3716, M15151, M15208, M15212, M15213, M15214, M15215, M15232, M15240, M15297, M15299, M15345,
+    M15464, M15468, M15559, M40510, M50101, M50104, Raised,
 };
 use crate::tsql::ast::{BackupCertificate, Blob, CertificateSource, CreateCertificate, Name, Password, Text};
 
@@ -52,7 +52,12 @@ impl SqlSession {
         let owner = self.certificate_owner(name, create.authorization.as_ref())?;
         let mut private_key = None;
         let der = match &create.source {
-            CertificateSource::Generate { password, subject, start_date, expiry_date } => {
+            CertificateSource::Generate {
+                password,
+                subject,
+                start_date,
+                expiry_date,
+            } => {
                 let validity = Validity::of(start_date.as_ref(), expiry_date.as_ref())?;
                 let (der, key) = self.generate(name, password.as_ref(), subject, &validity)?;
                 private_key = Some(key);
@@ -64,7 +69,9 @@ impl SqlSession {
             CertificateSource::Import { pfx: true, .. } => {
                 return Err(later("CREATE CERTIFICATE … WITH FORMAT = 'PFX'"));
             }
-            CertificateSource::Import { private_key: Some(_), .. } => {
+            CertificateSource::Import {
+                private_key: Some(_), ..
+            } => {
                 return Err(later("CREATE CERTIFICATE … FROM … WITH PRIVATE KEY"));
             }
             CertificateSource::Import { certificate, .. } => self.read_certificate(certificate, out)?,
@@ -72,25 +79,32 @@ impl SqlSession {
         let parsed = parse(&der).map_err(|error| M15468.refuse(&[name, &error]))?;
         self.change(|catalog| {
             if let Some(same) = certificates::by_name(catalog, self.database_id, name)? {
-                return Err(M15232.refuse(&[name, &format!("the name is taken by certificate_id {}", same.id)]).into());
+                return Err(M15232
+                    .refuse(&[name, &format!("the name is taken by certificate_id {}", same.id)])
+                    .into());
             }
             if let Some(same) = certificates::by_der(catalog, self.database_id, &der)? {
                 return Err(M15232.refuse(&[name, &format!("as '{}'", same.name)]).into());
             }
-            certificates::insert(catalog, &New {
-                database_id: self.database_id,
-                name,
-                principal_id: owner,
-                der: &der,
-                point: &parsed.point,
-                serial: &parsed.serial,
-                issuer: &parsed.issuer,
-                subject: &parsed.subject,
-                not_before: parsed.not_before,
-                not_after: parsed.not_after,
-                private_key: private_key.as_ref().map(|(key, protection)| (key.as_slice(), *protection)),
-                active: create.active_for_begin_dialog.unwrap_or(true),
-            })?;
+            certificates::insert(
+                catalog,
+                &New {
+                    database_id: self.database_id,
+                    name,
+                    principal_id: owner,
+                    der: &der,
+                    point: &parsed.point,
+                    serial: &parsed.serial,
+                    issuer: &parsed.issuer,
+                    subject: &parsed.subject,
+                    not_before: parsed.not_before,
+                    not_after: parsed.not_after,
+                    private_key: private_key
+                        .as_ref()
+                        .map(|(key, protection)| (key.as_slice(), *protection)),
+                    active: create.active_for_begin_dialog.unwrap_or(true),
+                },
+            )?;
             Ok(())
         })?;
         self.refresh_pins()?;
@@ -106,7 +120,9 @@ impl SqlSession {
         if certificates::by_name(&master, self.database_id, name)?.is_some() {
             return Err(M15232.refuse(&[&name, &"choose another name"]).into());
         }
-        let Some(authorization) = authorization else { return Ok(DBO) };
+        let Some(authorization) = authorization else {
+            return Ok(DBO);
+        };
         let user = principals::user(&master, self.database_id, &authorization.value)?
             .ok_or_else(|| M15151.refuse(&[&"find", &"user", &authorization.value]))?;
         // A user made from a certificate resolves to no login; sys and INFORMATION_SCHEMA are nobody.
@@ -117,7 +133,10 @@ impl SqlSession {
     }
 
     /// Makes a key pair and a self-signed certificate; returns its DER, and the private key at rest.
-    #[expect(clippy::type_complexity, reason = "two byte strings and what protects the second")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "two byte strings and what protects the second"
+    )]
     fn generate(
         &self,
         name: &str,
@@ -130,7 +149,9 @@ impl SqlSession {
         }
         let private = PrivateKey::generate::<Crypto>(&mut OsEntropy).map_err(failed)?;
         let wrapped: Result<WrappedKey, KeyError> = match password {
-            Some(password) => private.wrap_by_password(password.expose().as_bytes(), iterations()?, &mut OsEntropy),
+            Some(password) => {
+                private.wrap_by_password(password.expose().as_bytes(), iterations()?, &mut OsEntropy)
+            }
             None => {
                 let master = self.instance.master();
                 private.wrap_by_database_master_key(self.master_key(&master)?.get())
@@ -144,14 +165,17 @@ impl SqlSession {
         };
         let signing_key = private.signing_key::<Crypto>().map_err(failed)?;
         let mut der = [0; CERTIFICATE_LEN_MAX];
-        let length = cert::issue::<Crypto>(&request, &signing_key, &mut OsEntropy, &mut der).map_err(|error| match error {
-            CertError::SubjectEmpty
-            | CertError::SubjectTooLong
-            | CertError::SubjectSyntax
-            | CertError::SubjectAttribute
-            | CertError::SubjectCharacter => M15212.refuse(&[&error]),
-            _ => M15468.refuse(&[&name, &error]),
-        })?;
+        let length =
+            cert::issue::<Crypto>(&request, &signing_key, &mut OsEntropy, &mut der).map_err(|error| {
+                match error {
+                    CertError::SubjectEmpty
+                    | CertError::SubjectTooLong
+                    | CertError::SubjectSyntax
+                    | CertError::SubjectAttribute
+                    | CertError::SubjectCharacter => M15212.refuse(&[&error]),
+                    _ => M15468.refuse(&[&name, &error]),
+                }
+            })?;
         let der = der.get(..length).unwrap_or_default().to_vec();
         let protection = if password.is_some() { "PW" } else { "MK" };
         Ok((der, (wrapped.to_vec(), protection)))
@@ -162,7 +186,11 @@ impl SqlSession {
         let (what, bytes, malformed) = match blob {
             Blob::File(file) => {
                 let refused = |why: &dyn std::fmt::Display| M15208.refuse(&[&file.value, why]);
-                let path = self.instance.dir().statement_file(&file.value).map_err(|why| refused(&why))?;
+                let path = self
+                    .instance
+                    .dir()
+                    .statement_file(&file.value)
+                    .map_err(|why| refused(&why))?;
                 let bytes = read_bounded(&path, FILE_MAX)
                     .map_err(|error| refused(&format!("{}: {error}", path.display())))?;
                 (file.value.as_str(), bytes, &M15208)
@@ -229,11 +257,17 @@ impl SqlSession {
             if let Some(user) = mapped {
                 return Err(M15559.refuse(&[name, &user]).into());
             }
-            catalog.execute("DELETE FROM certificate WHERE certificate_id = ?1", [certificate.id])?;
+            catalog.execute(
+                "DELETE FROM certificate WHERE certificate_id = ?1",
+                [certificate.id],
+            )?;
             Ok(certificate.id)
         })?;
         self.refresh_pins()?;
-        let closed = self.instance.engine().close_connections_of(PeerSelector::Certificate(id));
+        let closed = self
+            .instance
+            .engine()
+            .close_connections_of(PeerSelector::Certificate(id));
         if closed > 0 {
             out.message(&M50104.inform(&[&closed, &format!("certificate '{name}'")]))?;
         }
@@ -258,7 +292,8 @@ impl Validity {
         };
         let end = match end {
             Some(text) => date("EXPIRY_DATE", text)?,
-            None => dates::one_year_after(start).ok_or_else(|| M241.refuse(&[&"one year later", &"EXPIRY_DATE"]))?,
+            None => dates::one_year_after(start)
+                .ok_or_else(|| M241.refuse(&[&"one year later", &"EXPIRY_DATE"]))?,
         };
         Ok(Self { start, end })
     }

@@ -12,7 +12,8 @@ use crate::catalog::databases::{self, Database, New, State};
 use crate::engine::MirroringRole;
 use crate::instance::random;
 use crate::messages::{
-    M911, M921, M927, M954, M1801, M1802, M3701, M3702, M3708, M3743, M5120, M5123, M5133, M5170, M5172, M40510, Raised,
+    M911, M921, M927, M954, M1801, M1802, M3701, M3702, M3708, M3743, M5120, M5123, M5133, M5170, M5172,
+    M40510, Raised,
 };
 use crate::tsql::ast::{CreateDatabase, Name};
 
@@ -42,7 +43,9 @@ impl SqlSession {
     /// The partner's address when this instance is the mirror of that database.
     pub(super) fn mirrors(&self, database_id: i32) -> Option<String> {
         let sessions = self.instance.engine().sessions();
-        let session = sessions.into_iter().find(|session| session.database_id == database_id)?;
+        let session = sessions
+            .into_iter()
+            .find(|session| session.database_id == database_id)?;
         (session.role == MirroringRole::Mirror).then_some(session.partner_name)
     }
 
@@ -82,9 +85,8 @@ impl SqlSession {
                 return Err(M1801.refuse(&[&name]).into());
             }
             create_file(&path)?;
-            let taken_in = insert(catalog, name, &path, false, State::Online).and_then(|database| {
-                Ok(instance.engine().attach_database(database.config())?)
-            });
+            let taken_in = insert(catalog, name, &path, false, State::Online)
+                .and_then(|database| Ok(instance.engine().attach_database(database.config())?));
             if taken_in.is_err() {
                 remove_files(&path);
             }
@@ -95,7 +97,9 @@ impl SqlSession {
     /// An existing SQLite file, taken in where it lies.
     fn attach_database(&mut self, name: &str, create: &CreateDatabase) -> Done {
         let [file] = create.files.as_slice() else {
-            return Err(M40510.refuse(&[&"Several files", &"a SQLite database is one file"]).into());
+            return Err(M40510
+                .refuse(&[&"Several files", &"a SQLite database is one file"])
+                .into());
         };
         let written = &file.filename.value;
         let path = Path::new(written);
@@ -107,8 +111,12 @@ impl SqlSession {
         let path = path
             .canonicalize()
             .map_err(|error| M5133.refuse(&[written, &error]))?;
-        if path.starts_with(self.instance.dir().root()) && !path.starts_with(self.instance.dir().root().join("data")) {
-            return Err(M5120.refuse(&[written, &"it belongs to the instance itself"]).into());
+        if path.starts_with(self.instance.dir().root())
+            && !path.starts_with(self.instance.dir().root().join("data"))
+        {
+            return Err(M5120
+                .refuse(&[written, &"it belongs to the instance itself"])
+                .into());
         }
         let mut attached_before = None;
         check_file(&path)?;
@@ -123,7 +131,9 @@ impl SqlSession {
                 }
             }
             if let Some(other) = &attached_before {
-                return Err(M5120.refuse(&[written, &format!("it is the file of database '{other}' already")]).into());
+                return Err(M5120
+                    .refuse(&[written, &format!("it is the file of database '{other}' already")])
+                    .into());
             }
             let database = insert(catalog, name, &path, true, State::Online)?;
             Ok(instance.engine().attach_database(database.config())?)
@@ -170,15 +180,24 @@ impl SqlSession {
 }
 
 /// Adds the catalog's row of a database that is of a family of its own.
-fn insert(catalog: &Connection, name: &str, path: &Path, attached: bool, state: State) -> Result<Database, Stop> {
-    let added = databases::insert(catalog, &New {
-        name,
-        path,
-        attached,
-        database_guid: random()?,
-        family_guid: random()?,
-        state,
-    })?;
+fn insert(
+    catalog: &Connection,
+    name: &str,
+    path: &Path,
+    attached: bool,
+    state: State,
+) -> Result<Database, Stop> {
+    let added = databases::insert(
+        catalog,
+        &New {
+            name,
+            path,
+            attached,
+            database_guid: random()?,
+            family_guid: random()?,
+            state,
+        },
+    )?;
     Ok(added.ok_or_else(|| M911.refuse(&[&name]))?)
 }
 
@@ -198,7 +217,9 @@ fn create_file(path: &Path) -> Result<(), Raised> {
         let file = Connection::open(path)?;
         file.pragma_update(None, "journal_mode", "WAL")?;
         // The first page: a file of no bytes has no journal mode to speak of.
-        file.execute_batch("BEGIN IMMEDIATE; PRAGMA user_version = 0; COMMIT; PRAGMA wal_checkpoint(TRUNCATE);")
+        file.execute_batch(
+            "BEGIN IMMEDIATE; PRAGMA user_version = 0; COMMIT; PRAGMA wal_checkpoint(TRUNCATE);",
+        )
     };
     make().map_err(|error| {
         remove_files(path);

@@ -11,8 +11,8 @@ use crate::catalog::{MASTER_ID, SA_ID, certificates, principals};
 use crate::instance::endpoint::{DISABLED, STARTED, STOPPED, config, identity, obstacle};
 use crate::messages::{M7801, M7862, M7863, M7869, M15151, M50102};
 use crate::tsql::ast::{
-    Algorithm, AlterEndpoint, Authentication, CreateEndpoint, Encryption, EndpointRole, EndpointState, ListenerIp,
-    MirroringOptions, Name, TcpOptions, WindowsMethod,
+    Algorithm, AlterEndpoint, Authentication, CreateEndpoint, Encryption, EndpointRole, EndpointState,
+    ListenerIp, MirroringOptions, Name, TcpOptions, WindowsMethod,
 };
 
 /// WINDOWS NEGOTIATE.
@@ -25,7 +25,10 @@ const RESERVED: &[&str] = &["##", "TSQL ", "Dedicated Admin"];
 impl SqlSession {
     pub(super) fn create_endpoint(&mut self, create: &CreateEndpoint, out: &mut Out<'_>) -> Done {
         let name = &create.name.value;
-        if RESERVED.iter().any(|prefix| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))) {
+        if RESERVED.iter().any(|prefix| {
+            name.get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        }) {
             return Err(M7869.refuse(&[name]).into());
         }
         let notes = self.change(|catalog| {
@@ -46,7 +49,10 @@ impl SqlSession {
                 principal_id: owner,
                 state: STOPPED,
                 stopped_reason: None,
-                port: create.tcp.listener_port.ok_or_else(|| M7801.refuse(&[&"LISTENER_PORT"]))?,
+                port: create
+                    .tcp
+                    .listener_port
+                    .ok_or_else(|| M7801.refuse(&[&"LISTENER_PORT"]))?,
                 ip_address: None,
                 role: 0,
                 connection_auth: DEFAULT_AUTHENTICATION,
@@ -124,11 +130,15 @@ impl SqlSession {
         endpoints::store(catalog, &endpoint)?;
         let engine = self.instance.engine();
         if endpoint.state == STARTED {
-            let unchanged = engine.endpoint_address().is_some() && before.as_ref().is_some_and(|before| *before == endpoint);
-            if !unchanged && let Err(error) = engine.start_endpoint(config(&self.instance, catalog, &endpoint)?) {
+            let unchanged = engine.endpoint_address().is_some()
+                && before.as_ref().is_some_and(|before| *before == endpoint);
+            if !unchanged
+                && let Err(error) = engine.start_endpoint(config(&self.instance, catalog, &endpoint)?)
+            {
                 if let Some(before) = before.filter(|before| before.state == STARTED) {
                     // The statement is refused with its own error, whatever becomes of this.
-                    let _ = config(&self.instance, catalog, &before).map(|config| engine.start_endpoint(config));
+                    let _ =
+                        config(&self.instance, catalog, &before).map(|config| engine.start_endpoint(config));
                 }
                 return Err(error.into());
             }
@@ -157,7 +167,12 @@ const fn state_code(state: EndpointState) -> i32 {
 }
 
 /// Takes over the options that were written.
-fn set(catalog: &Connection, endpoint: &mut Endpoint, tcp: &TcpOptions, mirroring: &MirroringOptions) -> Done {
+fn set(
+    catalog: &Connection,
+    endpoint: &mut Endpoint,
+    tcp: &TcpOptions,
+    mirroring: &MirroringOptions,
+) -> Done {
     if let Some(port) = tcp.listener_port {
         endpoint.port = port;
     }
@@ -232,7 +247,10 @@ mod tests {
 
     #[test]
     fn codes_of_the_views() {
-        let n = Name { value: "c".into(), span: crate::tsql::Span::default() };
+        let n = Name {
+            value: "c".into(),
+            span: crate::tsql::Span::default(),
+        };
         let codes: Vec<i32> = [
             Authentication::Windows(WindowsMethod::Ntlm),
             Authentication::Windows(WindowsMethod::Kerberos),

@@ -9,7 +9,8 @@ use crate::catalog::{MASTER_ID, SA_ID, certificates, databases, dates, first};
 use crate::engine::PeerSelector;
 use crate::instance::random;
 use crate::messages::{
-    M911, M15006, M15025, M15099, M15122, M15141, M15150, M15151, M15173, M15174, M15419, M15433, M33020, M40510, M50104,
+    M911, M15006, M15025, M15099, M15122, M15141, M15150, M15151, M15173, M15174, M15419, M15433, M33020,
+    M40510, M50104,
 };
 use crate::tsql::ast::{LoginPassword, LoginSource, Name, PasswordLogin};
 
@@ -47,7 +48,12 @@ impl SqlSession {
                     .ok_or_else(|| M15151.refuse(&[&"find", &"certificate", &certificate.value]))?;
                 let mut sid = vec![1, 6, 0, 0, 0, 0, 0, 9, 1, 0, 0, 0];
                 sid.extend_from_slice(&sha1::Sha1::digest(&found.der));
-                New { kind: "C", sid, password: None, options: None }
+                New {
+                    kind: "C",
+                    sid,
+                    password: None,
+                    options: None,
+                }
             }
         };
         self.change(|catalog| {
@@ -112,7 +118,12 @@ impl SqlSession {
             LoginPassword::Clear(password) => password,
             LoginPassword::Hashed(_) if policy => return Err(M33020.refuse(&[]).into()),
             LoginPassword::Hashed(_) => {
-                return Err(M40510.refuse(&[&"PASSWORD = 0x… HASHED", &"hashes of other servers cannot be checked here"]).into());
+                return Err(M40510
+                    .refuse(&[
+                        &"PASSWORD = 0x… HASHED",
+                        &"hashes of other servers cannot be checked here",
+                    ])
+                    .into());
             }
         };
         if policy {
@@ -134,11 +145,14 @@ impl SqlSession {
     pub(super) fn drop_login(&mut self, name: &Name, out: &mut Out<'_>) -> Done {
         let name = &name.value;
         let login = self.change(|catalog| {
-            let login = principals::login(catalog, name)?.ok_or_else(|| M15151.refuse(&[&"drop", &"login", name]))?;
+            let login =
+                principals::login(catalog, name)?.ok_or_else(|| M15151.refuse(&[&"drop", &"login", name]))?;
             if login.id == SA_ID {
                 return Err(M15150.refuse(&[&"login", name]).into());
             }
-            let one = |sql: &str| -> rusqlite::Result<Option<String>> { first(catalog, sql, [login.id], |row| row.get(0)) };
+            let one = |sql: &str| -> rusqlite::Result<Option<String>> {
+                first(catalog, sql, [login.id], |row| row.get(0))
+            };
             if let Some(endpoint) = one("SELECT name FROM endpoint WHERE principal_id = ?1")? {
                 return Err(M15141.refuse(&[name, &"endpoint", &endpoint]).into());
             }
@@ -159,7 +173,10 @@ impl SqlSession {
             Ok(login)
         })?;
         self.refresh_pins()?;
-        let closed = self.instance.engine().close_connections_of(PeerSelector::Login(login.id));
+        let closed = self
+            .instance
+            .engine()
+            .close_connections_of(PeerSelector::Login(login.id));
         if closed > 0 {
             out.message(&M50104.inform(&[&closed, &format!("login '{name}'")]))?;
         }

@@ -4,10 +4,10 @@ use dbmirror_adapters::entropy::OsEntropy;
 use dbmirror_core::keys::{DatabaseMasterKey, KeyError};
 
 use super::{Done, SqlSession, passwords};
-use crate::catalog::keys::{self, MasterKeyRow};
 use crate::catalog::first;
+use crate::catalog::keys::{self, MasterKeyRow};
 use crate::instance::random;
-use crate::messages::{M15151, M15313, M15315, M15578, M15580, M15581, M7801};
+use crate::messages::{M7801, M15151, M15313, M15315, M15578, M15580, M15581};
 use crate::tsql::ast::Password;
 
 impl SqlSession {
@@ -36,10 +36,12 @@ impl SqlSession {
     pub(super) fn open_master_key(&mut self, password: &Password) -> Done {
         let row = keys::row(&self.instance.master(), self.database_id)?;
         let row = row.ok_or_else(|| M15581.refuse(&[&self.database]))?;
-        let key = row.open_by_password(password.expose()).map_err(|error| match error {
-            KeyError::Rejected => M15313.refuse(&[]),
-            other => keys::failed(other),
-        })?;
+        let key = row
+            .open_by_password(password.expose())
+            .map_err(|error| match error {
+                KeyError::Rejected => M15313.refuse(&[]),
+                other => keys::failed(other),
+            })?;
         self.opened.insert(self.database_id, key);
         Ok(())
     }

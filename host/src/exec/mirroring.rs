@@ -6,9 +6,7 @@ use crate::catalog::databases::{self, Database, New, State};
 use crate::catalog::endpoints;
 use crate::engine::{self, MirroringRole, SetPartner};
 use crate::instance::random;
-use crate::messages::{
-    M1416, M1465, M1468, M1470, M1476, M1486, M5011, M5058, M5069, M40510,
-};
+use crate::messages::{M1416, M1465, M1468, M1470, M1476, M1486, M5011, M5058, M5069, M40510};
 use crate::tsql::ast::{DatabaseOption, Name, PartnerOption, RecoveryModel, SafetyLevel, SeedingMode, Text};
 
 /// `recovery_model` FULL.
@@ -17,7 +15,12 @@ const FULL: i32 = 1;
 const TIMEOUT_MAX: u32 = 32767;
 
 impl SqlSession {
-    pub(super) fn alter_database(&mut self, database: Option<&Name>, option: &DatabaseOption, out: &mut Out<'_>) -> Done {
+    pub(super) fn alter_database(
+        &mut self,
+        database: Option<&Name>,
+        option: &DatabaseOption,
+        out: &mut Out<'_>,
+    ) -> Done {
         let name = database.map_or_else(|| self.database.clone(), |name| name.value.clone());
         self.alter(&name, option, out)
             .map_err(|stop| stop.followed_by(M5069.refuse(&[])))
@@ -27,7 +30,10 @@ impl SqlSession {
         let found = databases::by_name(&self.instance.master(), name)?;
         let seed = matches!(
             option,
-            DatabaseOption::Partner(PartnerOption::Address { seeding_mode: Some(SeedingMode::Automatic), .. })
+            DatabaseOption::Partner(PartnerOption::Address {
+                seeding_mode: Some(SeedingMode::Automatic),
+                ..
+            })
         );
         let database = match found {
             Some(database) if database.id == MASTER_ID => {
@@ -47,7 +53,12 @@ impl SqlSession {
             DatabaseOption::Partner(partner) => self.set_partner(&database, partner),
             DatabaseOption::Witness(_) => {
                 self.session_of(&database)?;
-                Err(M40510.refuse(&[&"SET WITNESS", &"the witness comes with the release after this one"]).into())
+                Err(M40510
+                    .refuse(&[
+                        &"SET WITNESS",
+                        &"the witness comes with the release after this one",
+                    ])
+                    .into())
             }
         }
     }
@@ -59,7 +70,9 @@ impl SqlSession {
             RecoveryModel::Simple => 3,
         };
         if model != database.recovery_model && self.mirrored(database.id) {
-            return Err(M1468.refuse(&[&database.name, &"Changing the recovery model"]).into());
+            return Err(M1468
+                .refuse(&[&database.name, &"Changing the recovery model"])
+                .into());
         }
         self.usable(database)?;
         self.change(|catalog| Ok(databases::set_recovery_model(catalog, database.id, model)?))
@@ -68,7 +81,10 @@ impl SqlSession {
     fn set_partner(&self, database: &Database, option: &PartnerOption) -> Done {
         let engine = self.instance.engine();
         match option {
-            PartnerOption::Address { address, seeding_mode } => {
+            PartnerOption::Address {
+                address,
+                seeding_mode,
+            } => {
                 if database.recovery_model != FULL {
                     return Err(M1465.refuse(&[&database.name]).into());
                 }
@@ -93,13 +109,21 @@ impl SqlSession {
                 self.principal_of(database)?;
                 Err(later("SET PARTNER TIMEOUT"))
             }
-            PartnerOption::Failover => self.session_of(database).and_then(|_| Err(later("SET PARTNER FAILOVER"))),
+            PartnerOption::Failover => self
+                .session_of(database)
+                .and_then(|_| Err(later("SET PARTNER FAILOVER"))),
             PartnerOption::ForceServiceAllowDataLoss => self
                 .session_of(database)
                 .and_then(|_| Err(later("SET PARTNER FORCE_SERVICE_ALLOW_DATA_LOSS"))),
-            PartnerOption::Suspend => self.session_of(database).and_then(|_| Err(later("SET PARTNER SUSPEND"))),
-            PartnerOption::Resume => self.session_of(database).and_then(|_| Err(later("SET PARTNER RESUME"))),
-            PartnerOption::RedoQueue(_) => self.session_of(database).and_then(|_| Err(later("SET PARTNER REDO_QUEUE"))),
+            PartnerOption::Suspend => self
+                .session_of(database)
+                .and_then(|_| Err(later("SET PARTNER SUSPEND"))),
+            PartnerOption::Resume => self
+                .session_of(database)
+                .and_then(|_| Err(later("SET PARTNER RESUME"))),
+            PartnerOption::RedoQueue(_) => self
+                .session_of(database)
+                .and_then(|_| Err(later("SET PARTNER REDO_QUEUE"))),
         }
     }
 
@@ -121,25 +145,33 @@ impl SqlSession {
     /// SET PARTNER = '…' WITH (SEEDING_MODE = AUTOMATIC) where there is no such database: it is made RESTORING, and its
     /// file comes over the session.
     fn seeded_partner(&self, name: &str, option: &DatabaseOption) -> Done {
-        let DatabaseOption::Partner(PartnerOption::Address { address, seeding_mode }) = option else {
+        let DatabaseOption::Partner(PartnerOption::Address {
+            address,
+            seeding_mode,
+        }) = option
+        else {
             return Err(M5011.refuse(&[&name]).into());
         };
         self.partner_endpoint()?;
         let path = self.instance.dir().database_file(name);
         let database = self.change(|catalog| {
-            let added = databases::insert(catalog, &New {
-                name,
-                path: &path,
-                attached: false,
-                database_guid: random()?,
-                family_guid: random()?,
-                state: State::Restoring,
-            })?;
+            let added = databases::insert(
+                catalog,
+                &New {
+                    name,
+                    path: &path,
+                    attached: false,
+                    database_guid: random()?,
+                    family_guid: random()?,
+                    state: State::Restoring,
+                },
+            )?;
             Ok(added.ok_or_else(|| M5011.refuse(&[&name]))?)
         })?;
-        self.start_session(&database, address, *seeding_mode).inspect_err(|_| {
-            let _ = self.change(|catalog| Ok(databases::delete(catalog, database.id)?));
-        })
+        self.start_session(&database, address, *seeding_mode)
+            .inspect_err(|_| {
+                let _ = self.change(|catalog| Ok(databases::delete(catalog, database.id)?));
+            })
     }
 
     fn start_session(&self, database: &Database, address: &Text, seeding: Option<SeedingMode>) -> Done {
@@ -168,5 +200,7 @@ impl SqlSession {
 }
 
 fn later(what: &str) -> Stop {
-    M40510.refuse(&[&what, &"it comes with the release after this one"]).into()
+    M40510
+        .refuse(&[&what, &"it comes with the release after this one"])
+        .into()
 }

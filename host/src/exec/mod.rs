@@ -15,6 +15,8 @@ mod pem;
 mod permissions;
 mod procedures;
 mod select;
+#[cfg(test)]
+mod tests;
 mod users;
 
 use std::collections::BTreeMap;
@@ -26,7 +28,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::admin::{Cancelled, Message, Session, Sink};
 use crate::catalog::{MASTER_ID, keys};
 use crate::instance::Instance;
-use crate::messages::{M15581, M40510, M5701, Raised};
+use crate::messages::{M5701, M15581, M40510, Raised};
 use crate::tsql::ast::{Statement, StatementKind};
 use crate::tsql::{Column, Value};
 
@@ -113,7 +115,8 @@ impl Out<'_> {
         for row in rows {
             self.sink.row(row)?;
         }
-        self.sink.rows_affected(u64::try_from(rows.len()).unwrap_or(u64::MAX))
+        self.sink
+            .rows_affected(u64::try_from(rows.len()).unwrap_or(u64::MAX))
     }
 }
 
@@ -179,7 +182,9 @@ impl SqlSession {
             StatementKind::Use { database } => self.use_database(&database.value, out),
             StatementKind::CreateDatabase(create) => self.create_database(create),
             StatementKind::DropDatabase { databases, if_exists } => self.drop_database(databases, *if_exists),
-            StatementKind::AlterDatabase { database, option } => self.alter_database(database.as_ref(), option, out),
+            StatementKind::AlterDatabase { database, option } => {
+                self.alter_database(database.as_ref(), option, out)
+            }
             StatementKind::Execute(execute) => self.execute(execute, out),
             StatementKind::Print { expression } => self.print(expression, out),
             StatementKind::Select(query) => self.select(query, out),

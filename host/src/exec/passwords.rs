@@ -68,7 +68,12 @@ mod tests {
 
     #[test]
     fn policy() {
-        for good in ["<1_Strong_Password!>", "<Strong_Password_#2>", "Kx!7-alpha-node", "abcdefG1"] {
+        for good in [
+            "<1_Strong_Password!>",
+            "<Strong_Password_#2>",
+            "Kx!7-alpha-node",
+            "abcdefG1",
+        ] {
             assert_eq!(check_policy(good, Some("B_login")), Ok(()), "{good}");
         }
         let number = |password: &str, name| check_policy(password, name).unwrap_err().number;

@@ -7,7 +7,7 @@ use crate::catalog::endpoints::{self, CLASS_ENDPOINT};
 use crate::catalog::principals::{self, Login};
 use crate::catalog::{MASTER_ID, SA_ID, first};
 use crate::engine::PeerSelector;
-use crate::messages::{M4621, M4611, M15151, M50103, M50104};
+use crate::messages::{M4611, M4621, M15151, M50103, M50104};
 use crate::tsql::ast::{EndpointPermission, Permission, PermissionAction};
 
 const fn code(permission: Permission) -> &'static str {

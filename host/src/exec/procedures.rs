@@ -32,7 +32,11 @@ impl SqlSession {
             match argument {
                 Literal::Text(text) => wanted.push(text.to_lowercase()),
                 Literal::Null | Literal::Default => {}
-                _ => return Err(M214.refuse(&[&"sp_readerrorlog", &"@p3 and @p4 are strings"]).into()),
+                _ => {
+                    return Err(M214
+                        .refuse(&[&"sp_readerrorlog", &"@p3 and @p4 are strings"])
+                        .into());
+                }
             }
         }
         let path = self.instance.dir().error_log();
@@ -43,7 +47,13 @@ impl SqlSession {
                 let text = line.text.to_lowercase();
                 wanted.iter().all(|wanted| text.contains(wanted))
             })
-            .map(|line| vec![Value::Text(line.date), Value::Text(line.level), Value::Text(line.text)])
+            .map(|line| {
+                vec![
+                    Value::Text(line.date),
+                    Value::Text(line.level),
+                    Value::Text(line.text),
+                ]
+            })
             .collect();
         let columns = [
             Column::new("LogDate", SqlType::DateTime),
@@ -82,7 +92,11 @@ impl SqlSession {
         let hold = match arguments.get(1).and_then(Option::as_ref) {
             None | Some(Literal::Null | Literal::Default) => 0,
             Some(Literal::Int(seconds)) => (*seconds).clamp(0, HOLD_MAX),
-            Some(_) => return Err(M214.refuse(&[&"sp_dbmirror_test_connection", &"@hold is a number of seconds"]).into()),
+            Some(_) => {
+                return Err(M214
+                    .refuse(&[&"sp_dbmirror_test_connection", &"@hold is a number of seconds"])
+                    .into());
+            }
         };
         out.sink.columns(&[
             Column::new("step", SqlType::NVarChar(Some(60))),
@@ -95,7 +109,11 @@ impl SqlSession {
             &address,
             Duration::from_secs(u64::try_from(hold).unwrap_or(0)),
             &mut |step| {
-                let row = [Value::Text(step.step), Value::Int(step.ok.into()), Value::Text(step.text)];
+                let row = [
+                    Value::Text(step.step),
+                    Value::Int(step.ok.into()),
+                    Value::Text(step.text),
+                ];
                 rows += 1;
                 gone = gone || out.sink.row(&row).is_err();
             },
@@ -114,7 +132,9 @@ fn bind<'a>(execute: &'a Execute, names: &[&str]) -> Result<Vec<Option<&'a Liter
     for (at, Argument { name, value, .. }) in execute.arguments.iter().enumerate() {
         let place = match name {
             None => Some(at),
-            Some(name) => names.iter().position(|known| known.eq_ignore_ascii_case(&name.value)),
+            Some(name) => names
+                .iter()
+                .position(|known| known.eq_ignore_ascii_case(&name.value)),
         };
         match place.and_then(|place| bound.get_mut(place)) {
             Some(slot) => *slot = Some(value),
@@ -132,7 +152,9 @@ fn text(execute: &Execute, bound: &[Option<&Literal>], at: usize, name: &str) ->
     match bound.get(at).copied().flatten() {
         Some(Literal::Text(text)) => Ok(text.clone()),
         Some(Literal::Int(number)) => Ok(number.to_string()),
-        Some(Literal::Decimal(_) | Literal::Binary(_)) => Err(M214.refuse(&[&execute.name(), &format!("{name} is a string")])),
+        Some(Literal::Decimal(_) | Literal::Binary(_)) => {
+            Err(M214.refuse(&[&execute.name(), &format!("{name} is a string")]))
+        }
         None | Some(Literal::Null | Literal::Default) => Err(M201.refuse(&[&execute.name(), &name])),
     }
 }

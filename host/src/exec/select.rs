@@ -46,28 +46,43 @@ impl SqlSession {
             Some(Value::Int(number)) => number.to_string(),
             Some(Value::Float(number)) => number.to_string(),
             Some(Value::Text(text)) => text,
-            Some(Value::Binary(bytes)) => bytes.iter().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02X}")),
+            Some(Value::Binary(bytes)) => bytes
+                .iter()
+                .fold("0x".to_owned(), |text, byte| format!("{text}{byte:02X}")),
         };
         Ok(out.message(&Raised::print(text))?)
     }
 
     fn query(&self, query: &Query) -> Result<Found, Stop> {
-        let memory = empty_views()?;
-        self.register_functions(&memory)?;
+        let mut memory = empty_views()?;
         memory.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
         let read = Arc::new(Mutex::new(BTreeSet::new()));
-        let seen = Arc::clone(&read);
-        memory.authorizer(Some(move |context: AuthContext<'_>| authorize(&context, &seen)))?;
+        let guard = |memory: &mut Connection| {
+            let read = Arc::clone(&read);
+            memory.authorizer(Some(move |context: AuthContext<'_>| authorize(&context, &read)))
+        };
+        guard(&mut memory)?;
+        memory
+            .prepare(&query.sqlite)
+            .map(drop)
+            .map_err(|error| self.explain(&error))?;
+        let wanted = std::mem::take(&mut *read.lock().unwrap_or_else(PoisonError::into_inner));
+        memory.authorizer::<fn(AuthContext<'_>) -> Authorization>(None)?;
+        self.fill(&memory, &wanted)?;
+        guard(&mut memory)?;
+        let deadline = Instant::now() + TIME_MAX;
+        memory.progress_handler(PROGRESS, Some(move || Instant::now() > deadline))?;
         let mut statement = memory
             .prepare(&query.sqlite)
             .map_err(|error| self.explain(&error))?;
-        let wanted = std::mem::take(&mut *read.lock().unwrap_or_else(PoisonError::into_inner));
-        self.fill(&memory, &wanted)?;
-        let deadline = Instant::now() + TIME_MAX;
-        memory.progress_handler(PROGRESS, Some(move || Instant::now() > deadline))?;
         let declared: Vec<(String, Option<SqlType>)> = statement
             .columns()
-            .map(|column| (column.name().to_owned(), column.decl_type().and_then(columns::of_declaration)))
+            .map(|column| {
+                (
+                    column.name().to_owned(),
+                    column.decl_type().and_then(columns::of_declaration),
+                )
+            })
             .collect();
         let mut rows = Vec::new();
         let mut found = statement.query([]).map_err(|error| self.explain(&error))?;
@@ -75,7 +90,9 @@ impl SqlSession {
             if rows.len() == ROWS_MAX {
                 return Err(M8632.refuse(&[&ROWS_MAX]).into());
             }
-            let values: rusqlite::Result<Vec<Value>> = (0..declared.len()).map(|at| row.get_ref(at).map(views::value)).collect();
+            let values: rusqlite::Result<Vec<Value>> = (0..declared.len())
+                .map(|at| row.get_ref(at).map(views::value))
+                .collect();
             rows.push(values?);
         }
         let columns = declared
@@ -88,8 +105,9 @@ impl SqlSession {
 
     /// Fills the views that a query reads.
     fn fill(&self, memory: &Connection, wanted: &BTreeSet<String>) -> Result<(), Stop> {
-        let scope = Scope { database_id: self.database_id };
-        memory.authorizer::<fn(AuthContext<'_>) -> Authorization>(None)?;
+        let scope = Scope {
+            database_id: self.database_id,
+        };
         for name in wanted {
             let Some(view) = columns::view(name) else { continue };
             let rows = {
@@ -122,7 +140,10 @@ impl SqlSession {
                 .flatten()
                 .map_or_else(String::new, |database| database.path.display().to_string());
             return refusal
-                .and(&format!("Tables of '{}' are not read through this instance: open its SQLite file {file}.", self.database))
+                .and(&format!(
+                    "Tables of '{}' are not read through this instance: open its SQLite file {file}.",
+                    self.database
+                ))
                 .into();
         }
         if let Some((_, name)) = text.split_once("no such column: ") {
@@ -145,7 +166,11 @@ fn empty_views() -> rusqlite::Result<Connection> {
             .iter()
             .map(|(name, sql_type)| format!("\"{name}\" {}", columns::declaration(*sql_type)))
             .collect();
-        memory.execute_batch(&format!("CREATE TABLE sys.\"{}\" ({})", view.name, columns.join(", ")))?;
+        memory.execute_batch(&format!(
+            "CREATE TABLE sys.\"{}\" ({})",
+            view.name,
+            columns.join(", ")
+        ))?;
     }
     Ok(memory)
 }
@@ -154,12 +179,18 @@ fn empty_views() -> rusqlite::Result<Connection> {
 fn authorize(context: &AuthContext<'_>, read: &Mutex<BTreeSet<String>>) -> Authorization {
     match context.action {
         AuthAction::Select | AuthAction::Recursive => Authorization::Allow,
-        AuthAction::Function { function_name } if !function_name.eq_ignore_ascii_case("load_extension") => Authorization::Allow,
+        AuthAction::Function { function_name } if !function_name.eq_ignore_ascii_case("load_extension") => {
+            Authorization::Allow
+        }
         AuthAction::Read { table_name, .. } => {
             if context.database_name == Some("sys") && columns::view(table_name).is_some() {
-                read.lock().unwrap_or_else(PoisonError::into_inner).insert(table_name.to_owned());
+                read.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(table_name.to_owned());
                 Authorization::Allow
-            } else if columns::view(table_name).is_none() && !table_name.to_ascii_lowercase().starts_with("sqlite_") {
+            } else if columns::view(table_name).is_none()
+                && !table_name.to_ascii_lowercase().starts_with("sqlite_")
+            {
                 // A subquery or a common table expression by its name: it holds nothing that was not allowed before.
                 Authorization::Allow
             } else {
@@ -172,7 +203,10 @@ fn authorize(context: &AuthContext<'_>, read: &Mutex<BTreeSet<String>>) -> Autho
 
 /// The type of a computed column, after its values.
 fn type_of(rows: &[Vec<Value>], at: usize) -> SqlType {
-    let first = rows.iter().filter_map(|row| row.get(at)).find(|value| **value != Value::Null);
+    let first = rows
+        .iter()
+        .filter_map(|row| row.get(at))
+        .find(|value| **value != Value::Null);
     match first {
         Some(Value::Int(number)) if i32::try_from(*number).is_ok() => SqlType::Int,
         Some(Value::Int(_)) => SqlType::BigInt,

@@ -60,7 +60,8 @@ impl SqlSession {
             if user.built_in {
                 return Err(M15150.refuse(&[&"user", name]).into());
             }
-            if let Some(certificate) = principals::owned_certificates(catalog, database_id, user.id)?.first() {
+            if let Some(certificate) = principals::owned_certificates(catalog, database_id, user.id)?.first()
+            {
                 return Err(M15138.refuse(&[name, &"certificate", certificate]).into());
             }
             catalog.execute(
@@ -76,8 +77,8 @@ impl SqlSession {
 /// The SID of the login that a user is to stand for.
 fn login_sid(catalog: &Connection, database_id: i32, login: &str) -> Result<Vec<u8>, super::Stop> {
     let login = principals::login(catalog, login)?.ok_or_else(|| M15007.refuse(&[&login]))?;
-    let taken: Option<Raised> =
-        principals::user_of_sid(catalog, database_id, &login.sid)?.map(|user| M15063.refuse(&[&login.name, &user.name]));
+    let taken: Option<Raised> = principals::user_of_sid(catalog, database_id, &login.sid)?
+        .map(|user| M15063.refuse(&[&login.name, &user.name]));
     match taken {
         Some(refusal) => Err(refusal.into()),
         None => Ok(login.sid),

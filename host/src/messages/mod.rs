@@ -134,7 +134,7 @@ impl std::error::Error for Raised {}
 impl From<rusqlite::Error> for Raised {
     /// A failure of `master.db` itself: nothing that a statement could have done better.
     fn from(error: rusqlite::Error) -> Self {
-        M5123.refuse(&[&"master.db", &error])
+        M50109.refuse(&[&error])
     }
 }
 

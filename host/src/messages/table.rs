@@ -271,4 +271,5 @@ catalogue! {
     M50106 50106 10 "Start-up check: {0}."
     M50107 50107 10 "The instance '{0}' has started (pid {1}, directory {2}, version {3})."
     M50108 50108 10 "The instance '{0}' has ended."
+    M50109 50109 17 "The catalog of the instance (master.db) failed: {0}. Look at the disk and at EXEC sp_readerrorlog."
 }
