@@ -1,12 +1,14 @@
 //! A captured block: header and directory in memory, the payload in memory or still in the write-ahead log.
 
+use std::boxed::Box;
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::vec::Vec;
 
 use dbmirror_core::message::block::BlockHeader;
 use dbmirror_core::message::{Chain, LogEnd};
-
-use super::wal::FrameImages;
 
 /// One committed transaction, ready to be appended to the block log.
 ///
@@ -24,8 +26,8 @@ pub struct Block {
 pub(super) enum Payload {
     /// Here, in the directory's order.
     Memory(Vec<u8>),
-    /// In these frames of the write-ahead log.
-    Log(FrameImages),
+    /// Still in the write-ahead log.
+    Log(LogImages),
 }
 
 impl Block {
@@ -80,10 +82,69 @@ impl Block {
 
     /// A reader over the stored bytes, as [`super::Applier::apply`] takes them.
     #[must_use]
-    pub fn reader(&self) -> std::boxed::Box<dyn Read + Send + '_> {
+    pub fn reader(&self) -> Box<dyn Read + Send + '_> {
         match &self.payload {
-            Payload::Memory(bytes) => std::boxed::Box::new(self.head.as_slice().chain(bytes.as_slice())),
-            Payload::Log(images) => std::boxed::Box::new(self.head.as_slice().chain(images.reader())),
+            Payload::Memory(bytes) => Box::new(self.head.as_slice().chain(bytes.as_slice())),
+            Payload::Log(images) => Box::new(self.head.as_slice().chain(images.reader())),
         }
+    }
+}
+
+/// Images of a transaction in the order of its directory, read when they are asked for.
+pub(super) struct LogImages {
+    pub log: Arc<File>,
+    pub page_size: usize,
+    pub images: Vec<Image>,
+}
+
+/// Where one image is.
+pub(super) enum Image {
+    /// At this offset of the log.
+    Log(u64),
+    /// Here: a page that the transaction added without writing it.
+    Memory(Vec<u8>),
+}
+
+impl LogImages {
+    fn reader(&self) -> ImageReader<'_> {
+        ImageReader {
+            from: self,
+            next: 0,
+            within: 0,
+        }
+    }
+
+    /// Copies image `index` into `out`, from `within` on.
+    pub fn read(&self, index: usize, within: usize, out: &mut [u8]) -> io::Result<()> {
+        match &self.images[index] {
+            Image::Log(offset) => self.log.read_exact_at(out, offset + within as u64),
+            Image::Memory(bytes) => {
+                out.copy_from_slice(&bytes[within..within + out.len()]);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Reader over [`LogImages`].
+struct ImageReader<'a> {
+    from: &'a LogImages,
+    next: usize,
+    within: usize,
+}
+
+impl Read for ImageReader<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.next == self.from.images.len() {
+            return Ok(0);
+        }
+        let len = (self.from.page_size - self.within).min(out.len());
+        self.from.read(self.next, self.within, &mut out[..len])?;
+        self.within += len;
+        if self.within == self.from.page_size {
+            self.within = 0;
+            self.next += 1;
+        }
+        Ok(len)
     }
 }

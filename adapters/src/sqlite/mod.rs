@@ -17,19 +17,27 @@ mod anchor;
 mod apply;
 mod block;
 mod error;
+mod files;
 mod seed;
+mod shm;
+mod sys;
+mod table;
 mod tail;
+mod transaction;
 mod wal;
 
 pub use anchor::{ANCHOR_LEN, Anchor};
 pub use apply::{Applied, Applier, ApplierOptions};
 pub use block::Block;
 pub use error::{Error, GapReason, Result};
-pub use seed::{SeedSink, SeedSource};
-pub use tail::{Checkpointed, Folded, Tail, TailOptions, create_database, database_sum};
+pub use seed::{SeedSink, SeedSource, create_database, database_sum};
+pub use tail::{Checkpointed, Folded, Tail, TailOptions};
 
 /// Hash of a page's image: xxh3-64 seeded with the page number (`docs/block.md`).
 #[must_use]
 pub fn page_hash(page: u32, image: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64_with_seed(image, u64::from(page))
 }
+
+#[cfg(test)]
+mod tests;

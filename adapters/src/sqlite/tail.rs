@@ -1,11 +1,20 @@
 //! Capture without a gap: the tail of an application's write-ahead log (`docs/capture.md`).
 
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use dbmirror_core::message::{DatabaseSum, FamilyGuid, LogEnd};
+use rusqlite::Connection;
 
-use super::{Anchor, Block, Error, Result, SeedSource};
+use dbmirror_core::message::block::WalPlace;
+use dbmirror_core::message::{FamilyGuid, LogEnd, Position};
+
+use super::files::{Files, begin_read, checkpoint_passive, end_read, is_busy};
+use super::shm::{IndexHeader, Lock};
+use super::table::{PageTable, State, Wanted, hash_main, load};
+use super::transaction::{Source, Transaction};
+use super::wal::{FrameReader, WalHeader};
+use super::{Anchor, Block, Error, GapReason, Result, SeedSource};
 
 /// Settings of a [`Tail`].
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +53,7 @@ pub struct Checkpointed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folded {
     /// The main file.
-    pub path: std::path::PathBuf,
+    pub path: PathBuf,
     /// What it is the content of. The sum was computed from the file itself.
     pub anchor: Anchor,
 }
@@ -56,8 +65,37 @@ pub struct Folded {
 /// the local log (`docs/safety.md` §3, write-ahead). After an error that is not [`Error::Busy`], and when a returned block could
 /// not be stored, drop the value and resume from the log's last block.
 pub struct Tail {
+    // Connections before descriptors: they must close first (`files`).
+    /// Two readers. `readers[holding]` holds the log: while it reads, no frame that is not captured can be overwritten.
+    readers: [Connection; 2],
+    checkpointer: Connection,
+    /// Takes SQLite's write lock for a moment.
+    locker: Connection,
+    holding: usize,
+    files: Arc<Files>,
+    options: TailOptions,
+    timeline: u32,
+    table: PageTable,
     anchor: Anchor,
+    /// Checksum of the last captured frame.
+    checksum: [u32; 2],
+    /// What is published and not yet captured to its end.
+    target: Option<IndexHeader>,
+    /// The last header that was captured to its end.
+    reached: IndexHeader,
+    /// Commits captured since.
+    commits: u32,
+    /// The log being read, and where.
+    reading: Option<(WalHeader, FrameReader)>,
+    /// Frame of the last complete checkpoint in this log.
+    folded: u32,
+    looked: Instant,
 }
+
+/// How often the path is compared with the open file.
+const IDENTITY_EVERY: Duration = Duration::from_millis(250);
+/// How long a checkpoint tries for the write lock before it leaves that for the next time.
+const LOCK_TRIES: u32 = 20;
 
 impl Tail {
     /// Begins a log: the file as it is now is the content of `at`. The next block follows it in timeline `timeline`.
@@ -67,18 +105,77 @@ impl Tail {
     /// The refusals of a file: [`Error::NotADatabase`], [`Error::NotWal`], [`Error::Exclusive`],
     /// [`Error::NetworkFilesystem`], [`Error::InUse`]; others when the system or SQLite refuse.
     pub fn start(path: &Path, options: TailOptions, at: LogEnd, timeline: u32) -> Result<Self> {
-        let _ = (path, options, at, timeline);
-        Err(Error::Busy("the file"))
+        Self::open(path, options, at, timeline, &Wanted::Last)
     }
 
     /// Goes on after `from`: [`Anchor::of`] the log's last block, or the anchor of [`Tail::start`] when it has none. Finds the state
     /// with that sum in the file and its write-ahead log; what was committed after it while nobody captured comes as blocks.
+    /// Reads the whole file once.
     ///
     /// # Errors
     /// [`Error::Gap`] when there is no such state: start a new log and seed the mirror. Otherwise as [`Tail::start`].
     pub fn resume(path: &Path, options: TailOptions, from: &Anchor, timeline: u32) -> Result<Self> {
-        let _ = (path, options, from, timeline);
-        Err(Error::Busy("the file"))
+        let wanted = Wanted::With {
+            sum: from.sum,
+            pages: from.pages,
+            frame: from.wal.frame,
+            salts: from.wal.salts,
+        };
+        let tail = Self::open(path, options, from.end, timeline, &wanted)?;
+        if tail.anchor.page_size != from.page_size {
+            return Err(Error::Gap(GapReason::PageSize));
+        }
+        Ok(tail)
+    }
+
+    fn open(path: &Path, options: TailOptions, at: LogEnd, timeline: u32, wanted: &Wanted) -> Result<Self> {
+        let (files, first) = Files::open(path, false)?;
+        // Nobody may checkpoint while the file is read: that would take away states which can still be had. Commits go on.
+        files.lock(Lock::Checkpoint, options.patience)?;
+        begin_read(&first)?;
+        // The reader holds the log. If it found everything backfilled, the log may be restarted, and the main file cannot change;
+        // otherwise the log cannot be restarted.
+        let (published, backfilled) = published(&files, options.patience)?;
+        let state = load(&files, &published, backfilled, wanted)?;
+        files.unlock(Lock::Checkpoint)?;
+        let State {
+            table,
+            frame,
+            checksum,
+            salts,
+            change,
+        } = state;
+        let anchor = Anchor {
+            end: at,
+            sum: table.sum(),
+            page_size: files.page_size,
+            pages: table.pages(),
+            wal: WalPlace { salts, frame },
+            change_counter: change,
+        };
+        Ok(Self {
+            readers: [first, files.connect()?],
+            checkpointer: files.connect()?,
+            locker: files.connect()?,
+            holding: 0,
+            options,
+            timeline,
+            table,
+            anchor,
+            checksum,
+            target: None,
+            reached: IndexHeader {
+                max_frame: frame,
+                salts,
+                ..published
+            },
+            // Commits between the found state and the published one are counted in `published.change` already.
+            commits: 0,
+            reading: None,
+            folded: 0,
+            looked: Instant::now(),
+            files: Arc::new(files),
+        })
     }
 
     /// Where the capture stands: after the last block that was returned.
@@ -89,7 +186,7 @@ impl Tail {
 
     /// The next block begins timeline `timeline` (`docs/safety.md` R7).
     pub fn set_timeline(&mut self, timeline: u32) {
-        let _ = timeline;
+        self.timeline = timeline;
     }
 
     /// The next committed transaction; `None` when there is none. Costs a few loads from shared memory when nothing has changed.
@@ -97,13 +194,107 @@ impl Tail {
     /// # Errors
     /// [`Error::Gap`], [`Error::Replaced`], [`Error::TooLarge`], or what reading answers.
     pub fn next_block(&mut self) -> Result<Option<Block>> {
-        Ok(None)
+        if self.target.is_none() && !self.look()? {
+            return Ok(None);
+        }
+        let Some(published) = self.target else {
+            return Ok(None);
+        };
+        if self.anchor.wal.frame == published.max_frame {
+            // A restarted log without frames.
+            self.arrived(published)?;
+            return Ok(None);
+        }
+        let (log, reader) = match &mut self.reading {
+            Some(reading) => reading,
+            none => {
+                let log = WalHeader::read(&self.files.log)?
+                    .ok_or(Error::Malformed("the log's header is not valid"))?;
+                if log.salts != published.salts {
+                    return Err(Error::Gap(GapReason::LogShrank));
+                }
+                let last = self.anchor.wal.frame;
+                let before = if last == 0 { log.checksum } else { self.checksum };
+                none.insert((log, FrameReader::new(&log, last, before)))
+            }
+        };
+        let transaction = Transaction::read(reader, &self.files, published.max_frame)?;
+        self.checksum = transaction.checksum;
+        let frame = transaction.frame;
+        let source = Source {
+            files: &self.files,
+            log,
+            published: &published,
+            family: self.options.family,
+            position: Position {
+                timeline: self.timeline,
+                sequence: self.anchor.end.position.sequence + 1,
+            },
+            max_block: self.options.max_block,
+        };
+        let block = transaction.into_block(&source, &mut self.table, &mut self.anchor)?;
+        self.commits += 1;
+        if frame == published.max_frame {
+            if self.checksum != published.frame_checksum {
+                return Err(Error::Gap(GapReason::ChecksumBroken));
+            }
+            self.arrived(published)?;
+        }
+        Ok(Some(block))
+    }
+
+    /// Looks whether something was published that is not captured; then it becomes the target.
+    fn look(&mut self) -> Result<bool> {
+        if self.looked.elapsed() >= IDENTITY_EVERY {
+            self.looked = Instant::now();
+            self.files.check_identity()?;
+        }
+        // A header that is just being written is looked at again the next time.
+        let Some(published) = self.files.shm.header() else {
+            return Ok(false);
+        };
+        if published == self.reached && published.max_frame == self.anchor.wal.frame {
+            return Ok(false);
+        }
+        if published.max_frame > 0 && published.page_size != self.files.page_size {
+            return Err(Error::Gap(GapReason::PageSize));
+        }
+        if published.salts != self.anchor.wal.salts {
+            // The log was restarted. Our reader allows that only when all its frames were captured.
+            if self.reached.max_frame != self.anchor.wal.frame {
+                return Err(Error::Gap(GapReason::LogShrank));
+            }
+            self.anchor.wal = WalPlace {
+                salts: published.salts,
+                frame: 0,
+            };
+            self.folded = 0;
+            self.reading = None;
+        } else if published.max_frame < self.anchor.wal.frame {
+            return Err(Error::Gap(GapReason::LogShrank));
+        }
+        self.target = Some(published);
+        Ok(true)
+    }
+
+    /// Everything up to `published` is captured.
+    fn arrived(&mut self, published: IndexHeader) -> Result<()> {
+        // SQLite counts commits; a recovery of the wal-index sets the count back, and a commit may be padded with copies of its
+        // last frame, which were captured as commits of their own.
+        let counted = published.change.wrapping_sub(self.reached.change);
+        if published.change > self.reached.change && counted > self.commits {
+            return Err(Error::Gap(GapReason::CommitsMissed));
+        }
+        self.reached = published;
+        self.commits = 0;
+        self.target = None;
+        Ok(())
     }
 
     /// Whether the write-ahead log has grown enough for a checkpoint.
     #[must_use]
     pub fn wants_checkpoint(&self) -> bool {
-        false
+        self.anchor.wal.frame.saturating_sub(self.folded) >= self.options.checkpoint_frames
     }
 
     /// Moves captured frames into the main file and lets the application restart its log.
@@ -114,18 +305,116 @@ impl Tail {
     /// # Errors
     /// What `harden` answers, and as [`Tail::next_block`].
     pub fn checkpoint(&mut self, harden: &mut dyn FnMut(Block) -> Result<()>) -> Result<Checkpointed> {
-        let _ = harden;
-        Err(Error::Busy("the file"))
+        let (old, new) = (self.holding, 1 - self.holding);
+        // First without stopping anybody: a reader at the present end, everything up to there captured, then backfill. The
+        // new reader's mark keeps later frames out of the main file.
+        if !self.readers[new].is_autocommit() {
+            // Left over from a checkpoint that an error ended.
+            end_read(&self.readers[new])?;
+        }
+        begin_read(&self.readers[new])?;
+        self.holding = new;
+        self.capture_published(harden)?;
+        end_read(&self.readers[old])?;
+        checkpoint_passive(&self.checkpointer)?;
+        // Then the rest, with writers stopped.
+        let locked = self.lock_writers()?;
+        if !locked {
+            return Ok(Checkpointed { complete: false });
+        }
+        let done = self.checkpoint_locked(old, new, harden);
+        let unlocked = end_read(&self.locker);
+        let complete = done?;
+        unlocked?;
+        if complete {
+            self.folded = self.anchor.wal.frame;
+        }
+        Ok(Checkpointed { complete })
+    }
+
+    /// The part of a checkpoint for which writers wait. `held` holds the log, `free` does not read.
+    fn checkpoint_locked(
+        &mut self,
+        free: usize,
+        held: usize,
+        harden: &mut dyn FnMut(Block) -> Result<()>,
+    ) -> Result<bool> {
+        self.capture_published(harden)?;
+        begin_read(&self.readers[free])?;
+        self.holding = free;
+        end_read(&self.readers[held])?;
+        checkpoint_passive(&self.checkpointer)?;
+        // Begun now, a reader finds everything backfilled and takes slot 0: the log may be restarted, and then nothing is backfilled
+        // until the next checkpoint.
+        begin_read(&self.readers[held])?;
+        self.holding = held;
+        end_read(&self.readers[free])?;
+        Ok(self.files.shm.backfilled() == self.anchor.wal.frame)
+    }
+
+    /// Captures everything that is published at this moment.
+    fn capture_published(&mut self, harden: &mut dyn FnMut(Block) -> Result<()>) -> Result<()> {
+        let (published, _) = published(&self.files, self.options.patience)?;
+        self.capture_to(&published, harden)
+    }
+
+    /// Captures up to `published`, exactly.
+    fn capture_to(
+        &mut self,
+        published: &IndexHeader,
+        emit: &mut dyn FnMut(Block) -> Result<()>,
+    ) -> Result<()> {
+        loop {
+            let wal = self.anchor.wal;
+            if wal.salts == published.salts && wal.frame >= published.max_frame {
+                return Ok(());
+            }
+            match self.next_block()? {
+                Some(block) => emit(block)?,
+                // Between two headers: look again.
+                None => std::thread::yield_now(),
+            }
+        }
+    }
+
+    /// Takes SQLite's write lock, trying for a moment.
+    fn lock_writers(&self) -> Result<bool> {
+        for attempt in 0..LOCK_TRIES {
+            if attempt > 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            match self.locker.execute_batch("BEGIN IMMEDIATE") {
+                Ok(()) => return Ok(true),
+                Err(e) if is_busy(&e) => {}
+                Err(e) => return Err(Error::sqlite("lock the database")(e)),
+            }
+        }
+        Ok(false)
     }
 
     /// Folds the write-ahead log completely into the main file, reads that back and compares its sum. The file keeps that
     /// content until the next checkpoint, whatever is committed meanwhile.
     ///
     /// # Errors
-    /// [`Error::Busy`] when a reader's old snapshot is not released in time; as [`Tail::checkpoint`].
+    /// [`Error::Busy`] when a reader's old snapshot or a writer is not done in time; as [`Tail::checkpoint`].
     pub fn fold(&mut self, harden: &mut dyn FnMut(Block) -> Result<()>) -> Result<Folded> {
-        let _ = harden;
-        Err(Error::Busy("the file"))
+        let deadline = Instant::now() + self.options.patience;
+        while !self.checkpoint(harden)?.complete {
+            if Instant::now() >= deadline {
+                return Err(Error::Busy(
+                    "the database's log, by a reader's snapshot or an open write transaction,",
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let main = hash_main(&self.files, self.anchor.pages)?;
+        if main.sum() != self.anchor.sum || self.files.main_pages()? != self.anchor.pages {
+            return Err(Error::NoSuchContent);
+        }
+        Ok(Folded {
+            path: self.files.path.clone(),
+            anchor: self.anchor,
+        })
     }
 
     /// Holds a snapshot of the whole database as a seed, at the position that [`SeedSource::end`] tells. What is captured up to it goes
@@ -134,25 +423,27 @@ impl Tail {
     /// # Errors
     /// What `emit` answers, and as [`Tail::next_block`].
     pub fn snapshot(&mut self, emit: &mut dyn FnMut(Block) -> Result<()>) -> Result<SeedSource> {
-        let _ = emit;
-        Err(Error::Busy("the file"))
+        let reader = self.files.connect()?;
+        begin_read(&reader)?;
+        let (published, backfilled) = published(&self.files, self.options.patience)?;
+        self.capture_to(&published, emit)?;
+        SeedSource::new(
+            reader,
+            Arc::clone(&self.files),
+            self.anchor,
+            &published,
+            backfilled,
+        )
     }
 }
 
-/// Makes an empty database in WAL mode at `path`, which must not exist (CREATE DATABASE).
-///
-/// # Errors
-/// [`Error::Io`] when the file exists or cannot be made, [`Error::Sqlite`] when SQLite refuses.
-pub fn create_database(path: &Path, page_size: u32) -> Result<()> {
-    let _ = (path, page_size);
-    Err(Error::Busy("the file"))
-}
-
-/// The database sum and the number of pages of a folded file that nothing in this process holds open.
-///
-/// # Errors
-/// [`Error::InUse`] when this process holds it; [`Error::NotADatabase`]; [`Error::Io`].
-pub fn database_sum(path: &Path) -> Result<(DatabaseSum, u32)> {
-    let _ = path;
-    Err(Error::Busy("the file"))
+/// The published header and the count of backfilled frames that belongs to it.
+pub(super) fn published(files: &Files, patience: Duration) -> Result<(IndexHeader, u32)> {
+    loop {
+        let header = files.header(patience)?;
+        let backfilled = files.shm.backfilled();
+        if files.shm.is_at(&header) {
+            return Ok((header, backfilled));
+        }
+    }
 }

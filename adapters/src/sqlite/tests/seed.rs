@@ -1,0 +1,121 @@
+//! A whole database at one position, while the application goes on.
+
+use std::fs;
+
+use dbmirror_core::message::{DatabaseSum, LogEnd};
+
+use super::rig::*;
+use crate::sqlite::{Error, SeedSink, database_sum};
+
+const TABLE: &str = "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB);";
+
+#[test]
+fn a_seed_is_the_state_at_its_position_whatever_happens_meanwhile() {
+    let mut rig = Rig::new(TABLE);
+    let mut writer = Shell::open(&rig.source);
+    writer.run("PRAGMA wal_autocheckpoint=5;");
+    for _ in 0..30 {
+        writer.run("INSERT INTO t(b) VALUES (randomblob(9000));");
+    }
+    rig.capture();
+    rig.checkpoint();
+    for _ in 0..10 {
+        writer.run("INSERT INTO t(b) VALUES (randomblob(9000));");
+    }
+    let mut source = rig.snapshot();
+    assert_eq!(source.end().position.sequence, 40);
+    // The application rewrites everything, and tries to fold its log away; so do we.
+    for _ in 0..5 {
+        writer.run("UPDATE t SET b=randomblob(8000); DELETE FROM t WHERE a%4=0;");
+        rig.capture();
+        rig.checkpoint();
+        writer.run(".timeout 20\nPRAGMA wal_checkpoint(TRUNCATE);\n.timeout 10000");
+    }
+    writer.run("VACUUM;");
+    rig.capture();
+    rig.checkpoint();
+
+    let anchor = copy_seed(&mut source, &rig.mirror, 7_777).unwrap();
+    assert_eq!(
+        anchor,
+        crate::sqlite::Anchor {
+            wal: Default::default(),
+            change_counter: 0,
+            ..*source.anchor()
+        }
+    );
+    assert_eq!(database_sum(&rig.mirror).unwrap(), (anchor.sum, anchor.pages));
+    assert_eq!(
+        shell(&rig.mirror, "PRAGMA integrity_check; SELECT count(*) FROM t;"),
+        "ok\n40\n"
+    );
+    // (The shell was the last to close and folded its empty log away.)
+    drop(source);
+    rig.seeded = Some(anchor);
+    rig.open_applier().unwrap();
+    rig.pump();
+    rig.prove_equal();
+}
+
+#[test]
+fn a_reseed_replaces_a_mirror_and_leaves_its_readers_alone() {
+    let mut rig = Rig::new(TABLE);
+    rig.seed();
+    shell(&rig.source, "INSERT INTO t(b) VALUES (1);");
+    rig.pump();
+    let mut reader = Shell::open(&rig.mirror);
+    assert_eq!(reader.run("BEGIN; SELECT count(*) FROM t;"), "1\n");
+    for _ in 0..5 {
+        shell(&rig.source, "INSERT INTO t(b) VALUES (1);");
+    }
+    rig.seed();
+    assert_eq!(reader.run("SELECT count(*) FROM t;"), "1\n");
+    assert_eq!(shell(&rig.mirror, "SELECT count(*) FROM t;"), "6\n");
+    shell(&rig.source, "INSERT INTO t(b) VALUES (1);");
+    rig.pump();
+    assert_eq!(
+        reader.run("SELECT count(*) FROM t;"),
+        "1\n",
+        "it keeps the file that it opened"
+    );
+    drop(reader);
+    rig.prove_equal();
+}
+
+#[test]
+fn damaged_and_incomplete_seeds_leave_nothing() {
+    let mut rig = Rig::new(TABLE);
+    shell(&rig.source, "INSERT INTO t(b) VALUES (randomblob(50000));");
+    let mut source = rig.snapshot();
+    let mut bytes = std::vec![0; source.bytes() as usize];
+    assert_eq!(source.read_at(0, &mut bytes).unwrap(), bytes.len());
+    assert_eq!(source.read_at(source.bytes(), &mut [0; 9]).unwrap(), 0);
+    let sum = source.anchor().sum;
+    let receive = |bytes: &[u8], sum: DatabaseSum| {
+        let mut sink = SeedSink::create(&rig.mirror, 4096, source.bytes())?;
+        sink.write(0, bytes)?;
+        sink.finish(LogEnd::START, sum)
+    };
+    assert!(matches!(receive(&bytes[1..], sum), Err(Error::SeedDamaged)));
+    assert!(matches!(
+        receive(&bytes, DatabaseSum(sum.0 ^ 1)),
+        Err(Error::SeedDamaged)
+    ));
+    let mut bad = bytes.clone();
+    bad[9_000] ^= 1;
+    assert!(matches!(receive(&bad, sum), Err(Error::SeedDamaged)));
+    let mut long = bytes.clone();
+    long.push(0);
+    assert!(matches!(receive(&long, sum), Err(Error::SeedDamaged)));
+    assert!(!fs::exists(&rig.mirror).unwrap());
+    assert_eq!(
+        fs::read_dir(rig.mirror.parent().unwrap()).unwrap().count(),
+        3,
+        "the principal's three files"
+    );
+    assert!(SeedSink::create(&rig.mirror, 4096, 0).is_err());
+    assert!(SeedSink::create(&rig.mirror, 4096, 4097).is_err());
+    assert!(SeedSink::create(&rig.mirror, 1000, 4000).is_err());
+    receive(&bytes, sum).unwrap();
+    assert!(matches!(database_sum(&rig.source), Err(Error::InUse(_))));
+}
