@@ -1,13 +1,300 @@
 //! What a driver drives: connections, channels, messages and sessions composed.
+//!
+//! An [`Endpoint`] does no I/O. Its driver tells it what happened (`accept`, `connected`, `handle_input`, `handle_eof`,
+//! `handle_timeout`, a command, a confirmation of the storage) and then does what it says. **The contract: one such call,
+//! then [`Endpoint::poll_output`] until it answers [`Output::Wait`].** Breaking it loses nothing but time: what is to be said is
+//! worked out when it is polled, not queued.
+//!
+//! - *Buffers* are the driver's. Received bytes are lent contiguously from the first one not yet consumed, and decrypted in
+//!   place; [`Consumed`] says how many to drop. A receive buffer of [`RECEIVE_LEN`] bytes always suffices. Output is written
+//!   into the buffer that `poll_output` is lent, of at least [`SEND_LEN_MIN`] bytes.
+//! - *Room*: nothing is transmitted on a connection beyond what the driver said it takes ([`Endpoint::set_room`]); so what
+//!   waits unsent below the endpoint is the driver's to bound, and control always overtakes log, and log seeds.
+//! - *Durability*: [`Output::Persist`] asks for a write, [`Endpoint::handle_persisted`] confirms it; nothing that claims it is
+//!   said before (`docs/safety.md` I5).
+//! - *Capacity* is the length of the slices lent to [`Endpoint::new`]; full is an answer.
+//!
+//! Where a session's rules are: [`crate::session`]. Which connection sessions use: `arbitration` (R2). Who may say what:
+//! `dispatch` (R11).
 
+mod arbitration;
 mod close;
+mod command;
 mod config;
+mod dispatch;
 mod env;
+mod input;
 mod output;
+mod poll;
+mod slot;
+mod timers;
 mod view;
 
 pub use close::{CloseReason, DialError, Step};
 pub use config::{Config, Limits};
 pub use env::{Directory, Env, IdentityError};
+pub use input::Consumed;
 pub use output::{ConnectionEvent, ConnectionId, Event, Output, RecordWrite, Ticket};
+pub use slot::{ConnectionSlot, SessionSlot};
 pub use view::{ConnectionState, ConnectionView, LoginState};
+
+use crate::channel::{self, Channel, Protocol};
+use crate::crypto::Provider;
+use crate::message::codec::CONTROL_LEN_MAX;
+use crate::session::{Ctx, Session, SessionView};
+use crate::time::Instant;
+use slot::{Closing, Connection, EventQueue, Purpose};
+
+/// The application protocol of mirroring endpoints.
+pub const ALPN: &[u8] = b"dbm/1";
+/// A receive buffer of so many bytes always suffices.
+pub const RECEIVE_LEN: usize = channel::RECORD_LEN_MAX;
+/// The least that [`Endpoint::poll_output`] has to be lent: a whole control message in its record.
+pub const SEND_LEN_MIN: usize = channel::HEAD_ROOM + CONTROL_LEN_MAX + channel::TAIL_ROOM;
+/// A buffer in which a full record fits; more is of no use.
+pub const SEND_LEN: usize = channel::HEAD_ROOM + channel::PAYLOAD_LEN_MAX + channel::TAIL_ROOM;
+
+/// One mirroring endpoint with all its connections and sessions.
+pub struct Endpoint<'a, P: Provider> {
+    config: Config,
+    connections: &'a mut [ConnectionSlot<P>],
+    sessions: &'a mut [SessionSlot],
+    events: EventQueue<'a>,
+    now: Instant,
+    running: bool,
+    /// The last number of a USE said here; within [`Config::boot`].
+    use_n: u64,
+    /// The last place in the order of connections that came online.
+    order: u64,
+    ticket: u64,
+    /// Where the next connection's turn to transmit is.
+    turn: usize,
+}
+
+/// No place for another connection or session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl core::fmt::Display for Full {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("no room for another connection or session")
+    }
+}
+
+impl core::error::Error for Full {}
+
+impl<'a, P: Provider> Endpoint<'a, P> {
+    /// An endpoint over the places that are lent. It is stopped: [`Endpoint::set_running`] lets it accept and dial.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        connections: &'a mut [ConnectionSlot<P>],
+        sessions: &'a mut [SessionSlot],
+        events: &'a mut [Option<Event>],
+    ) -> Self {
+        Self {
+            config,
+            connections,
+            sessions,
+            events: EventQueue::new(events),
+            now: Instant::ZERO,
+            running: false,
+            use_n: 0,
+            order: 0,
+            ticket: 0,
+            turn: 0,
+        }
+    }
+
+    /// Starts or stops accepting and dialing. Stopping closes all connections; sessions stay, DISCONNECTED.
+    pub fn set_running(&mut self, env: &mut Env<'_, P>, running: bool) {
+        self.present(env);
+        self.running = running;
+        if !running {
+            for index in 0..self.connections.len() {
+                self.close(index, CloseReason::Done);
+            }
+            self.arbitrate_all(env);
+        }
+    }
+
+    /// The rows of `sys.dm_db_mirroring_connections`.
+    pub fn connections(&self) -> impl Iterator<Item = ConnectionView> + '_ {
+        self.connections.iter().enumerate().filter_map(|(index, slot)| {
+            let connection = slot.live.as_ref()?;
+            Some(connection.view(ConnectionId {
+                index: u16::try_from(index).ok()?,
+                generation: slot.generation,
+            }))
+        })
+    }
+
+    /// One of them, until its [`Output::Close`] was given out.
+    #[must_use]
+    pub fn connection(&self, id: ConnectionId) -> Option<ConnectionView> {
+        let index = self.index(id)?;
+        self.live(index).map(|connection| connection.view(id))
+    }
+
+    /// The rows of `sys.database_mirroring` that are not all NULL.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionView> + '_ {
+        self.sessions
+            .iter()
+            .filter_map(|slot| slot.0.as_ref())
+            .filter(|session| session.over.is_none())
+            .map(Session::view)
+    }
+
+    // ---- what the parts of the endpoint share ----
+
+    /// Takes over the caller's time; it never runs backwards here.
+    fn present(&mut self, env: &Env<'_, P>) {
+        self.now = self.now.max(env.now);
+    }
+
+    fn index(&self, id: ConnectionId) -> Option<usize> {
+        let slot = self.connections.get(usize::from(id.index))?;
+        (slot.generation == id.generation && slot.live.is_some()).then_some(usize::from(id.index))
+    }
+
+    fn id(&self, index: usize) -> ConnectionId {
+        ConnectionId {
+            index: u16::try_from(index).unwrap_or(u16::MAX),
+            generation: self.connections.get(index).map_or(0, |slot| slot.generation),
+        }
+    }
+
+    fn live(&self, index: usize) -> Option<&Connection<P>> {
+        self.connections.get(index)?.live.as_ref()
+    }
+
+    fn live_mut(&mut self, index: usize) -> Option<&mut Connection<P>> {
+        self.connections.get_mut(index)?.live.as_mut()
+    }
+
+    /// The connection of a session's link.
+    fn linked(&self, link: u64) -> Option<usize> {
+        self.index(ConnectionId::from_u64(link)?)
+    }
+
+    fn tell(&mut self, index: usize, event: ConnectionEvent) {
+        let connection = self.id(index);
+        self.events.push(Event::Connection { connection, event });
+    }
+
+    /// Takes a place for a connection; an unauthenticated one makes room when there is none.
+    fn open(
+        &mut self,
+        channel: Channel<P>,
+        accepted: bool,
+        purpose: Purpose,
+        address: crate::message::Address,
+    ) -> Option<usize> {
+        let now = self.now;
+        let index = self.connections.iter().position(|slot| slot.live.is_none())?;
+        let slot = self.connections.get_mut(index)?;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.live = Some(Connection::new(channel, accepted, purpose, address, now));
+        Some(index)
+    }
+
+    /// Begins to end a connection; the first reason stands.
+    fn close(&mut self, index: usize, reason: CloseReason) {
+        let until = self.now.after(crate::time::Duration::from_secs(2));
+        let Some(connection) = self.live_mut(index) else {
+            return;
+        };
+        if connection.closing.is_some() {
+            return;
+        }
+        let step = connection.step(reason);
+        let stands = connection.channel.established().is_some();
+        let gone = matches!(
+            reason,
+            CloseReason::Dial(_)
+                | CloseReason::Transport
+                | CloseReason::Channel(
+                    crate::channel::ChannelError::Truncated | crate::channel::ChannelError::ClosedInHandshake
+                )
+        );
+        let mute = gone || connection.stage == slot::Stage::Dialing;
+        connection.closing = Some(Closing {
+            reason,
+            goodbye: stands && connection.hello_said && !mute && reason != CloseReason::PeerClosed,
+            until,
+            mute,
+        });
+        if !mute && !matches!(reason, CloseReason::Channel(_)) && !stands {
+            connection.channel.close();
+        }
+        self.tell(index, ConnectionEvent::Closed { step, reason });
+    }
+
+    /// Runs `step` on the session at `index`, then tells what has changed and frees the place of one that is over.
+    fn with_session<R>(
+        &mut self,
+        env: &mut Env<'_, P>,
+        index: usize,
+        step: impl FnOnce(&mut Session, &mut Ctx<'_>) -> R,
+    ) -> Option<R> {
+        let slot = self.sessions.get_mut(index)?;
+        let session = slot.0.as_mut()?;
+        let database = session.database();
+        let events = &mut self.events;
+        let mut ctx = Ctx {
+            now: self.now,
+            own: self.config.instance,
+            credit: self.config.limits.credit,
+            storage: &mut *env.storage,
+            events: &mut |event| events.push(Event::Session { database, event }),
+        };
+        let result = step(session, &mut ctx);
+        session.show(&mut ctx);
+        if session.done {
+            slot.0 = None;
+        }
+        Some(result)
+    }
+
+    fn session(&self, index: usize) -> Option<&Session> {
+        self.sessions.get(index)?.0.as_ref()
+    }
+
+    fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Lends the channel of the connection at `index` what it needs. `None` when there is no identity, and then the connection
+    /// is being closed.
+    fn with_channel<R>(
+        &mut self,
+        env: &mut Env<'_, P>,
+        index: usize,
+        step: impl FnOnce(&mut Connection<P>, &mut channel::Env<'_, P>) -> R,
+    ) -> Option<R> {
+        let identity = match env.directory.identity() {
+            Ok(identity) => identity,
+            Err(error) => {
+                self.close(index, CloseReason::Identity(error));
+                if let Some(closing) = self
+                    .live_mut(index)
+                    .and_then(|connection| connection.closing.as_mut())
+                {
+                    closing.mute = true;
+                }
+                return None;
+            }
+        };
+        let protocols = [Protocol {
+            alpn: ALPN,
+            verifier: env.directory.verifier(),
+        }];
+        let mut lent = channel::Env {
+            now: env.unix,
+            entropy: &mut *env.entropy,
+            identity,
+            protocols: &protocols,
+        };
+        self.live_mut(index).map(|connection| step(connection, &mut lent))
+    }
+}

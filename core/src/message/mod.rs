@@ -3,6 +3,8 @@
 //! [`Position`], [`Chain`] and the ids are what all rooms above speak of.
 
 pub mod block;
+pub mod codec;
+mod field;
 mod ids;
 mod record;
 mod text;
@@ -12,3 +14,5 @@ pub use ids::{Chain, DatabaseSum, FamilyGuid, ForkId, InstanceId, LogEnd, Positi
 pub use record::{Record, Sync};
 pub use text::{Address, DatabaseName, InstanceName, Text, TextTooLong};
 pub use timeline::{TIMELINES_MAX, Timeline, Timelines, TimelinesError};
+
+pub(crate) use field::Field;

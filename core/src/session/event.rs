@@ -50,6 +50,8 @@ impl SessionState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionEvent {
+    /// SET PARTNER is stored: the database waits for its principal's START.
+    Waiting,
     /// 1440: the session runs, and this instance is its principal.
     StartedAsPrincipal {
         /// The session.

@@ -157,6 +157,10 @@ pub struct SeedInfo {
 }
 
 /// Answer of [`Storage::seed_open`].
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is no heap to box on; asked once for each seed"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SeedOpen {
     /// The snapshot is held.

@@ -67,6 +67,32 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// The room that is left, for who puts bytes there itself and then [`Writer::advance`]s over them.
+    #[must_use]
+    pub fn free_mut(&mut self) -> &mut [u8] {
+        self.buf.get_mut(self.len..).unwrap_or_default()
+    }
+
+    /// Counts `len` bytes as written that lie in the free room already.
+    ///
+    /// # Errors
+    /// [`Full`] when there are not so many.
+    pub fn advance(&mut self, len: usize) -> Result<(), Full> {
+        let end = self.len.checked_add(len).ok_or(Full)?;
+        if end > self.buf.len() {
+            return Err(Full);
+        }
+        self.len = end;
+        Ok(())
+    }
+
+    /// Takes back what was written after the first `len` bytes; nothing when there are not so many.
+    pub const fn truncate(&mut self, len: usize) {
+        if len < self.len {
+            self.len = len;
+        }
+    }
+
     /// A vector with a one-byte length before it; `fill` writes the content.
     ///
     /// # Errors

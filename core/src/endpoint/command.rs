@@ -1,0 +1,272 @@
+//! What operators ask, and what the storage confirms.
+
+use super::output::Ticket;
+use super::slot::SessionSlot;
+use super::{Endpoint, Env};
+use crate::crypto::Provider;
+use crate::message::{LogEnd, SessionGuid, Timeline};
+use crate::session::{
+    DatabaseId, Reason, Role, Safety, Session, SessionError, StartAsPrincipal, StorageError, Stored,
+    StoredPhase, WaitAsMirror,
+};
+
+impl<P: Provider> Endpoint<'_, P> {
+    // ---- operators ----
+
+    /// Takes up a session that was stored, at the start of the instance. `end` is the end of the database's log as its storage
+    /// found it.
+    ///
+    /// # Errors
+    /// 1459 for a damaged record, 1438 when there is no place, 1405 when the database has a session already.
+    pub fn restore(
+        &mut self,
+        env: &mut Env<'_, P>,
+        record: &[u8],
+        end: LogEnd,
+    ) -> Result<DatabaseId, SessionError> {
+        self.present(env);
+        let bad = SessionError::new(1459, Reason::BadRecord);
+        let stored = Stored::decode(record).map_err(|_| bad)?;
+        if stored.phase == StoredPhase::Ended {
+            return Err(bad);
+        }
+        self.place(stored.database, Session::restore(stored, end, self.now))?;
+        Ok(stored.database)
+    }
+
+    /// SET PARTNER on the future mirror. `SessionEvent::Waiting` says when it is stored.
+    ///
+    /// # Errors
+    /// 1405 when the database has a session already, 1449 for an empty address, 1438 when there is no place.
+    pub fn wait_as_mirror(
+        &mut self,
+        env: &mut Env<'_, P>,
+        command: &WaitAsMirror,
+    ) -> Result<(), SessionError> {
+        self.present(env);
+        self.place(command.database, Session::wait(command)?)
+    }
+
+    /// SET PARTNER on the future principal. `SessionEvent::StartedAsPrincipal` or `SessionEvent::StartFailed` says how it ended.
+    ///
+    /// # Errors
+    /// 1405 when the database has a session already, 1449 for an empty address, 1438 when there is no place or no entropy, 1418
+    /// when the endpoint is stopped.
+    pub fn start_as_principal(
+        &mut self,
+        env: &mut Env<'_, P>,
+        command: &StartAsPrincipal,
+    ) -> Result<SessionGuid, SessionError> {
+        self.present(env);
+        if !self.running {
+            return Err(SessionError::new(1418, Reason::Unreachable));
+        }
+        let mut guid = SessionGuid::default();
+        env.entropy
+            .fill_public(&mut guid.0)
+            .map_err(|_| SessionError::new(1438, Reason::NoRoom))?;
+        let deadline = self.now.after(self.config.limits.start);
+        let session = Session::start(command, guid, self.config.instance, deadline)?;
+        self.place(command.database, session)?;
+        // An own outbound connection that stands tells who answers at that address; else it is dialed.
+        let known = self
+            .connections
+            .iter()
+            .enumerate()
+            .filter_map(|(index, slot)| Some((index, slot.live.as_ref()?)))
+            .filter(|(_, c)| !c.accepted && c.is_online() && c.address == command.partner)
+            .max_by_key(|(_, c)| c.order)
+            .and_then(|(index, c)| Some((index, c.peer()?)));
+        if let Some((index, peer)) = known
+            && let Some(at) = self.of(command.database)
+        {
+            let link = self.id(index).as_u64();
+            self.with_session(env, at, |session, ctx| session.met(ctx, peer, link));
+            self.arbitrate(env, peer);
+        }
+        Ok(guid)
+    }
+
+    /// SET PARTNER OFF. `SessionEvent::Ended` says when it is durable.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session.
+    pub fn partner_off(&mut self, env: &mut Env<'_, P>, database: DatabaseId) -> Result<(), SessionError> {
+        self.on(env, database, Session::end)
+    }
+
+    /// SET PARTNER SAFETY.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session, 1470 on the mirror.
+    pub fn set_safety(
+        &mut self,
+        env: &mut Env<'_, P>,
+        database: DatabaseId,
+        safety: Safety,
+    ) -> Result<(), SessionError> {
+        self.on(env, database, |session, ctx| session.set_safety(ctx, safety))
+    }
+
+    /// SET PARTNER TIMEOUT, in seconds; less than 5 is raised to 5.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session, 1470 on the mirror, 1476 above 32,767.
+    pub fn set_timeout(
+        &mut self,
+        env: &mut Env<'_, P>,
+        database: DatabaseId,
+        seconds: u16,
+    ) -> Result<(), SessionError> {
+        self.on(env, database, |session, ctx| session.set_timeout(ctx, seconds))
+    }
+
+    /// SET PARTNER SUSPEND (`true`) or RESUME. On the mirror the principal is asked, and `SessionEvent::PropertiesChanged` says
+    /// when it has.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session, 1447 when the partner is not connected or there is nothing to resume.
+    pub fn set_suspended(
+        &mut self,
+        env: &mut Env<'_, P>,
+        database: DatabaseId,
+        suspend: bool,
+    ) -> Result<(), SessionError> {
+        self.on(env, database, |session, ctx| session.set_suspended(ctx, suspend))
+    }
+
+    // ---- the storage ----
+
+    /// The write that was asked for with `ticket` is durable.
+    pub fn handle_persisted(&mut self, env: &mut Env<'_, P>, ticket: Ticket) {
+        self.present(env);
+        for at in 0..self.session_count() {
+            let before = self.session(at).map(Session::partner);
+            self.with_session(env, at, |session, ctx| session.persisted(ctx, ticket.0));
+            // A mirror that has just begun a session has a partner from here on.
+            if let Some(peer) = self.session(at).map(Session::partner).or(before)
+                && self
+                    .session(at)
+                    .is_some_and(|session| session.link().is_none() && !session.is_waiting())
+            {
+                self.arbitrate(env, peer);
+            }
+        }
+    }
+
+    /// Principal: its log has grown to `end`; every block up to there can be read, and is decided.
+    pub fn log_grew(&mut self, env: &mut Env<'_, P>, database: DatabaseId, end: LogEnd) {
+        self.told(env, database, Role::Principal, |session, ctx| {
+            session.log_grew(ctx, end);
+        });
+    }
+
+    /// Principal: its log goes on in a new timeline, as `SessionEvent::MayCapture` asked, or, with `gap`, because changes were
+    /// lost before they reached it: then positions before the timeline are gone, and the mirror is seeded anew.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session as principal, 1425 for a timeline that does not come after the last.
+    pub fn new_timeline(
+        &mut self,
+        env: &mut Env<'_, P>,
+        database: DatabaseId,
+        timeline: Timeline,
+        gap: bool,
+    ) -> Result<(), SessionError> {
+        self.on(env, database, |session, ctx| {
+            if session.role() != Role::Principal {
+                return Err(SessionError::new(1416, Reason::NotMirrored));
+            }
+            session.new_timeline(ctx, timeline, gap)
+        })
+    }
+
+    /// Principal: a snapshot or bytes of one that were *pending* are there.
+    pub fn seed_ready(&mut self, env: &mut Env<'_, P>, database: DatabaseId) {
+        self.told(env, database, Role::Principal, Session::seed_ready);
+    }
+
+    /// Principal: the mirror's tail is durable, in log and file, up to `end`.
+    pub fn adopted(&mut self, env: &mut Env<'_, P>, database: DatabaseId, end: LogEnd) {
+        self.told(env, database, Role::Principal, |session, ctx| {
+            session.adopted(ctx, end);
+        });
+    }
+
+    /// Mirror: the log is durable up to `end`.
+    pub fn hardened(&mut self, env: &mut Env<'_, P>, database: DatabaseId, end: LogEnd) {
+        self.told(env, database, Role::Mirror, |session, _| session.hardened(end));
+    }
+
+    /// Mirror: the storage has taken the seed's bytes up to `offset`; they need not be durable.
+    pub fn seed_written(&mut self, env: &mut Env<'_, P>, database: DatabaseId, offset: u64) {
+        self.told(env, database, Role::Mirror, |session, _| {
+            session.seed_written(offset);
+        });
+    }
+
+    /// Mirror: the seed is in the database's place, durably, and the log begins after `end`.
+    pub fn seed_installed(&mut self, env: &mut Env<'_, P>, database: DatabaseId, end: LogEnd) {
+        self.told(env, database, Role::Mirror, |session, ctx| {
+            session.seed_installed(ctx, end);
+        });
+    }
+
+    /// Something that the storage had taken over failed later: the seed, if one is under way, else the log.
+    pub fn storage_failed(&mut self, env: &mut Env<'_, P>, database: DatabaseId, error: StorageError) {
+        self.present(env);
+        if let Some(at) = self.of(database) {
+            self.with_session(env, at, |session, ctx| session.storage_failed(ctx, error));
+        }
+    }
+
+    // ---- shared ----
+
+    fn place(&mut self, database: DatabaseId, session: Session) -> Result<(), SessionError> {
+        if self.of(database).is_some() {
+            return Err(SessionError::new(1405, Reason::AlreadyMirrored));
+        }
+        let slot = self
+            .sessions
+            .iter_mut()
+            .find(|slot| slot.0.is_none())
+            .ok_or(SessionError::new(1438, Reason::NoRoom))?;
+        *slot = SessionSlot(Some(session));
+        Ok(())
+    }
+
+    fn of(&self, database: DatabaseId) -> Option<usize> {
+        self.sessions.iter().position(|slot| {
+            slot.0
+                .as_ref()
+                .is_some_and(|session| session.database() == database && session.over.is_none())
+        })
+    }
+
+    fn on<R>(
+        &mut self,
+        env: &mut Env<'_, P>,
+        database: DatabaseId,
+        step: impl FnOnce(&mut Session, &mut crate::session::Ctx<'_>) -> Result<R, SessionError>,
+    ) -> Result<R, SessionError> {
+        self.present(env);
+        let none = SessionError::new(1416, Reason::NotMirrored);
+        let at = self.of(database).ok_or(none)?;
+        self.with_session(env, at, step).unwrap_or(Err(none))
+    }
+
+    fn told(
+        &mut self,
+        env: &mut Env<'_, P>,
+        database: DatabaseId,
+        role: Role,
+        step: impl FnOnce(&mut Session, &mut crate::session::Ctx<'_>),
+    ) {
+        self.present(env);
+        if let Some(at) = self.of(database)
+            && self.session(at).is_some_and(|session| session.role() == role)
+        {
+            self.with_session(env, at, step);
+        }
+    }
+}

@@ -1,0 +1,563 @@
+//! The principal's side: sends its log, counts what the mirror has hardened, seeds it, takes over its tail after a restart.
+
+use super::decide::{self, Join};
+use super::event::{Reason, ReseedReason, SessionError, SessionEvent};
+use super::flow::{Inflow, Outflow};
+use super::machine::{Ctx, Session, Side};
+use super::storage::{BlockChunk, DatabaseId, SeedInfo, SeedOpen, StorageError};
+use super::view::SeedProgress;
+use crate::message::codec::{Ack, Block, Seed, Tail};
+use crate::message::{DatabaseSum, LogEnd, Position, Timeline};
+use crate::time::{Duration, Instant};
+
+/// First pause after the storage refused; doubles.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// Longest pause after the storage refused.
+const RETRY_LAST: Duration = Duration::from_secs(30);
+
+/// What only a principal holds, all of it volatile.
+#[derive(Debug)]
+pub(crate) struct PrincipalSide {
+    /// Hardened by the mirror: learnt over the binding.
+    pub(crate) acked: Position,
+    pub(crate) out: Outflow,
+    pub(crate) inflow: Inflow,
+    /// The mirror's log is a prefix of ours, and what follows is being sent.
+    pub(crate) streaming: bool,
+    pub(crate) seed: Option<SeedOut>,
+    /// Why the mirror has to be seeded, and from when on that may be tried.
+    pub(crate) seed_due: Option<(Instant, ReseedReason)>,
+    pub(crate) adopt: Option<Adopt>,
+    /// The log has gone on since the restart, or may.
+    pub(crate) settled: bool,
+    /// When it goes on without the mirror.
+    pub(crate) settle_by: Instant,
+    /// The mirror was level, and no block has stayed unhardened for the time-out since (R1).
+    pub(crate) synced: bool,
+    /// A block that is not hardened yet, and since when that is known.
+    behind: Option<(u64, Instant)>,
+    pub(crate) status_due: bool,
+    /// The end of log that the mirror was told last.
+    pub(crate) told_end: Position,
+    pub(crate) properties_due: bool,
+    /// The storage refused a read: when it is tried again.
+    pub(crate) read_again: Option<Instant>,
+    pause: Duration,
+}
+
+/// A seed being sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SeedOut {
+    /// The storage prepares the snapshot.
+    Opening,
+    /// Pieces go out from `offset` on.
+    Sending {
+        info: SeedInfo,
+        begun: bool,
+        offset: u64,
+        /// The storage has nothing at the moment.
+        pending: bool,
+    },
+    /// Everything was read; the end is to be said, or was.
+    Ended {
+        info: SeedInfo,
+        sum: DatabaseSum,
+        said: bool,
+    },
+}
+
+/// A tail being taken over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Adopt {
+    /// The own end before.
+    pub(crate) from: Position,
+    /// The mirror's end.
+    pub(crate) to: LogEnd,
+    pub(crate) asked: bool,
+}
+
+impl PrincipalSide {
+    /// `settled`: the log may go on at once, since this is no restart.
+    pub(crate) fn new(settled: bool) -> Self {
+        Self {
+            acked: Position::START,
+            out: Outflow::default(),
+            inflow: Inflow::default(),
+            streaming: false,
+            seed: None,
+            seed_due: None,
+            adopt: None,
+            settled,
+            settle_by: Instant::ZERO,
+            synced: false,
+            behind: None,
+            status_due: false,
+            told_end: Position::START,
+            properties_due: false,
+            read_again: None,
+            pause: Duration::ZERO,
+        }
+    }
+
+    /// Whether the mirror counts as level with a log that ends at `end`.
+    pub(crate) const fn level(&self) -> bool {
+        self.streaming && self.synced
+    }
+
+    /// Whether blocks of the tail were taken that are not durable yet.
+    pub(crate) const fn adopting_awaits(&self, end: Position) -> bool {
+        self.inflow.awaits(end)
+    }
+
+    pub(crate) fn seed_progress(&self) -> Option<SeedProgress> {
+        let (info, done) = match self.seed? {
+            SeedOut::Opening => return None,
+            SeedOut::Sending { info, offset, .. } => (info, offset),
+            SeedOut::Ended { info, .. } => (info, info.bytes),
+        };
+        Some(SeedProgress {
+            at: info.at.position,
+            done,
+            total: info.bytes,
+        })
+    }
+
+    pub(crate) fn unbound(&mut self, ctx: &mut Ctx<'_>, database: DatabaseId) {
+        if self.seed.take().is_some() {
+            ctx.storage.seed_close(database);
+        }
+        self.adopt = None;
+        self.seed_due = None;
+        self.streaming = false;
+        self.synced = false;
+        self.behind = None;
+        self.out = Outflow::default();
+        self.read_again = None;
+        self.told_end = Position::START;
+    }
+
+    fn retry(&mut self, now: Instant) -> Instant {
+        let doubled = Duration::from_micros(self.pause.as_micros().saturating_mul(2));
+        self.pause = doubled.clamp(RETRY_FIRST, RETRY_LAST);
+        now.after(self.pause)
+    }
+
+    /// Judges whether the mirror is level with `end`.
+    fn weigh(&mut self, now: Instant, end: Position, timeout: Duration) {
+        if self.streaming && self.seed.is_none() && self.acked == end {
+            self.synced = true;
+            self.behind = None;
+            return;
+        }
+        match self.behind {
+            Some((sequence, since)) if self.acked.sequence < sequence => {
+                if now.since(since) >= timeout {
+                    self.synced = false;
+                }
+            }
+            Some(_) | None => self.behind = Some((end.sequence, now)),
+        }
+    }
+
+    /// When an unhardened block has been so for the time-out.
+    fn late_at(&self, timeout: Duration) -> Option<Instant> {
+        let (_, since) = self.behind.filter(|_| self.synced)?;
+        Some(since.after(timeout))
+    }
+}
+
+impl Session {
+    pub(crate) fn principal(&mut self) -> Option<&mut PrincipalSide> {
+        match &mut self.side {
+            Side::Principal(side) => Some(side),
+            Side::Mirror(_) => None,
+        }
+    }
+
+    /// Compares the two logs and begins what follows.
+    pub(crate) fn join(&mut self, ctx: &mut Ctx<'_>) {
+        let Some(heard) = self.binding.and_then(|binding| binding.heard) else {
+            return;
+        };
+        let (database, timelines, end) = (self.database(), self.kept.get().timelines, self.end);
+        let Some(side) = self.principal() else { return };
+        if side.seed.take().is_some() {
+            ctx.storage.seed_close(database);
+        }
+        side.streaming = false;
+        side.out.seek(heard.end.position.sequence);
+        let joined = decide::join(
+            decide::Log {
+                end,
+                timelines: &timelines,
+            },
+            decide::Log {
+                end: heard.end,
+                timelines: &heard.timelines,
+            },
+            heard.wants_seed,
+            side.settled,
+            |position| ctx.storage.chain_at(database, position),
+        );
+        match joined {
+            Ok(Join::Resume) => self.resume(ctx, heard.end.position),
+            Ok(Join::Adopt) => {
+                side.inflow.restart(end.position);
+                side.adopt = Some(Adopt {
+                    from: end.position,
+                    to: heard.end,
+                    asked: false,
+                });
+            }
+            Ok(Join::Seed(why)) => self.reseed(ctx, why, heard.end.position),
+            Err(error) => {
+                side.read_again = Some(side.retry(ctx.now));
+                (ctx.events)(SessionEvent::StorageFailed(error));
+            }
+        }
+    }
+
+    /// Sends what follows `position`, which the mirror has hardened.
+    fn resume(&mut self, ctx: &mut Ctx<'_>, position: Position) {
+        let (end, timeout) = (self.end.position, self.timeout());
+        if let Some(side) = self.principal() {
+            side.acked = position;
+            side.out.seek(position.sequence);
+            side.streaming = true;
+            side.status_due = true;
+            side.weigh(ctx.now, end, timeout);
+        }
+        self.settle(ctx, false);
+    }
+
+    /// The log may go on after a restart: said once.
+    pub(crate) fn settle(&mut self, ctx: &mut Ctx<'_>, new_timeline: bool) {
+        if let Some(side) = self.principal()
+            && !side.settled
+        {
+            side.settled = true;
+            (ctx.events)(SessionEvent::MayCapture { new_timeline });
+        }
+    }
+
+    /// The mirror's copy cannot go on from where it is: a seed takes its place.
+    pub(crate) fn reseed(&mut self, ctx: &mut Ctx<'_>, why: ReseedReason, at: Position) {
+        let database = self.database();
+        let Some(side) = self.principal() else { return };
+        side.streaming = false;
+        side.synced = false;
+        side.adopt = None;
+        if side.seed.take().is_some() {
+            ctx.storage.seed_close(database);
+        }
+        side.seed_due = Some((ctx.now, why));
+        (ctx.events)(SessionEvent::Reseed { why, at });
+        // Where the mirror holds another continuation of this timeline, ours must not be mistaken for it.
+        let forked = matches!(why, ReseedReason::CannotAdopt | ReseedReason::ChainMismatch);
+        self.settle(ctx, forked);
+        self.open_seed(ctx);
+    }
+
+    /// The mirror asks for a seed by a message of its own.
+    pub(crate) fn seed_asked(&mut self, ctx: &mut Ctx<'_>) {
+        let at = self.principal().map_or(Position::START, |side| side.acked);
+        if self
+            .principal()
+            .is_some_and(|side| side.seed.is_none() && side.seed_due.is_none())
+        {
+            self.reseed(ctx, ReseedReason::Asked, at);
+        }
+    }
+
+    /// Opens the snapshot when that is due, or asks again whether it is there.
+    pub(crate) fn open_seed(&mut self, ctx: &mut Ctx<'_>) {
+        let (database, bound, timelines) = (self.database(), self.is_bound(), self.kept.get().timelines);
+        let suspended = self.kept.get().properties.suspended;
+        let Some(side) = self.principal() else { return };
+        let opening = matches!(side.seed, Some(SeedOut::Opening));
+        let due = side.seed.is_none() && side.seed_due.is_some_and(|(at, _)| at <= ctx.now);
+        if !bound || suspended || !(opening || due) {
+            return;
+        }
+        match ctx.storage.seed_open(database) {
+            Ok(SeedOpen::Pending) => side.seed = Some(SeedOut::Opening),
+            Ok(SeedOpen::Ready(info)) => {
+                let info = SeedInfo {
+                    timelines: timelines.until(info.at.position.sequence),
+                    ..info
+                };
+                side.seed = Some(SeedOut::Sending {
+                    info,
+                    begun: false,
+                    offset: 0,
+                    pending: false,
+                });
+                (ctx.events)(SessionEvent::SeedStarted {
+                    at: info.at.position,
+                    bytes: info.bytes,
+                });
+            }
+            Err(error) => self.seed_failed(ctx, SessionError::new(1454, Reason::Storage), Some(error)),
+        }
+    }
+
+    /// The seed on its way has failed; it is tried again later.
+    pub(crate) fn seed_failed(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        error: SessionError,
+        storage: Option<StorageError>,
+    ) {
+        let database = self.database();
+        let Some(side) = self.principal() else { return };
+        let why = side.seed_due.map_or(ReseedReason::Asked, |(_, why)| why);
+        side.seed = None;
+        let at = side.retry(ctx.now);
+        side.seed_due = Some((at, why));
+        ctx.storage.seed_close(database);
+        if let Some(storage) = storage {
+            (ctx.events)(SessionEvent::StorageFailed(storage));
+        }
+        (ctx.events)(SessionEvent::SeedFailed(error));
+    }
+
+    /// The storage has bytes of the snapshot again, or the snapshot itself.
+    pub(crate) fn seed_ready(&mut self, ctx: &mut Ctx<'_>) {
+        if let Some(side) = self.principal()
+            && let Some(SeedOut::Sending { pending, .. }) = &mut side.seed
+        {
+            *pending = false;
+        }
+        self.open_seed(ctx);
+    }
+
+    /// The own log has grown.
+    pub(crate) fn log_grew(&mut self, ctx: &mut Ctx<'_>, end: LogEnd) {
+        let timeout = self.timeout();
+        if end.position.sequence <= self.end.position.sequence {
+            return;
+        }
+        self.end = end;
+        if let Some(side) = self.principal() {
+            side.settled = true;
+            side.weigh(ctx.now, end.position, timeout);
+        }
+    }
+
+    /// The own log goes on in a new timeline. `gap`: it does not follow from what came before.
+    pub(crate) fn new_timeline(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        timeline: Timeline,
+        gap: bool,
+    ) -> Result<(), SessionError> {
+        let mut timelines = self.kept.get().timelines;
+        timelines
+            .push(timeline)
+            .map_err(|_| SessionError::new(1425, Reason::BadValue))?;
+        if self.starting.is_some_and(|starting| !starting.accepted) {
+            self.kept.prepare(|stored| stored.timelines = timelines);
+        } else {
+            self.kept.change(|stored| stored.timelines = timelines);
+        }
+        if let Some(binding) = &mut self.binding {
+            // The mirror learns of it by another hello, which goes before any block of it.
+            binding.hello_sent = false;
+        }
+        let bound = self.binding.is_some_and(|binding| binding.joined);
+        let end = self.end.position;
+        if let Some(side) = self.principal() {
+            side.settled = true;
+            if gap && bound {
+                self.reseed(ctx, ReseedReason::Gap, end);
+            }
+        }
+        Ok(())
+    }
+
+    /// The mirror says that it has hardened everything up to a position.
+    pub(crate) fn acknowledged(&mut self, ctx: &mut Ctx<'_>, ack: &Ack) {
+        let (database, end, timelines, timeout) = (
+            self.database(),
+            self.end,
+            self.kept.get().timelines,
+            self.timeout(),
+        );
+        let Some(side) = self.principal() else { return };
+        match side.seed {
+            Some(SeedOut::Ended { info, said: true, .. }) if info.at.position == ack.position => {
+                if info.at.chain.prefix() != ack.chain_prefix {
+                    self.reseed(ctx, ReseedReason::ChainMismatch, ack.position);
+                    return;
+                }
+                side.seed = None;
+                side.seed_due = None;
+                side.pause = Duration::ZERO;
+                ctx.storage.seed_close(database);
+                (ctx.events)(SessionEvent::SeedDone { at: info.at });
+                self.resume(ctx, info.at.position);
+                return;
+            }
+            Some(_) => return,
+            None => {}
+        }
+        let expected = timelines.locate(ack.position.sequence) == Some(ack.position)
+            && ack.position.sequence <= side.out.sent;
+        if !side.streaming || ack.position.sequence < side.acked.sequence || !expected {
+            return;
+        }
+        let chain = if ack.position == end.position {
+            Ok(Some(end.chain))
+        } else {
+            ctx.storage.chain_at(database, ack.position)
+        };
+        match chain {
+            Ok(Some(chain)) if chain.prefix() == ack.chain_prefix => {
+                side.acked = ack.position;
+                side.weigh(ctx.now, end.position, timeout);
+            }
+            Ok(Some(_)) => self.reseed(ctx, ReseedReason::ChainMismatch, ack.position),
+            // Not to be compared at the moment: not counted either; a later acknowledgement covers it.
+            Ok(None) => {}
+            Err(error) => (ctx.events)(SessionEvent::StorageFailed(error)),
+        }
+    }
+
+    /// The mirror refused something that this principal sent.
+    pub(crate) fn refused_by_mirror(&mut self, ctx: &mut Ctx<'_>, kind: u16, error: SessionError) {
+        let end = self.end.position;
+        (ctx.events)(SessionEvent::PartnerRefused(error));
+        let Some(side) = self.principal() else { return };
+        match kind {
+            Block::<'static>::KIND if error.reason == Reason::Chain => {
+                let at = side.acked;
+                self.reseed(ctx, ReseedReason::ChainMismatch, at);
+            }
+            // It says hello again when it can go on.
+            Block::<'static>::KIND => side.streaming = false,
+            crate::message::codec::SeedBegin::KIND
+            | Seed::<'static>::KIND
+            | crate::message::codec::SeedEnd::KIND => self.seed_failed(ctx, error, None),
+            crate::message::codec::TailRequest::KIND => {
+                self.reseed(ctx, ReseedReason::ChainMismatch, end);
+            }
+            _ => {}
+        }
+    }
+
+    /// A piece of the mirror's tail.
+    ///
+    /// # Errors
+    /// When the partner breaks the protocol.
+    pub(crate) fn tail_piece(&mut self, ctx: &mut Ctx<'_>, piece: &Tail<'_>) -> Result<(), ()> {
+        let (database, timelines) = (self.database(), self.kept.get().timelines);
+        let Some(side) = self.principal() else {
+            return Err(());
+        };
+        let Some(adopt) = side.adopt else { return Ok(()) };
+        if timelines.locate(piece.position.sequence) != Some(piece.position)
+            || piece.position.sequence > adopt.to.position.sequence
+        {
+            return Err(());
+        }
+        side.inflow
+            .block(piece.position, piece.offset, piece.total, piece.bytes.len())
+            .map_err(|_| ())?;
+        let at = BlockChunk {
+            position: piece.position,
+            offset: piece.offset,
+            total: piece.total,
+            decided: piece.position,
+        };
+        if let Err(error) = ctx.storage.adopt_block(database, at, piece.bytes) {
+            self.adoption_failed(ctx, error);
+        }
+        Ok(())
+    }
+
+    /// The tail cannot be taken over: the mirror's copy gives way instead.
+    pub(crate) fn adoption_failed(&mut self, ctx: &mut Ctx<'_>, error: StorageError) {
+        let end = self.end.position;
+        if let Some(side) = self.principal() {
+            side.inflow.restart(end);
+        }
+        (ctx.events)(SessionEvent::StorageFailed(error));
+        let why = match error {
+            StorageError::Chain | StorageError::Corrupt => ReseedReason::ChainMismatch,
+            _ => ReseedReason::CannotAdopt,
+        };
+        self.reseed(ctx, why, end);
+    }
+
+    /// The tail is durable in log and file up to `end`.
+    pub(crate) fn adopted(&mut self, ctx: &mut Ctx<'_>, end: LogEnd) {
+        self.end = end;
+        let Some(side) = self.principal() else { return };
+        side.inflow.hardened(end.position.sequence);
+        let Some(adopt) = side.adopt else { return };
+        if end.position.sequence < adopt.to.position.sequence {
+            return;
+        }
+        side.adopt = None;
+        if end == adopt.to {
+            (ctx.events)(SessionEvent::TailAdopted {
+                from: adopt.from,
+                to: end,
+            });
+            self.resume(ctx, end.position);
+        } else {
+            self.reseed(ctx, ReseedReason::ChainMismatch, end.position);
+        }
+    }
+
+    /// What a principal does when time has passed.
+    pub(crate) fn principal_tick(&mut self, ctx: &mut Ctx<'_>) {
+        let (end, timeout, established) = (self.end.position, self.timeout(), self.is_established());
+        let Some(side) = self.principal() else { return };
+        if established && !side.settled && side.settle_by <= ctx.now && side.adopt.is_none() {
+            self.settle(ctx, true);
+        }
+        self.open_seed(ctx);
+        let Some(side) = self.principal() else { return };
+        if side.streaming {
+            side.weigh(ctx.now, end, timeout);
+        }
+        if side.read_again.is_some_and(|at| at <= ctx.now) {
+            side.read_again = None;
+            if !side.streaming && side.seed_due.is_none() {
+                self.join(ctx);
+            }
+        }
+    }
+
+    /// When [`Session::principal_tick`] has something to do.
+    pub(crate) fn principal_wake(&self) -> Option<Instant> {
+        let Side::Principal(side) = &self.side else {
+            return None;
+        };
+        let settle =
+            (self.is_established() && !side.settled && side.adopt.is_none()).then_some(side.settle_by);
+        let seed = side
+            .seed_due
+            .filter(|_| side.seed.is_none() && self.is_bound() && !self.kept.get().properties.suspended)
+            .map(|(at, _)| at);
+        [settle, seed, side.read_again, side.late_at(self.timeout())]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// A read for the mirror failed.
+    pub(crate) fn read_failed(&mut self, ctx: &mut Ctx<'_>, error: StorageError) {
+        let acked = self.principal().map_or(Position::START, |side| side.acked);
+        if error == StorageError::Gone {
+            self.reseed(ctx, ReseedReason::LogGone, acked);
+            return;
+        }
+        if let Some(side) = self.principal() {
+            let at = side.retry(ctx.now);
+            side.read_again = Some(at);
+        }
+        (ctx.events)(SessionEvent::StorageFailed(error));
+    }
+}
