@@ -1,5 +1,6 @@
 //! The dbmirror instance: Transact-SQL, catalog, daemon, command line.
 pub mod admin;
+pub mod backup;
 pub mod catalog;
 pub mod cli;
 pub mod engine;
@@ -9,5 +10,7 @@ pub mod exit;
 pub mod instance;
 pub mod messages;
 pub mod quickstart;
+pub mod serve;
 pub mod sqlcmd;
+pub mod test_connection;
 pub mod tsql;

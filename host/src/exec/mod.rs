@@ -4,7 +4,9 @@
 //! the batch goes on with the next one, as operators are used to; only a USE that fails ends it, since what follows would run in
 //! another database than the script means.
 
+mod backup;
 mod certificates;
+mod context;
 mod databases;
 mod endpoints;
 mod logins;
@@ -21,6 +23,7 @@ mod users;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use dbmirror_core::keys::DatabaseMasterKey;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -32,8 +35,13 @@ use crate::messages::{M5701, M15581, M40510, Raised};
 use crate::tsql::ast::{Statement, StatementKind};
 use crate::tsql::{Column, Value};
 
+/// The next session's number; those below belong to the system.
+static NEXT_ID: AtomicI32 = AtomicI32::new(51);
+
 /// One client's session.
 pub struct SqlSession {
+    /// `@@SPID`.
+    id: i32,
     instance: Arc<Instance>,
     /// The current database.
     database_id: i32,
@@ -125,6 +133,7 @@ impl SqlSession {
     #[must_use]
     pub fn new(instance: Arc<Instance>) -> Self {
         Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             instance,
             database_id: MASTER_ID,
             database: "master".to_owned(),
@@ -185,6 +194,8 @@ impl SqlSession {
             StatementKind::AlterDatabase { database, option } => {
                 self.alter_database(database.as_ref(), option, out)
             }
+            StatementKind::Backup(backup) => self.backup(backup, out),
+            StatementKind::Restore(restore) => self.restore(restore, out),
             StatementKind::Execute(execute) => self.execute(execute, out),
             StatementKind::Print { expression } => self.print(expression, out),
             StatementKind::Select(query) => self.select(query, out),
@@ -229,8 +240,6 @@ const fn describe(kind: &StatementKind) -> &'static str {
     match kind {
         StatementKind::AlterMasterKey(_) => "ALTER MASTER KEY",
         StatementKind::AlterCertificate { .. } => "ALTER CERTIFICATE",
-        StatementKind::Backup(_) => "BACKUP",
-        StatementKind::Restore(_) => "RESTORE",
         _ => "The statement",
     }
 }

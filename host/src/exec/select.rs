@@ -55,6 +55,7 @@ impl SqlSession {
 
     fn query(&self, query: &Query) -> Result<Found, Stop> {
         let mut memory = empty_views()?;
+        self.register_functions(&memory)?;
         memory.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
         let read = Arc::new(Mutex::new(BTreeSet::new()));
         let guard = |memory: &mut Connection| {
@@ -125,6 +126,9 @@ impl SqlSession {
 
     /// SQLite's complaint as a message that an operator knows.
     fn explain(&self, error: &rusqlite::Error) -> Stop {
+        if let Some((number, text)) = crate::tsql::functions::failure(error) {
+            return Raised::refusal(number, text).into();
+        }
         let text = match error {
             rusqlite::Error::SqliteFailure(_, Some(text)) => text.clone(),
             rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),

@@ -380,7 +380,7 @@ fn queries_see_the_views_and_nothing_else() {
     let types = f.run("SELECT * FROM sys.certificates").columns;
     assert_eq!(types[0].sql_type, SqlType::SysName);
     assert_eq!(types.len(), 17);
-    let printed = f.run("PRINT 'hello world'");
+    let printed = f.run("PRINT 'hello ' + 'world'");
     assert_eq!(
         (printed.messages[0].number, printed.messages[0].text.as_str()),
         (0, "hello world")

@@ -130,13 +130,15 @@ catalogue! {
 
     // -- backup and restore
     M3013 3013 16 "{0} is terminating abnormally."
-    M3014 3014 10 "{0} successfully processed {1} {2} ({3} bytes) as backup set {4} of '{5}'."
+    M3014 3014 10 "{0} has worked {1} {2} ({3} bytes; backup set {4} of '{5}')."
     M3041 3041 16 "BACKUP failed to complete the command {0}."
     M3051 3051 16 "BACKUP LOG could not keep the mirroring of database '{0}' consistent; the session is suspended."
     M3104 3104 16 "RESTORE cannot replace database '{0}' while it is configured for mirroring. SET PARTNER OFF comes first."
     M3117 3117 16 "The log or differential backup cannot be restored: no copy of database '{0}' is ready to be rolled forward. Restore a full backup WITH NORECOVERY first."
     M3118 3118 16 "There is no database '{0}'. Only RESTORE DATABASE from a full backup can create it."
     M3119 3119 16 "Problems were found while planning the RESTORE statement. The messages before tell them."
+    M3135 3135 16 "Backup set {0} of '{1}' holds log; RESTORE LOG reads it. RESTORE DATABASE needs a full backup."
+    M3136 3136 16 "Backup set {0} of '{1}' is a full backup; RESTORE DATABASE reads it. RESTORE LOG needs a log backup: WITH FILE = n selects the set."
     M3154 3154 16 "The backup set holds a backup of another database than the existing '{0}'. RESTORE … WITH REPLACE, or drop the database."
     M3159 3159 16 "The tail of the log of database '{0}' has not been backed up. BACKUP LOG … WITH NORECOVERY, or RESTORE … WITH REPLACE."
     M3201 3201 16 "The backup file '{0}' cannot be opened: {1}."

@@ -1,0 +1,123 @@
+use super::*;
+
+fn header(kind: Kind) -> Header {
+    Header {
+        kind,
+        number: 0,
+        copy_only: false,
+        family_guid: [7; 16],
+        first_lsn: 3,
+        time: 1_000,
+        database: "Sales".to_owned(),
+        name: "nightly".to_owned(),
+    }
+}
+
+fn put(path: &Path, replace: bool, kind: Kind, body: &[u8], lsn: u128) -> io::Result<Set> {
+    write::<io::Error>(path, replace, header(kind), |out| {
+        out.write_all(body).map(|()| lsn)
+    })
+}
+
+fn body(set: &Set, path: &Path) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    set.open(path)?.read_to_end(&mut out)?;
+    Ok(out)
+}
+
+#[test]
+fn sets_are_numbered_appended_and_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.bak");
+    let long: Vec<u8> = (0..3_000_000_u32)
+        .map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[2])
+        .collect();
+    put(&path, false, Kind::Full, &long, 10).unwrap();
+    put(&path, false, Kind::Log, b"", 10).unwrap();
+    put(&path, false, Kind::Log, b"blocks", 12).unwrap();
+    let (found, end) = sets(&path).unwrap();
+    assert_eq!(end, std::fs::metadata(&path).unwrap().len());
+    let shown: Vec<_> = found
+        .iter()
+        .map(|set| (set.header.number, set.header.kind, set.last_lsn))
+        .collect();
+    assert_eq!(
+        shown,
+        [(1, Kind::Full, 10), (2, Kind::Log, 10), (3, Kind::Log, 12)]
+    );
+    assert_eq!(found[0].header.database, "Sales");
+    assert_eq!(body(&found[0], &path).unwrap(), long);
+    assert_eq!(body(&found[1], &path).unwrap(), b"");
+    assert_eq!(body(&found[2], &path).unwrap(), b"blocks");
+    put(&path, true, Kind::Full, b"new", 20).unwrap();
+    let (found, _) = sets(&path).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(body(&found[0], &path).unwrap(), b"new");
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        1,
+        "nothing is left behind"
+    );
+}
+
+#[test]
+fn a_failed_or_torn_append_leaves_what_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.bak");
+    let failing = |replace| {
+        write::<io::Error>(&path, replace, header(Kind::Log), |out| {
+            out.write_all(&[1; 2_000_000])?;
+            Err(io::Error::other("disk"))
+        })
+    };
+    failing(false).unwrap_err();
+    assert!(!path.exists());
+    put(&path, false, Kind::Full, b"one", 1).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    failing(false).unwrap_err();
+    failing(true).unwrap_err();
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    // A crash in the middle of an append, at every length.
+    put(&path, false, Kind::Log, b"two", 2).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for cut in before.len()..whole.len() {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let (found, end) = sets(&path).unwrap();
+        assert_eq!(
+            (found.len(), usize::try_from(end).unwrap()),
+            (1, before.len()),
+            "{cut}"
+        );
+    }
+    put(&path, false, Kind::Log, b"again", 3).unwrap();
+    let (found, _) = sets(&path).unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(body(&found[1], &path).unwrap(), b"again");
+}
+
+#[test]
+fn damage_is_found_and_other_files_are_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.bak");
+    put(&path, false, Kind::Full, b"some pages", 1).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        std::fs::write(&path, &bytes).unwrap();
+        let read = sets(&path).and_then(|(found, _)| match found.first() {
+            Some(set) => body(set, &path).map(|body| (set.clone(), body)),
+            None => Err(damaged("no set")),
+        });
+        assert!(read.is_err(), "byte {at}");
+    }
+    let other = dir.path().join("A.cer");
+    std::fs::write(&other, b"a certificate").unwrap();
+    for replace in [false, true] {
+        assert_eq!(
+            put(&other, replace, Kind::Full, b"x", 1).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
+    }
+    assert_eq!(std::fs::read(&other).unwrap(), b"a certificate");
+}

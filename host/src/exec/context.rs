@@ -1,0 +1,87 @@
+//! What the functions of a query ask about the session.
+
+use std::sync::Arc;
+
+use super::SqlSession;
+use crate::catalog::{databases, principals};
+use crate::instance::Instance;
+use crate::tsql::{Value, functions};
+
+/// The session as one query sees it.
+struct QueryContext {
+    instance: Arc<Instance>,
+    session_id: i32,
+    database_id: i32,
+    database: String,
+}
+
+impl SqlSession {
+    /// Registers the functions of Transact-SQL on the connection that runs a query.
+    pub(super) fn register_functions(&self, memory: &rusqlite::Connection) -> rusqlite::Result<()> {
+        let context = QueryContext {
+            instance: Arc::clone(&self.instance),
+            session_id: self.id,
+            database_id: self.database_id,
+            database: self.database.clone(),
+        };
+        functions::register(memory, Arc::new(context))
+    }
+}
+
+impl functions::Context for QueryContext {
+    fn server_name(&self) -> String {
+        self.instance.name().to_owned()
+    }
+
+    fn version(&self) -> String {
+        format!("dbmirror {} (SQLite {})", env!("CARGO_PKG_VERSION"), rusqlite::version())
+    }
+
+    fn session_id(&self) -> i32 {
+        self.session_id
+    }
+
+    fn database_name(&self, id: Option<i64>) -> Option<String> {
+        match id {
+            None => Some(self.database.clone()),
+            Some(id) => {
+                let id = i32::try_from(id).ok()?;
+                databases::by_id(&self.instance.master(), id).ok()?.map(|database| database.name)
+            }
+        }
+    }
+
+    fn database_id(&self, name: Option<&str>) -> Option<i64> {
+        match name {
+            None => Some(self.database_id.into()),
+            Some(name) => databases::by_name(&self.instance.master(), name)
+                .ok()?
+                .map(|database| database.id.into()),
+        }
+    }
+
+    fn server_property(&self, name: &str) -> Option<Value> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "servername" | "instancename" | "machinename" => Value::from(self.instance.name()),
+            "productversion" => Value::from(env!("CARGO_PKG_VERSION")),
+            "edition" => Value::from("dbmirror"),
+            "processid" => Value::Int(std::process::id().into()),
+            "instancedefaultdatapath" => Value::Text(self.instance.dir().root().join("data").display().to_string()),
+            "instancedefaultbackuppath" => Value::Text(self.instance.dir().root().join("backup").display().to_string()),
+            "errorlogfilename" => Value::Text(self.instance.dir().error_log().display().to_string()),
+            _ => return None,
+        })
+    }
+
+    fn login_name(&self) -> String {
+        "sa".to_owned()
+    }
+
+    fn login_of(&self, sid: &[u8]) -> Option<String> {
+        principals::login_of_sid(&self.instance.master(), sid).ok()?.map(|login| login.name)
+    }
+
+    fn user_name(&self) -> String {
+        "dbo".to_owned()
+    }
+}

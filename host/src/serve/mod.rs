@@ -1,0 +1,76 @@
+//! `dbmirror serve`: one instance, from the first start to SIGTERM.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::admin::{Listener, Session};
+use crate::cli::ServeArgs;
+use crate::exec::SqlSession;
+use crate::exit;
+use crate::instance::{Instance, Options, StartError};
+use crate::messages::M50108;
+
+/// Runs an instance until it is told to end; returns the exit code.
+#[must_use]
+pub fn run(args: &ServeArgs) -> u8 {
+    match serve(args) {
+        Ok(()) => exit::DONE,
+        Err(error) => {
+            eprintln!("dbmirror: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+fn serve(args: &ServeArgs) -> Result<(), StartError> {
+    let unusable = |what: &'static str| move |error: std::io::Error| StartError::Unusable(format!("{what}: {error}"));
+    // Before anything is started: a signal that comes early is not lost.
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).map_err(unusable("signals cannot be received"))?;
+    let options = Options {
+        dir: args.data.clone(),
+        name: args.name.clone(),
+        bind: args.bind,
+    };
+    let instance = Instance::start(&options, args.quiet)?;
+    let listener = Listener::bind(instance.dir().root()).map_err(unusable("the admin socket cannot be made"))?;
+    let stopper = listener.stopper();
+    let receiver = signals.handle();
+    let waiter = std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                tracing::info!(signal, "the instance was told to end");
+            }
+            stopper.stop();
+        })
+        .map_err(unusable("no thread can be started"))?;
+    print_ready(&instance);
+    let open = |_| -> Box<dyn Session> { Box::new(SqlSession::new(Arc::clone(&instance))) };
+    let ended = listener.run(instance.name(), open);
+    receiver.close();
+    let _ = waiter.join();
+    instance.stop();
+    let _ = std::fs::remove_file(instance.dir().admin_socket());
+    crate::errorlog::raised(&M50108.inform(&[&instance.name()]));
+    ended.map_err(unusable("the admin socket failed"))
+}
+
+/// `ready name=N admin=PATH endpoint=ADDR:PORT|none pid=N`
+fn print_ready(instance: &Instance) {
+    let endpoint = instance
+        .engine()
+        .endpoint_address()
+        .map_or_else(|| "none".to_owned(), |address| address.to_string());
+    let line = format!(
+        "ready name={} admin={} endpoint={endpoint} pid={}\n",
+        instance.name(),
+        instance.dir().admin_socket().display(),
+        std::process::id()
+    );
+    // Whoever started the instance may have gone: it serves all the same.
+    let mut out = std::io::stdout();
+    let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+}
