@@ -1,3 +1,39 @@
-//! The thin binary over the library.
+//! The thin binary over the library: it reads the command line and hands over.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use dbmirror::cli::{Cli, Command};
+use dbmirror::{exit, quickstart, serve, test_connection};
+
+fn main() -> ExitCode {
+    ExitCode::from(match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Sql(_) => exit::USAGE,
+        Command::TestConnection(args) => test_connection::run(&args),
+        Command::Quickstart(args) => {
+            let options = quickstart::Options {
+                dir: args.dir,
+                database: args.database,
+                exit: args.exit,
+            };
+            match quickstart::run(&options) {
+                Ok(true) => exit::DONE,
+                Ok(false) => exit::CHECK_FAILED,
+                Err(failure) => {
+                    eprintln!("dbmirror: {failure}");
+                    exit::CHECK_FAILED
+                }
+            }
+        }
+        Command::QuickstartWriter(args) => {
+            match quickstart::write_transactions(&args.file, args.transactions) {
+                Ok(()) => exit::DONE,
+                Err(failure) => {
+                    eprintln!("dbmirror: {failure}");
+                    exit::CHECK_FAILED
+                }
+            }
+        }
+    })
+}

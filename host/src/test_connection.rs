@@ -52,13 +52,17 @@ impl Sink for Steps {
     }
 
     fn row(&mut self, values: &[Value]) -> Result<(), Cancelled> {
-        let [Value::Text(step), Value::Int(ok), Value::Text(detail)] = values else { return Ok(()) };
+        let [Value::Text(step), Value::Int(ok), Value::Text(detail)] = values else {
+            return Ok(());
+        };
         let line = match self.format {
             Format::Json => serde_json::json!({"step": step, "ok": *ok != 0, "detail": detail}).to_string(),
             Format::Table => format!("{:<4} {step:<12} {detail}", if *ok != 0 { "ok" } else { "FAIL" }),
         };
         let mut out = std::io::stdout();
-        writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|_| Cancelled)
+        writeln!(out, "{line}")
+            .and_then(|()| out.flush())
+            .map_err(|_| Cancelled)
     }
 
     fn rows_affected(&mut self, _: u64) -> Result<(), Cancelled> {

@@ -11,8 +11,8 @@ use crate::catalog::{MASTER_ID, dates};
 use crate::engine::Lsn;
 use crate::instance::random;
 use crate::messages::{
-    M3013, M3014, M3101, M3102, M3104, M3117, M3118, M3135, M3136, M3154, M3159, M3201, M3202, M3241, M3287, M4208, M4214, M4305, M4326,
-    M4330, M5058, M40510, Raised,
+    M3013, M3014, M3101, M3102, M3104, M3117, M3118, M3135, M3136, M3154, M3159, M3201, M3202, M3241, M3287,
+    M4208, M4214, M4305, M4326, M4330, M5058, M40510, Raised,
 };
 use crate::tsql::ast::{Backup, BackupKind, Restore, RestoreRecovery, Text};
 
@@ -44,10 +44,16 @@ impl SqlSession {
     fn back_up(&mut self, verb: &str, statement: &Backup, out: &mut Out<'_>) -> Done {
         let options = &statement.options;
         if options.differential {
-            return Err(later("WITH DIFFERENTIAL", "take a full backup, or a log backup, which is as small"));
+            return Err(later(
+                "WITH DIFFERENTIAL",
+                "take a full backup, or a log backup, which is as small",
+            ));
         }
         if options.norecovery {
-            return Err(later("BACKUP LOG … WITH NORECOVERY", "take a log backup, then DROP the database or restore over it WITH REPLACE"));
+            return Err(later(
+                "BACKUP LOG … WITH NORECOVERY",
+                "take a log backup, then DROP the database or restore over it WITH REPLACE",
+            ));
         }
         let database = find(&self.instance.master(), &statement.database.value)?;
         if database.id == MASTER_ID {
@@ -73,7 +79,10 @@ impl SqlSession {
             first_lsn,
             time: dates::now_unix(),
             database: database.name.clone(),
-            name: options.name.as_ref().map_or_else(String::new, |name| name.value.clone()),
+            name: options
+                .name
+                .as_ref()
+                .map_or_else(String::new, |name| name.value.clone()),
         };
         let replace = options.format == Some(true) || options.init == Some(true);
         let engine = self.instance.engine();
@@ -93,13 +102,23 @@ impl SqlSession {
                 // Another backup may have ended meanwhile; what is stored is what this one has covered.
                 let (full, log) = match kind {
                     // The chain of log backups begins with the first full backup.
-                    Kind::Full => (Some(set.last_lsn), database.last_log_backup_lsn.or(Some(set.last_lsn))),
+                    Kind::Full => (
+                        Some(set.last_lsn),
+                        database.last_log_backup_lsn.or(Some(set.last_lsn)),
+                    ),
                     Kind::Log => (database.last_full_backup_lsn, Some(set.last_lsn)),
                 };
                 Ok(databases::set_backup_lsns(catalog, database.id, full, log)?)
             })?;
         }
-        Ok(out.message(&M3014.inform(&[&verb, &"up to LSN", &set.last_lsn, &set.body_len, &set.header.number, &statement.disk.value]))?)
+        Ok(out.message(&M3014.inform(&[
+            &verb,
+            &"up to LSN",
+            &set.last_lsn,
+            &set.body_len,
+            &set.header.number,
+            &statement.disk.value,
+        ]))?)
     }
 
     pub(super) fn restore(&mut self, statement: &Restore, out: &mut Out<'_>) -> Done {
@@ -120,7 +139,10 @@ impl SqlSession {
             return Err(later("MOVE", "the file of a restored database lies under data/"));
         }
         if matches!(options.recovery, RestoreRecovery::Standby(_)) {
-            return Err(later("STANDBY", "NORECOVERY leaves a copy that takes further log"));
+            return Err(later(
+                "STANDBY",
+                "NORECOVERY leaves a copy that takes further log",
+            ));
         }
         let name = &statement.database.value;
         let found = databases::by_name(&self.instance.master(), name)?;
@@ -142,14 +164,23 @@ impl SqlSession {
                 let path = self.backup_file(disk)?;
                 let set = pick(&path, disk, options.file)?;
                 let (database, lsn) = match kind {
-                    BackupKind::Database => self.restore_full(name, found, &set, &path, disk, options.replace)?,
+                    BackupKind::Database => {
+                        self.restore_full(name, found, &set, &path, disk, options.replace)?
+                    }
                     BackupKind::Log => {
                         let database = found.ok_or_else(|| M3118.refuse(&[name]))?;
                         let lsn = self.restore_log(&database, &set, &path, disk)?;
                         (database, lsn)
                     }
                 };
-                out.message(&M3014.inform(&[&verb, &"up to LSN", &lsn, &set.body_len, &set.header.number, &disk.value]))?;
+                out.message(&M3014.inform(&[
+                    &verb,
+                    &"up to LSN",
+                    &lsn,
+                    &set.body_len,
+                    &set.header.number,
+                    &disk.value,
+                ]))?;
                 database
             }
         };
@@ -208,14 +239,17 @@ impl SqlSession {
             remove_files(&old.path);
         }
         let database = self.change(|catalog| {
-            let added = databases::insert(catalog, &New {
-                name,
-                path: &file,
-                attached: false,
-                database_guid: random()?,
-                family_guid: set.header.family_guid,
-                state: State::Restoring,
-            })?;
+            let added = databases::insert(
+                catalog,
+                &New {
+                    name,
+                    path: &file,
+                    attached: false,
+                    database_guid: random()?,
+                    family_guid: set.header.family_guid,
+                    state: State::Restoring,
+                },
+            )?;
             Ok(added.ok_or_else(|| M3118.refuse(&[&name]))?)
         })?;
         match engine.restore_database(database.config(), &mut body) {
@@ -229,7 +263,13 @@ impl SqlSession {
         }
     }
 
-    fn restore_log(&self, database: &Database, set: &Set, path: &std::path::Path, disk: &Text) -> Result<u128, Stop> {
+    fn restore_log(
+        &self,
+        database: &Database,
+        set: &Set,
+        path: &std::path::Path,
+        disk: &Text,
+    ) -> Result<u128, Stop> {
         let name = &database.name;
         if set.header.kind != Kind::Log {
             return Err(M3136.refuse(&[&set.header.number, &disk.value]).into());
@@ -239,7 +279,13 @@ impl SqlSession {
         }
         if database.family_guid != set.header.family_guid {
             return Err(M4330
-                .refuse(&[name, &format!("it is of the database '{}', which is another family", set.header.database)])
+                .refuse(&[
+                    name,
+                    &format!(
+                        "it is of the database '{}', which is another family",
+                        set.header.database
+                    ),
+                ])
                 .into());
         }
         let engine = self.instance.engine();

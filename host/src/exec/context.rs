@@ -34,11 +34,15 @@ impl functions::Context for QueryContext {
     }
 
     fn version(&self) -> String {
-        format!("dbmirror {} (SQLite {})", env!("CARGO_PKG_VERSION"), rusqlite::version())
+        format!(
+            "dbmirror {} (SQLite {})",
+            env!("CARGO_PKG_VERSION"),
+            rusqlite::version()
+        )
     }
 
-    fn session_id(&self) -> i32 {
-        self.session_id
+    fn session_id(&self) -> i64 {
+        self.session_id.into()
     }
 
     fn database_name(&self, id: Option<i64>) -> Option<String> {
@@ -46,7 +50,9 @@ impl functions::Context for QueryContext {
             None => Some(self.database.clone()),
             Some(id) => {
                 let id = i32::try_from(id).ok()?;
-                databases::by_id(&self.instance.master(), id).ok()?.map(|database| database.name)
+                databases::by_id(&self.instance.master(), id)
+                    .ok()?
+                    .map(|database| database.name)
             }
         }
     }
@@ -66,8 +72,12 @@ impl functions::Context for QueryContext {
             "productversion" => Value::from(env!("CARGO_PKG_VERSION")),
             "edition" => Value::from("dbmirror"),
             "processid" => Value::Int(std::process::id().into()),
-            "instancedefaultdatapath" => Value::Text(self.instance.dir().root().join("data").display().to_string()),
-            "instancedefaultbackuppath" => Value::Text(self.instance.dir().root().join("backup").display().to_string()),
+            "instancedefaultdatapath" => {
+                Value::Text(self.instance.dir().root().join("data").display().to_string())
+            }
+            "instancedefaultbackuppath" => {
+                Value::Text(self.instance.dir().root().join("backup").display().to_string())
+            }
             "errorlogfilename" => Value::Text(self.instance.dir().error_log().display().to_string()),
             _ => return None,
         })
@@ -78,7 +88,9 @@ impl functions::Context for QueryContext {
     }
 
     fn login_of(&self, sid: &[u8]) -> Option<String> {
-        principals::login_of_sid(&self.instance.master(), sid).ok()?.map(|login| login.name)
+        principals::login_of_sid(&self.instance.master(), sid)
+            .ok()?
+            .map(|login| login.name)
     }
 
     fn user_name(&self) -> String {

@@ -25,17 +25,19 @@ pub fn run(args: &ServeArgs) -> u8 {
 }
 
 fn serve(args: &ServeArgs) -> Result<(), StartError> {
-    let unusable = |what: &'static str| move |error: std::io::Error| StartError::Unusable(format!("{what}: {error}"));
+    let unusable =
+        |what: &'static str| move |error: std::io::Error| StartError::Unusable(format!("{what}: {error}"));
     // Before anything is started: a signal that comes early is not lost.
-    let mut signals =
-        signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).map_err(unusable("signals cannot be received"))?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])
+        .map_err(unusable("signals cannot be received"))?;
     let options = Options {
         dir: args.data.clone(),
         name: args.name.clone(),
         bind: args.bind,
     };
     let instance = Instance::start(&options, args.quiet)?;
-    let listener = Listener::bind(instance.dir().root()).map_err(unusable("the admin socket cannot be made"))?;
+    let listener =
+        Listener::bind(instance.dir().root()).map_err(unusable("the admin socket cannot be made"))?;
     let stopper = listener.stopper();
     let receiver = signals.handle();
     let waiter = std::thread::Builder::new()
