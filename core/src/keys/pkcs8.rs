@@ -124,6 +124,14 @@ impl PrivateKey {
         })
     }
 
+    /// What a guess at the password of an EncryptedPrivateKeyInfo costs: to be asked before trying, where time matters.
+    ///
+    /// # Errors
+    /// As [`PrivateKey::from_encrypted_pkcs8`], as far as they show without the password.
+    pub fn encrypted_pkcs8_iterations(file: &[u8]) -> Result<Iterations, KeyError> {
+        Sealed::read(file).map(|sealed| sealed.iterations)
+    }
+
     /// Reads a PrivateKeyInfo that nothing protects (RFC 5958 §2, RFC 5915 §3).
     ///
     /// # Errors
