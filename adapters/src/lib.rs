@@ -5,16 +5,23 @@
 //! | `std` | `tcp`, `entropy`, `blocklog` | sockets, randomness and the block log of a server |
 //! | `smoltcp` | `device` | the TCP/IP of an appliance |
 //! | `aws-lc` | `aws_lc` | AWS-LC as the crypto provider of a server |
+//! | always | `world`, `address` | what a driver needs of its instance; addresses as operators type them |
 //! | `sqlite` | `sqlite` | log capture from, and the mirror writer into, SQLite files |
 #![no_std]
 #[cfg(feature = "std")]
 extern crate std;
 
+pub mod address;
 #[cfg(feature = "aws-lc")]
 pub mod aws_lc;
 #[cfg(feature = "std")]
 pub mod blocklog;
+#[cfg(feature = "smoltcp")]
+pub mod device;
 #[cfg(feature = "std")]
 pub mod entropy;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "std")]
+pub mod tcp;
+pub mod world;

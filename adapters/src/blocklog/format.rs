@@ -2,7 +2,9 @@
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 
-use dbmirror_core::message::{Chain, FamilyGuid, LogEnd, Position};
+use dbmirror_core::message::{Chain, LogEnd, Position};
+
+use super::LogId;
 
 /// Length of a segment's header.
 pub(super) const SEGMENT_HEADER: usize = 64;
@@ -24,13 +26,13 @@ pub(super) static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_
 /// What an entry says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The body is a block that follows the family's end of log.
+    /// The body is a block that follows the log's end of log.
     Block,
-    /// The family's log starts (anew) after the position, with the chain there. No body.
+    /// The log starts (anew) after the position, with the chain there. No body.
     Base,
-    /// The family's blocks after the position are void: they lie beyond a fork. No body.
+    /// The log's blocks after the position are void: they lie beyond a fork. No body.
     Truncate,
-    /// The family's log is gone. No body.
+    /// The log is gone. No body.
     Forget,
 }
 
@@ -83,7 +85,7 @@ pub(super) struct Entry {
     pub kind: Kind,
     pub body_len: u32,
     pub body_crc: u32,
-    pub family: FamilyGuid,
+    pub id: LogId,
     pub position: Position,
     /// Chain before the block.
     pub previous: Chain,
@@ -102,7 +104,7 @@ impl Entry {
         b[4] = self.kind.code();
         b[8..12].copy_from_slice(&self.body_len.to_le_bytes());
         b[12..16].copy_from_slice(&self.body_crc.to_le_bytes());
-        b[16..32].copy_from_slice(&self.family.0);
+        b[16..32].copy_from_slice(&self.id.0);
         b[32..36].copy_from_slice(&self.position.timeline.to_le_bytes());
         b[36..40].copy_from_slice(&self.segment.to_le_bytes());
         b[40..48].copy_from_slice(&self.position.sequence.to_le_bytes());
@@ -124,7 +126,7 @@ impl Entry {
             kind: Kind::from_code(b[4])?,
             body_len: u32_at(b, 8),
             body_crc: u32_at(b, 12),
-            family: FamilyGuid(array_at(b, 16)),
+            id: LogId(array_at(b, 16)),
             position: Position {
                 timeline: u32_at(b, 32),
                 sequence: u64_at(b, 40),

@@ -1,9 +1,9 @@
 //! The server's block log: one segmented log under `DIR/blocks/` for all databases of an instance, so that one
 //! `fdatasync` hardens what all of them wrote (`docs/blocklog.md`).
 //!
-//! A block is opaque here: bytes with a family, a position and a chain. [`BlockLog::append`] writes into the page cache
+//! A block is opaque here: bytes of a database's log, with a position and a chain. [`BlockLog::append`] writes into the page cache
 //! and returns; a worker makes everything written so far durable with one `fdatasync` per batch and reports the new
-//! durable end of each family through the callback given to [`BlockLog::open`]. Blocks can be read as soon as they are
+//! durable end of each log through the callback given to [`BlockLog::open`]. Blocks can be read as soon as they are
 //! appended.
 //!
 //! After a failed `fdatasync` nobody knows what is on the disk, so the log is poisoned: every later append is refused and
@@ -25,11 +25,17 @@ use std::path::{Path, PathBuf};
 use std::string::{String, ToString};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use std::vec::Vec;
 
-use dbmirror_core::message::{Chain, FamilyGuid as Family, LogEnd, Position};
+use dbmirror_core::message::{Chain, LogEnd, Position};
 use format::{BODY_MAX, CRC32C, ENTRY_HEADER, Entry, Kind, Place, SEGMENT_HEADER};
 pub use recover::Recovery;
+
+/// One database's log within the block log: drawn at random when the log is made. It is not the family: two copies of one
+/// family may live on one instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogId(pub [u8; 16]);
 
 /// Called by the worker, on its thread, after each batch.
 pub type OnDurable = Box<dyn Fn(Durability) + Send + Sync>;
@@ -37,8 +43,8 @@ pub type OnDurable = Box<dyn Fn(Durability) + Send + Sync>;
 /// What a batch came to.
 #[derive(Clone, Debug)]
 pub enum Durability {
-    /// Everything up to these ends, one per family that the batch touched, is on disk.
-    Durable(Vec<(Family, LogEnd)>),
+    /// Everything up to these ends, one per log that the batch touched, is on disk.
+    Durable(Vec<(LogId, LogEnd)>),
     /// The disk refused. The log is poisoned.
     Failed(String),
 }
@@ -75,7 +81,7 @@ pub struct ReadBlock {
     pub total: usize,
 }
 
-/// Where a family's log begins and ends.
+/// Where a log begins and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// After which blocks are held.
@@ -92,9 +98,9 @@ pub enum LogError {
     Poisoned(String),
     /// The operating system refused; nothing was appended.
     Io(io::Error),
-    /// The family has no log here: [`BlockLog::start_family`] first.
-    UnknownFamily,
-    /// The block does not follow the end of the family's log.
+    /// There is no such log here: [`BlockLog::start_log`] first.
+    UnknownLog,
+    /// The block does not follow the log's end.
     NotNext {
         /// The end it should follow.
         end: Position,
@@ -110,7 +116,7 @@ impl std::fmt::Display for LogError {
         match self {
             Self::Poisoned(why) => write!(f, "the block log takes nothing more since its disk failed: {why}"),
             Self::Io(e) => write!(f, "the block log cannot be written or read: {e}"),
-            Self::UnknownFamily => f.write_str("the block log holds no log of this database"),
+            Self::UnknownLog => f.write_str("the block log holds no log of this database"),
             Self::NotNext { end } => {
                 write!(
                     f,
@@ -149,7 +155,7 @@ struct Shared {
 }
 
 struct State {
-    families: HashMap<Family, FamilyLog>,
+    logs: HashMap<LogId, Held>,
     /// All segments that exist, with their size in bytes.
     segments: BTreeMap<u32, u64>,
     current: Option<Current>,
@@ -159,9 +165,11 @@ struct State {
     /// Files written since the worker last took them, in order.
     dirty: Vec<Arc<File>>,
     /// Ends reached since then.
-    reached: HashMap<Family, LogEnd>,
+    reached: HashMap<LogId, LogEnd>,
     appended: u64,
     synced: u64,
+    /// Since when something appended is not durable yet.
+    waiting_since: Option<Instant>,
     durable: Place,
     poisoned: Option<String>,
     closing: bool,
@@ -177,9 +185,9 @@ struct Current {
     size: u64,
 }
 
-/// Where the blocks of one family lie.
+/// Where the blocks of one log lie.
 #[derive(Clone, Debug)]
-struct FamilyLog {
+struct Held {
     base: LogEnd,
     blocks: VecDeque<Stored>,
 }
@@ -194,7 +202,7 @@ struct Stored {
     len: u32,
 }
 
-impl FamilyLog {
+impl Held {
     fn end(&self) -> LogEnd {
         self.blocks.back().map_or(self.base, |b| LogEnd {
             position: b.position,
@@ -265,19 +273,19 @@ impl BlockLog {
         ))
     }
 
-    /// Begins (or begins anew) a family's log after `base`: what was held of it is void.
+    /// Begins (or begins anew) a log after `base`: what was held of it is void.
     ///
     /// # Errors
     /// [`LogError::Poisoned`], [`LogError::Io`].
-    pub fn start_family(&self, family: Family, base: LogEnd) -> Result<Ticket, LogError> {
+    pub fn start_log(&self, id: LogId, base: LogEnd) -> Result<Ticket, LogError> {
         let mut state = self.shared.lock();
         let ticket = self
             .shared
-            .write(&mut state, Kind::Base, family, base, base.chain, &[])?
+            .write(&mut state, Kind::Base, id, base, base.chain, &[])?
             .0;
-        state.families.insert(
-            family,
-            FamilyLog {
+        state.logs.insert(
+            id,
+            Held {
                 base,
                 blocks: VecDeque::new(),
             },
@@ -288,17 +296,17 @@ impl BlockLog {
     /// Appends a block's stored bytes: `previous` is the chain before it, `block` its position and the chain after it.
     ///
     /// # Errors
-    /// [`LogError::NotNext`] unless it follows the end, [`LogError::UnknownFamily`], [`LogError::TooLarge`],
+    /// [`LogError::NotNext`] unless it follows the end, [`LogError::UnknownLog`], [`LogError::TooLarge`],
     /// [`LogError::Poisoned`], [`LogError::Io`] (a full disk; nothing was appended).
     pub fn append(
         &self,
-        family: Family,
+        id: LogId,
         previous: Chain,
         block: LogEnd,
         stored: &[u8],
     ) -> Result<Ticket, LogError> {
         let mut state = self.shared.lock();
-        let log = state.families.get(&family).ok_or(LogError::UnknownFamily)?;
+        let log = state.logs.get(&id).ok_or(LogError::UnknownLog)?;
         if !log.follows(block.position, previous) {
             return Err(LogError::NotNext {
                 end: log.end().position,
@@ -306,7 +314,7 @@ impl BlockLog {
         }
         let (ticket, at) = self
             .shared
-            .write(&mut state, Kind::Block, family, block, previous, stored)?;
+            .write(&mut state, Kind::Block, id, block, previous, stored)?;
         let stored = Stored {
             position: block.position,
             chain: block.chain,
@@ -314,62 +322,62 @@ impl BlockLog {
             offset: u64::from(at.offset) + ENTRY_HEADER as u64,
             len: stored.len() as u32,
         };
-        if let Some(log) = state.families.get_mut(&family) {
+        if let Some(log) = state.logs.get_mut(&id) {
             log.blocks.push_back(stored);
         }
         Ok(ticket)
     }
 
-    /// Makes the blocks of `family` after `to` void: they lie beyond a fork of the timeline.
+    /// Makes the blocks of `log` after `to` void: they lie beyond a fork of the timeline.
     ///
     /// # Errors
-    /// [`LogError::UnknownFamily`], [`LogError::Poisoned`], [`LogError::Io`].
-    pub fn truncate(&self, family: Family, to: LogEnd) -> Result<Ticket, LogError> {
+    /// [`LogError::UnknownLog`], [`LogError::Poisoned`], [`LogError::Io`].
+    pub fn truncate(&self, id: LogId, to: LogEnd) -> Result<Ticket, LogError> {
         let mut state = self.shared.lock();
-        if !state.families.contains_key(&family) {
-            return Err(LogError::UnknownFamily);
+        if !state.logs.contains_key(&id) {
+            return Err(LogError::UnknownLog);
         }
         let ticket = self
             .shared
-            .write(&mut state, Kind::Truncate, family, to, to.chain, &[])?
+            .write(&mut state, Kind::Truncate, id, to, to.chain, &[])?
             .0;
-        if let Some(log) = state.families.get_mut(&family) {
+        if let Some(log) = state.logs.get_mut(&id) {
             log.truncate(to);
         }
         Ok(ticket)
     }
 
-    /// Forgets a family. Nothing happens when it is not known.
+    /// Forgets a log. Nothing happens when it is not known.
     ///
     /// # Errors
     /// [`LogError::Poisoned`], [`LogError::Io`].
-    pub fn forget(&self, family: Family) -> Result<(), LogError> {
+    pub fn forget(&self, id: LogId) -> Result<(), LogError> {
         let mut state = self.shared.lock();
-        if state.families.contains_key(&family) {
+        if state.logs.contains_key(&id) {
             self.shared
-                .write(&mut state, Kind::Forget, family, LogEnd::START, Chain::START, &[])?;
-            state.families.remove(&family);
+                .write(&mut state, Kind::Forget, id, LogEnd::START, Chain::START, &[])?;
+            state.logs.remove(&id);
         }
         Ok(())
     }
 
-    /// Where the family's log begins and ends; `None` when it has none here.
+    /// Where the log begins and ends; `None` when it has none here.
     #[must_use]
-    pub fn extent(&self, family: Family) -> Option<Extent> {
-        self.shared.lock().families.get(&family).map(FamilyLog::extent)
+    pub fn extent(&self, id: LogId) -> Option<Extent> {
+        self.shared.lock().logs.get(&id).map(Held::extent)
     }
 
-    /// The families that have a log here.
+    /// The logs that have a log here.
     #[must_use]
-    pub fn families(&self) -> Vec<Family> {
-        self.shared.lock().families.keys().copied().collect()
+    pub fn logs(&self) -> Vec<LogId> {
+        self.shared.lock().logs.keys().copied().collect()
     }
 
     /// The position and chain of the block numbered `sequence`, or of the base when it is that one.
     #[must_use]
-    pub fn chain_at(&self, family: Family, sequence: u64) -> Option<LogEnd> {
+    pub fn chain_at(&self, id: LogId, sequence: u64) -> Option<LogEnd> {
         let state = self.shared.lock();
-        let log = state.families.get(&family)?;
+        let log = state.logs.get(&id)?;
         if sequence == log.base.position.sequence {
             return Some(log.base);
         }
@@ -386,19 +394,14 @@ impl BlockLog {
     /// [`LogError::Io`].
     pub fn read(
         &self,
-        family: Family,
+        id: LogId,
         sequence: u64,
         offset: usize,
         out: &mut [u8],
     ) -> Result<Option<ReadBlock>, LogError> {
         let (file, stored) = {
             let mut state = self.shared.lock();
-            let Some(stored) = state
-                .families
-                .get(&family)
-                .and_then(|log| log.find(sequence))
-                .copied()
-            else {
+            let Some(stored) = state.logs.get(&id).and_then(|log| log.find(sequence)).copied() else {
                 return Ok(None);
             };
             (self.shared.reader(&mut state, stored.segment)?, stored)
@@ -435,16 +438,25 @@ impl BlockLog {
         }
     }
 
-    /// Drops the blocks of each family up to and including the sequence that `keep_after` names, and deletes the
-    /// segments that hold nothing else. Families that it does not name are kept whole.
+    /// Blocks until everything that has been appended is durable.
+    ///
+    /// # Errors
+    /// As [`BlockLog::wait`].
+    pub fn wait_all(&self) -> Result<(), LogError> {
+        let ticket = Ticket(self.shared.lock().appended);
+        self.wait(ticket)
+    }
+
+    /// Drops the blocks of each log up to and including the sequence that `keep_after` names, and deletes the
+    /// segments that hold nothing else. Logs that it does not name are kept whole.
     ///
     /// # Errors
     /// [`LogError::Poisoned`], [`LogError::Io`].
-    pub fn prune(&self, keep_after: &HashMap<Family, u64>) -> Result<(), LogError> {
+    pub fn prune(&self, keep_after: &HashMap<LogId, u64>) -> Result<(), LogError> {
         let (victims, ticket) = {
             let mut state = self.shared.lock();
-            for (family, sequence) in keep_after {
-                if let Some(log) = state.families.get_mut(family) {
+            for (id, sequence) in keep_after {
+                if let Some(log) = state.logs.get_mut(id) {
                     while log
                         .blocks
                         .front()
@@ -461,7 +473,7 @@ impl BlockLog {
             }
             let writing = state.current.as_ref().map_or(u32::MAX, |c| c.number);
             let needed = state
-                .families
+                .logs
                 .values()
                 .filter_map(|l| l.blocks.front())
                 .map(|b| b.segment)
@@ -472,18 +484,18 @@ impl BlockLog {
             if victims.is_empty() {
                 return Ok(());
             }
-            // Where a family stands may be written in the segments that go: say it again first.
-            let bases: Vec<(Family, LogEnd)> = state
-                .families
+            // Where a log stands may be written in the segments that go: say it again first.
+            let bases: Vec<(LogId, LogEnd)> = state
+                .logs
                 .iter()
                 .filter(|(_, log)| log.blocks.is_empty())
-                .map(|(family, log)| (*family, log.base))
+                .map(|(id, log)| (*id, log.base))
                 .collect();
             let mut ticket = Ticket(state.appended);
-            for (family, base) in bases {
+            for (id, base) in bases {
                 ticket = self
                     .shared
-                    .write(&mut state, Kind::Base, family, base, base.chain, &[])?
+                    .write(&mut state, Kind::Base, id, base, base.chain, &[])?
                     .0;
             }
             (victims, ticket)
@@ -496,6 +508,15 @@ impl BlockLog {
             state.readers.remove(&number);
         }
         Ok(())
+    }
+
+    /// How long the oldest append that is not durable yet has waited; zero when there is none.
+    #[must_use]
+    pub fn progress_age(&self) -> Duration {
+        self.shared
+            .lock()
+            .waiting_since
+            .map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Bytes of all segments.
@@ -533,7 +554,7 @@ impl Shared {
         &self,
         state: &mut State,
         kind: Kind,
-        family: Family,
+        id: LogId,
         at: LogEnd,
         previous: Chain,
         body: &[u8],
@@ -548,7 +569,7 @@ impl Shared {
             kind,
             body_len: body.len() as u32,
             body_crc: CRC32C.checksum(body),
-            family,
+            id,
             position: at.position,
             previous,
             chain: at.chain,
@@ -577,10 +598,11 @@ impl Shared {
             state.dirty.push(file);
         }
         state.appended += 1;
+        state.waiting_since.get_or_insert_with(Instant::now);
         if kind == Kind::Forget {
-            state.reached.remove(&family);
+            state.reached.remove(&id);
         } else {
-            state.reached.insert(family, at);
+            state.reached.insert(id, at);
         }
         self.work.notify_all();
         Ok((Ticket(state.appended), place))

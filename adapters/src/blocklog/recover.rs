@@ -3,7 +3,7 @@
 //! What is bad is either a *tear*, the end of what was being written when the process or the machine stopped, or
 //! *damage*. Each entry says up to where the log was durable when it was written: bad bytes before the largest such place
 //! were durable once, so they are damage; the others are a tear. The log is cut at the first tear: nothing after it was
-//! ever reported durable. Damage costs the families concerned what follows it; their end of log then lies before it, and
+//! ever reported durable. Damage costs the logs concerned what follows it; their end of log then lies before it, and
 //! the partner sends again what is missing.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -12,12 +12,12 @@ use std::io;
 use std::path::Path;
 use std::vec::Vec;
 
-use dbmirror_core::message::{FamilyGuid as Family, LogEnd, Position};
+use dbmirror_core::message::{LogEnd, Position};
 
 use super::format::{
     ALIGN, CRC32C, ENTRY_HEADER, Entry, Kind, Place, SEGMENT_HEADER, SegmentHeader, parse_segment_header,
 };
-use super::{FamilyLog, LogError, State, Stored, segment};
+use super::{Held, LogError, LogId, State, Stored, segment};
 
 /// What opening the log found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub struct Recovery {
     pub torn_bytes: u64,
     /// Places (segment, offset) whose bytes were durable once and are damaged now.
     pub damaged: Vec<(u32, u32)>,
-    /// Blocks that can no longer be reached because one before them is damaged, by family.
-    pub unreachable: HashMap<Family, u64>,
+    /// Blocks that can no longer be reached because one before them is damaged, by log.
+    pub unreachable: HashMap<LogId, u64>,
 }
 
 /// One thing found while reading.
@@ -68,13 +68,13 @@ pub(super) fn recover(dir: &Path) -> Result<(State, Recovery), LogError> {
     });
 
     let mut recovery = Recovery::default();
-    let mut families: HashMap<Family, FamilyLog> = HashMap::new();
+    let mut logs: HashMap<LogId, Held> = HashMap::new();
     let mut end = Place::default();
     for item in &items {
         match item {
             Item::Entry(place, _) | Item::Bad(place) if cut.is_some_and(|c| *place >= c) => {}
             Item::Entry(place, entry) => {
-                apply(&mut families, &mut recovery, *place, entry);
+                apply(&mut logs, &mut recovery, *place, entry);
                 end = Place {
                     segment: place.segment,
                     offset: place.offset + entry.span() as u32,
@@ -83,11 +83,11 @@ pub(super) fn recover(dir: &Path) -> Result<(State, Recovery), LogError> {
             Item::Bad(place) => recovery.damaged.push((place.segment, place.offset)),
         }
     }
-    recovery.blocks = families.values().map(|f| f.blocks.len() as u64).sum();
+    recovery.blocks = logs.values().map(|f| f.blocks.len() as u64).sum();
     recovery.torn_bytes = seal(dir, &mut sizes, end, cut)?;
     Ok((
         State {
-            families,
+            logs,
             last_number: numbers.last().copied().unwrap_or(0),
             segments: sizes,
             current: None,
@@ -96,6 +96,7 @@ pub(super) fn recover(dir: &Path) -> Result<(State, Recovery), LogError> {
             reached: HashMap::new(),
             appended: 0,
             synced: 0,
+            waiting_since: None,
             durable: end,
             poisoned: None,
             closing: false,
@@ -151,32 +152,32 @@ fn scan(number: u32, bytes: &[u8], items: &mut Vec<Item>) -> Result<(), LogError
     Ok(())
 }
 
-fn apply(families: &mut HashMap<Family, FamilyLog>, recovery: &mut Recovery, place: Place, entry: &Entry) {
+fn apply(logs: &mut HashMap<LogId, Held>, recovery: &mut Recovery, place: Place, entry: &Entry) {
     match entry.kind {
         Kind::Base => {
-            let log = FamilyLog {
+            let log = Held {
                 base: entry.end(),
                 blocks: VecDeque::new(),
             };
-            families.insert(entry.family, log);
+            logs.insert(entry.id, log);
         }
         Kind::Forget => {
-            families.remove(&entry.family);
+            logs.remove(&entry.id);
         }
         Kind::Truncate => {
-            if let Some(log) = families.get_mut(&entry.family) {
+            if let Some(log) = logs.get_mut(&entry.id) {
                 log.truncate(entry.end());
             }
         }
         Kind::Block => {
-            // A family whose start was pruned begins at its first block.
-            let log = families.entry(entry.family).or_insert_with(|| {
+            // A log whose start was pruned begins at its first block.
+            let log = logs.entry(entry.id).or_insert_with(|| {
                 let mut position = entry.position;
                 position.sequence = position.sequence.saturating_sub(1);
                 if position.sequence == 0 {
                     position = Position::START;
                 }
-                FamilyLog {
+                Held {
                     base: LogEnd {
                         position,
                         chain: entry.previous,
@@ -193,7 +194,7 @@ fn apply(families: &mut HashMap<Family, FamilyLog>, recovery: &mut Recovery, pla
                     len: entry.body_len,
                 });
             } else {
-                *recovery.unreachable.entry(entry.family).or_default() += 1;
+                *recovery.unreachable.entry(entry.id).or_default() += 1;
             }
         }
     }

@@ -1,7 +1,6 @@
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 use std::vec;
 
 use dbmirror_core::crypto::Hash;
@@ -9,9 +8,16 @@ use dbmirror_core::crypto::rustcrypto::Sha256;
 
 use super::*;
 
-const A: Family = Family([0xaa; 16]);
-const B: Family = Family([0xbb; 16]);
+const A: LogId = LogId([0xaa; 16]);
+const B: LogId = LogId([0xbb; 16]);
 const SMALL: Options = Options { segment_size: 4096 };
+
+/// A directory in memory where the system has one: thousands of openings would each wait for the disk.
+fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
 
 fn open(dir: &Path) -> (BlockLog, Recovery, Receiver<Durability>) {
     let (tx, rx) = channel();
@@ -26,11 +32,9 @@ fn open(dir: &Path) -> (BlockLog, Recovery, Receiver<Durability>) {
     (log, recovery, rx)
 }
 
-fn body(family: Family, sequence: u64) -> Vec<u8> {
+fn body(id: LogId, sequence: u64) -> Vec<u8> {
     let len = (sequence as usize * 37) % 300 + 1;
-    (0..len)
-        .map(|i| family.0[0] ^ (sequence as u8) ^ (i as u8))
-        .collect()
+    (0..len).map(|i| id.0[0] ^ (sequence as u8) ^ (i as u8)).collect()
 }
 
 fn chain(previous: Chain, bytes: &[u8]) -> Chain {
@@ -40,30 +44,30 @@ fn chain(previous: Chain, bytes: &[u8]) -> Chain {
     Chain(hash.finish()[..16].try_into().unwrap())
 }
 
-fn next(log: &BlockLog, family: Family, timeline: u32) -> Ticket {
-    let end = log.extent(family).unwrap().end;
+fn next(log: &BlockLog, id: LogId, timeline: u32) -> Ticket {
+    let end = log.extent(id).unwrap().end;
     let sequence = end.position.sequence + 1;
-    let bytes = body(family, sequence);
+    let bytes = body(id, sequence);
     let block = LogEnd {
         position: Position { timeline, sequence },
         chain: chain(end.chain, &bytes),
     };
-    log.append(family, end.chain, block, &bytes).unwrap()
+    log.append(id, end.chain, block, &bytes).unwrap()
 }
 
-fn check(log: &BlockLog, family: Family) -> u64 {
-    let Some(extent) = log.extent(family) else {
+fn check(log: &BlockLog, id: LogId) -> u64 {
+    let Some(extent) = log.extent(id) else {
         return 0;
     };
     let mut previous = extent.base.chain;
     for sequence in extent.base.position.sequence + 1..=extent.end.position.sequence {
         let mut bytes = vec![0; 1000];
-        let read = log.read(family, sequence, 0, &mut bytes).unwrap().unwrap();
+        let read = log.read(id, sequence, 0, &mut bytes).unwrap().unwrap();
         assert_eq!(read.len, read.total);
-        assert_eq!(&bytes[..read.len], body(family, sequence));
+        assert_eq!(&bytes[..read.len], body(id, sequence));
         previous = chain(previous, &bytes[..read.len]);
         assert_eq!(previous, read.chain);
-        assert_eq!(log.chain_at(family, sequence).unwrap().chain, read.chain);
+        assert_eq!(log.chain_at(id, sequence).unwrap().chain, read.chain);
     }
     assert_eq!(previous, extent.end.chain);
     extent.end.position.sequence
@@ -72,8 +76,8 @@ fn check(log: &BlockLog, family: Family) -> u64 {
 /// Two databases, interleaved, over several segments.
 fn filled(dir: &Path, blocks: u64) {
     let (log, _, durable) = open(dir);
-    log.start_family(A, LogEnd::START).unwrap();
-    log.start_family(B, LogEnd::START).unwrap();
+    log.start_log(A, LogEnd::START).unwrap();
+    log.start_log(B, LogEnd::START).unwrap();
     for n in 0..blocks {
         next(&log, A, 1);
         let ticket = if n % 3 == 0 { next(&log, B, 1) } else { Ticket(0) };
@@ -107,10 +111,10 @@ fn what_was_appended_is_read_and_survives_reopening() {
 }
 
 #[test]
-fn durability_is_reported_per_family() {
+fn durability_is_reported_per_log() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _, durable) = open(dir.path());
-    log.start_family(A, LogEnd::START).unwrap();
+    log.start_log(A, LogEnd::START).unwrap();
     let ticket = next(&log, A, 1);
     log.wait(ticket).unwrap();
     let end = log.extent(A).unwrap().end;
@@ -137,9 +141,9 @@ fn only_the_next_block_is_taken() {
     };
     assert!(matches!(
         log.append(A, Chain::START, block, b"x"),
-        Err(LogError::UnknownFamily)
+        Err(LogError::UnknownLog)
     ));
-    log.start_family(A, LogEnd::START).unwrap();
+    log.start_log(A, LogEnd::START).unwrap();
     assert!(matches!(
         log.append(A, Chain([9; 16]), block, b"x"),
         Err(LogError::NotNext { .. })
@@ -175,7 +179,7 @@ fn a_block_larger_than_a_segment_gets_its_own() {
     };
     {
         let (log, _, _rx) = open(dir.path());
-        log.start_family(A, LogEnd::START).unwrap();
+        log.start_log(A, LogEnd::START).unwrap();
         log.append(A, Chain::START, block, &big).unwrap();
     }
     let (log, _, _rx) = open(dir.path());
@@ -213,7 +217,7 @@ fn a_fork_makes_the_tail_void_for_good() {
 }
 
 #[test]
-fn a_forgotten_family_stays_forgotten_and_may_start_again() {
+fn a_forgotten_log_stays_forgotten_and_may_start_again() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path(), 20);
     {
@@ -231,7 +235,7 @@ fn a_forgotten_family_stays_forgotten_and_may_start_again() {
             },
             chain: Chain([4; 16]),
         };
-        log.start_family(A, base).unwrap();
+        log.start_log(A, base).unwrap();
         next(&log, A, 3);
     }
     let (log, _, _rx) = open(dir.path());
@@ -261,11 +265,11 @@ fn pruning_deletes_segments_and_keeps_every_end() {
 /// What a kill leaves, for every length that the last segment can have: a prefix of both logs that can be gone on with.
 #[test]
 fn a_log_cut_at_any_byte_keeps_a_prefix() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = in_memory();
     {
         let (log, _, _rx) = open(dir.path());
-        log.start_family(A, LogEnd::START).unwrap();
-        log.start_family(B, LogEnd::START).unwrap();
+        log.start_log(A, LogEnd::START).unwrap();
+        log.start_log(B, LogEnd::START).unwrap();
         for _ in 0..4 {
             next(&log, A, 1);
             next(&log, B, 1);
@@ -276,7 +280,7 @@ fn a_log_cut_at_any_byte_keeps_a_prefix() {
     let used = whole.len() - whole.iter().rev().take_while(|b| **b == 0).count();
     let mut ends = (4, 4);
     for cut in (0..=used).rev() {
-        let copied = tempfile::tempdir().unwrap();
+        let copied = in_memory();
         copy(dir.path(), copied.path());
         // Zeros as in a preallocated segment in every second case, a short file in the others.
         let mut bytes = whole[..cut].to_vec();
@@ -308,9 +312,9 @@ fn a_log_cut_at_any_byte_keeps_a_prefix() {
 /// Entries of a batch that never became durable may survive behind one that did not: they must not come back.
 #[test]
 fn what_lies_behind_a_tear_never_comes_back() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = in_memory();
     let (log, _, _rx) = open(dir.path());
-    log.start_family(A, LogEnd::START).unwrap();
+    log.start_log(A, LogEnd::START).unwrap();
     let ticket = next(&log, A, 1);
     log.wait(ticket).unwrap();
     drop(log);
@@ -350,17 +354,17 @@ fn what_lies_behind_a_tear_never_comes_back() {
     }
 }
 
-/// A flipped bit anywhere in a log that was durable is told from a tear, and costs only the family it hits.
+/// A flipped bit anywhere in a log that was durable is told from a tear, and costs only the log it hits.
 #[test]
-fn damage_is_told_and_costs_only_its_family() {
-    let dir = tempfile::tempdir().unwrap();
+fn damage_is_told_and_costs_only_its_log() {
+    let dir = in_memory();
     filled(dir.path(), 60);
     let first = segment::path(dir.path(), segment::list(dir.path()).unwrap()[0]);
     let whole = fs::read(&first).unwrap();
     let used = whole.len() - whole.iter().rev().take_while(|b| **b == 0).count();
     let (mut a_hit, mut b_hit) = (0, 0);
     for at in (SEGMENT_HEADER..used).step_by(13) {
-        let copied = tempfile::tempdir().unwrap();
+        let copied = in_memory();
         copy(dir.path(), copied.path());
         let mut bytes = whole.clone();
         bytes[at] ^= 0x10;
@@ -391,9 +395,9 @@ fn damage_is_told_and_costs_only_its_family() {
 
 #[test]
 fn a_failed_fsync_poisons() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = in_memory();
     let (log, _, durable) = open(dir.path());
-    log.start_family(A, LogEnd::START).unwrap();
+    log.start_log(A, LogEnd::START).unwrap();
     let ticket = next(&log, A, 1);
     log.wait(ticket).unwrap();
     while durable.try_recv().is_ok() {}
@@ -416,7 +420,7 @@ fn a_failed_fsync_poisons() {
     assert!(!failed.is_empty());
     drop(reader);
     assert!(matches!(
-        log.start_family(B, LogEnd::START),
+        log.start_log(B, LogEnd::START),
         Err(LogError::Poisoned(_))
     ));
     assert!(matches!(log.wait(Ticket(u64::MAX)), Err(LogError::Poisoned(_))));
@@ -428,7 +432,7 @@ fn a_failed_fsync_poisons() {
 
 #[test]
 fn a_newer_version_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = in_memory();
     filled(dir.path(), 1);
     let path = segment::path(dir.path(), segment::list(dir.path()).unwrap()[0]);
     let mut bytes = fs::read(&path).unwrap();
@@ -447,7 +451,7 @@ fn an_entry_of_version_1() {
         kind: Kind::Block,
         body_len: 3,
         body_crc: 0x0102_0304,
-        family: A,
+        id: A,
         position: Position {
             timeline: 2,
             sequence: 0x0506,

@@ -67,6 +67,7 @@ fn harden<'a>(
     let files = core::mem::take(&mut state.dirty);
     let reached = core::mem::take(&mut state.reached);
     let appended = state.appended;
+    let begun = std::time::Instant::now();
     let upto = state.current.as_ref().map_or(Place::default(), |c| Place {
         segment: c.number,
         offset: c.offset as u32,
@@ -77,6 +78,8 @@ fn harden<'a>(
     let notice = match outcome {
         Ok(()) => {
             state.synced = appended;
+            // What came meanwhile waits at most since this batch began.
+            state.waiting_since = (state.appended > appended).then_some(begun);
             state.durable = upto;
             Durability::Durable(reached.into_iter().collect())
         }

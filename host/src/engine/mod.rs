@@ -8,32 +8,49 @@
 //! Order of calls at a start of the instance: [`Engine::start`], [`Engine::set_directory`], then
 //! [`Engine::attach_database`] for each database, then [`Engine::start_endpoint`] when the endpoint is STARTED. Sessions
 //! that were set before resume by themselves once their database is attached and the endpoint runs.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | `run` | the one loop, which owns the endpoint and its sockets |
+//! | `world`, `react` | what the loop knows; what it does about events |
+//! | `storage` | core's storage trait over the block log and the databases' threads |
+//! | `worker` | a thread per database: capture, redo, seeds |
+//! | `records` | `engine.db`: session records, histories, anchors |
+//! | `directory`, `explain` | the catalog as handshakes ask it; failures in words |
+//! | `statements`, `sessions` | what the handle's calls do |
 
+mod directory;
+mod explain;
+mod react;
+mod records;
+mod run;
+mod sessions;
+mod statements;
+mod storage;
 mod types;
+mod worker;
+mod world;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use types::*;
 
+use run::Handle;
+
 /// Handle to an instance's engine.
 #[derive(Clone)]
 pub struct Engine {
-    #[expect(
-        dead_code,
-        reason = "the endpoint's thread, which comes next, is reached through it"
-    )]
     shared: Arc<Shared>,
 }
 
 /// What all handles share.
 struct Shared {
-    #[expect(dead_code, reason = "read by the endpoint's thread, which comes next")]
-    config: EngineConfig,
-    #[expect(dead_code, reason = "read by the endpoint's thread, which comes next")]
-    notices: Arc<dyn Notices>,
+    handle: Handle,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Engine {
@@ -42,13 +59,28 @@ impl Engine {
     /// # Errors
     /// 1401 when the block log or the records cannot be opened, with the reason.
     pub fn start(config: EngineConfig, notices: Arc<dyn Notices>) -> Result<Self, EngineError> {
+        let (handle, thread) = statements::start(&config, notices)?;
         Ok(Self {
-            shared: Arc::new(Shared { config, notices }),
+            shared: Arc::new(Shared {
+                handle,
+                thread: Mutex::new(Some(thread)),
+            }),
         })
     }
 
     /// Ends captures, sessions and the endpoint in order, and waits until the log is on disk. Later calls are refused.
-    pub fn shutdown(&self) {}
+    pub fn shutdown(&self) {
+        self.shared.handle.run(|i| i.stop());
+        let thread = self
+            .shared
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
 
     /// Starts the endpoint: listens, and begins to dial the partners of stored sessions. A running endpoint is stopped
     /// first.
@@ -57,8 +89,7 @@ impl Engine {
     /// 9692 when the port is taken, 9693 when the address cannot be listened on for another reason, 28036 / 28037 when the
     /// certificate or key is not usable, 28027 when ENCRYPTION and ALGORITHM leave nothing that can be negotiated.
     pub fn start_endpoint(&self, config: EndpointConfig) -> Result<SocketAddr, EngineError> {
-        let _ = config;
-        Err(self.not_started())
+        self.shared.handle.ask(move |i| i.start_endpoint(&config))?
     }
 
     /// Stops the endpoint: closes all connections; sessions become DISCONNECTED.
@@ -66,25 +97,28 @@ impl Engine {
     /// # Errors
     /// 9666 when it was not started.
     pub fn stop_endpoint(&self) -> Result<(), EngineError> {
-        Err(self.not_started())
+        self.shared.handle.ask(|i| i.stop_endpoint())?
     }
 
     /// Where the endpoint listens.
     #[must_use]
     pub fn endpoint_address(&self) -> Option<SocketAddr> {
-        None
+        self.shared.handle.ask(|i| i.world.address).ok().flatten()
     }
 
     /// Replaces all pins: certificates, their logins, and CONNECT. Acts on the next handshake; it closes nothing.
     pub fn set_directory(&self, pins: Vec<Pin>) {
-        let _ = pins;
+        // An engine that has ended lets nobody in anyway.
+        let _ = self.shared.handle.ask(move |i| i.world.catalog.set_pins(pins));
     }
 
     /// Closes the live connections of a login or certificate and returns how many there were.
     #[must_use]
     pub fn close_connections_of(&self, peer: PeerSelector) -> usize {
-        let _ = peer;
-        0
+        self.shared
+            .handle
+            .ask(move |i| i.close_connections_of(peer))
+            .unwrap_or(0)
     }
 
     /// Dials `address` (`TCP://host:port`), authenticates, and reports each step as it happens; then keeps the
@@ -99,26 +133,31 @@ impl Engine {
         hold: Duration,
         report: &mut dyn FnMut(TestStep),
     ) -> Result<(), EngineError> {
-        let _ = (address, hold, report);
-        Err(self.not_started())
+        statements::test_connection(&self.shared.handle, address, hold, report)
     }
 
     /// The rows of `sys.dm_db_mirroring_connections`.
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionView> {
-        Vec::new()
+        self.shared
+            .handle
+            .ask(|i| i.connection_views())
+            .unwrap_or_default()
     }
 
     /// The rows of `sys.dm_dbmirror_errors`, oldest first.
     #[must_use]
     pub fn errors(&self) -> Vec<ErrorRow> {
-        Vec::new()
+        self.shared
+            .handle
+            .ask(|i| i.world.errors.iter().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// The rows of `sys.database_mirroring` that are not all NULL.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionView> {
-        Vec::new()
+        self.shared.handle.ask(|i| i.session_views()).unwrap_or_default()
     }
 
     /// Takes a database in: capture starts when it is ONLINE. A new family starts its log at LSN 1·10^15.
@@ -126,8 +165,7 @@ impl Engine {
     /// # Errors
     /// 5120-class refusals of the file with the reason: not SQLite, not in WAL mode (naming the PRAGMA), not writable.
     pub fn attach_database(&self, database: DatabaseConfig) -> Result<(), EngineError> {
-        let _ = database;
-        Err(self.not_started())
+        sessions::attach_database(&self.shared.handle, database)
     }
 
     /// Lets a database go: ends its capture, forgets its log. The file stays.
@@ -135,8 +173,7 @@ impl Engine {
     /// # Errors
     /// 3743 while a session is set on it, 911 when it is not attached.
     pub fn detach_database(&self, database_id: i32) -> Result<(), EngineError> {
-        let _ = database_id;
-        Err(self.not_started())
+        sessions::detach_database(&self.shared.handle, database_id)
     }
 
     /// ALTER DATABASE … SET PARTNER. On a RESTORING database (the mirror) it stores the address and waits; on an ONLINE
@@ -146,8 +183,7 @@ impl Engine {
     /// 1405, 1449, 1452, 1418 with its reason, and what the remote instance refuses: 1407, 1408, 1410, 1412, 1419, 1438, 1448,
     /// 1460, 1464 …
     pub fn set_partner(&self, request: SetPartner) -> Result<(), EngineError> {
-        let _ = request;
-        Err(self.not_started())
+        sessions::set_partner(&self.shared.handle, request)
     }
 
     /// ALTER DATABASE … SET PARTNER OFF.
@@ -155,8 +191,7 @@ impl Engine {
     /// # Errors
     /// 1416 when the database has no session.
     pub fn partner_off(&self, database_id: i32) -> Result<(), EngineError> {
-        let _ = database_id;
-        Err(self.not_started())
+        self.shared.handle.ask(move |i| i.partner_off(database_id))?
     }
 
     /// ALTER DATABASE … SET PARTNER SAFETY.
@@ -164,8 +199,9 @@ impl Engine {
     /// # Errors
     /// 1416 when the database has no session, 1470 on the mirror.
     pub fn set_safety(&self, database_id: i32, safety: SafetyLevel) -> Result<(), EngineError> {
-        let _ = (database_id, safety);
-        Err(self.not_started())
+        self.shared
+            .handle
+            .ask(move |i| i.set_safety(database_id, safety))?
     }
 
     /// `sp_dbmirror_checkpoint`: folds the whole log of the file into it, in either role.
@@ -173,8 +209,7 @@ impl Engine {
     /// # Errors
     /// 911 when the database is not attached; 5120 with SQLite's reason when the file is busy for too long.
     pub fn checkpoint(&self, database_id: i32) -> Result<Checkpoint, EngineError> {
-        let _ = database_id;
-        Err(self.not_started())
+        sessions::checkpoint(&self.shared.handle, database_id)
     }
 
     /// The end of a database's log here, and its sum.
@@ -183,7 +218,10 @@ impl Engine {
     /// 911 when the database is not attached.
     pub fn end_of_log(&self, database_id: i32) -> Result<(Lsn, u64), EngineError> {
         let _ = database_id;
-        Err(self.not_started())
+        Err(EngineError::new(
+            40510,
+            "Backup and restore are not built yet in this version.",
+        ))
     }
 
     /// BACKUP DATABASE: writes the pages of the file at one LSN to `out` and returns that LSN.
@@ -192,7 +230,10 @@ impl Engine {
     /// 911 when the database is not attached, 954 on a mirror, 3013 with the reason when reading or writing fails.
     pub fn backup_database(&self, database_id: i32, out: &mut dyn Write) -> Result<Lsn, EngineError> {
         let _ = (database_id, out);
-        Err(self.not_started())
+        Err(EngineError::new(
+            40510,
+            "Backup and restore are not built yet in this version.",
+        ))
     }
 
     /// BACKUP LOG: writes the blocks after `after` to `out` and returns the last LSN written.
@@ -201,7 +242,10 @@ impl Engine {
     /// As [`Engine::backup_database`]; 4214 when the log does not reach back to `after`.
     pub fn backup_log(&self, database_id: i32, after: Lsn, out: &mut dyn Write) -> Result<Lsn, EngineError> {
         let _ = (database_id, after, out);
-        Err(self.not_started())
+        Err(EngineError::new(
+            40510,
+            "Backup and restore are not built yet in this version.",
+        ))
     }
 
     /// RESTORE DATABASE … WITH NORECOVERY: makes `database.path` from what [`Engine::backup_database`] wrote, and attaches
@@ -215,7 +259,10 @@ impl Engine {
         input: &mut dyn Read,
     ) -> Result<Lsn, EngineError> {
         let _ = (database, input);
-        Err(self.not_started())
+        Err(EngineError::new(
+            40510,
+            "Backup and restore are not built yet in this version.",
+        ))
     }
 
     /// RESTORE LOG … WITH NORECOVERY: applies what [`Engine::backup_log`] wrote.
@@ -225,7 +272,10 @@ impl Engine {
     /// RESTORING, 3241 as above.
     pub fn restore_log(&self, database_id: i32, input: &mut dyn Read) -> Result<Lsn, EngineError> {
         let _ = (database_id, input);
-        Err(self.not_started())
+        Err(EngineError::new(
+            40510,
+            "Backup and restore are not built yet in this version.",
+        ))
     }
 
     /// RESTORE … WITH RECOVERY: opens a RESTORING database; its log goes on with a new timeline.
@@ -234,13 +284,9 @@ impl Engine {
     /// 3104 while a session is set on it, 911 when it is not attached.
     pub fn recover_database(&self, database_id: i32) -> Result<(), EngineError> {
         let _ = database_id;
-        Err(self.not_started())
-    }
-
-    fn not_started(&self) -> EngineError {
-        EngineError::new(
-            9666,
-            "The database mirroring endpoint is not started. CREATE ENDPOINT or ALTER ENDPOINT … STATE = STARTED first.",
-        )
+        Err(EngineError::new(
+            40510,
+            "Backup and restore are not built yet in this version.",
+        ))
     }
 }

@@ -1,0 +1,458 @@
+//! What the handle's calls about databases and their sessions do.
+
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dbmirror_adapters::address::ServerAddress;
+use dbmirror_adapters::blocklog::LogId;
+use dbmirror_core::message::{DatabaseName, FamilyGuid, LogEnd, Position, Timelines};
+use dbmirror_core::session::{
+    self, DatabaseId, MirrorCopy, Phase, Reason, Role, Safety, SessionError, StartAsPrincipal, WaitAsMirror,
+};
+
+use super::run::{Handle, Instance};
+use super::statements::{not_started, parse_address, test_connection};
+use super::storage::Database;
+use super::worker::{Command, Subject, Worker};
+use super::{
+    Checkpoint, DatabaseConfig, DatabaseState, EngineError, Lsn, MirroringRole, MirroringState,
+    STATEMENT_TIMEOUT, SafetyLevel, SeedingMode, SessionView, SetPartner,
+};
+
+/// How long a principal waits for its mirror to start the session; core gives up earlier.
+const START: Duration = Duration::from_secs(40);
+
+const fn core_id(database_id: i32) -> DatabaseId {
+    DatabaseId(database_id.cast_unsigned())
+}
+
+fn unknown(database_id: i32) -> EngineError {
+    EngineError::new(911, format!("Database {database_id} is not known to the engine."))
+}
+
+/// Takes a database in, and waits until its capture runs or is refused.
+pub(super) fn attach_database(handle: &Handle, config: DatabaseConfig) -> Result<(), EngineError> {
+    let id = core_id(config.database_id);
+    let to_loop = handle.clone();
+    let running = handle.ask(move |i: &mut Instance<'_>| i.attach_database(config, to_loop))??;
+    let Some(running) = running else { return Ok(()) };
+    match running.recv_timeout(STATEMENT_TIMEOUT) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(e)) => {
+            // Refused: it is as if it had never been asked for.
+            let gone = handle.ask(move |i: &mut Instance<'_>| i.remove_database(id))?;
+            drop(gone);
+            Err(e)
+        }
+        // It goes on; a large file takes its time to be read once.
+        Err(RecvTimeoutError::Timeout) => Ok(()),
+        Err(RecvTimeoutError::Disconnected) => Err(EngineError::new(
+            1415,
+            "The operation failed: the database's thread has ended; see the error log.",
+        )),
+    }
+}
+
+type Running = std::sync::mpsc::Receiver<Result<(), EngineError>>;
+
+pub(super) fn detach_database(handle: &Handle, database_id: i32) -> Result<(), EngineError> {
+    let id = core_id(database_id);
+    let gone = handle.ask(move |i: &mut Instance<'_>| {
+        if i.endpoint.sessions().any(|s| s.database == id) {
+            let name = i.world.name(id);
+            return Err(EngineError::new(
+                3743,
+                format!("The database '{name}' is mirrored: ALTER DATABASE … SET PARTNER OFF first."),
+            ));
+        }
+        i.remove_database(id).ok_or_else(|| unknown(database_id))
+    })??;
+    // Waits for the thread, so that nothing uses the file when this returns.
+    let log_id = gone.log_id;
+    drop(gone);
+    handle.ask(move |i: &mut Instance<'_>| {
+        let _ = i.world.logs.log.forget(log_id);
+        i.world.records().forget_database(id)
+    })?
+}
+
+pub(super) fn checkpoint(handle: &Handle, database_id: i32) -> Result<Checkpoint, EngineError> {
+    let (reply, folded) = sync_channel(1);
+    handle.ask(move |i: &mut Instance<'_>| {
+        let d = i
+            .world
+            .logs
+            .databases
+            .get(&core_id(database_id))
+            .ok_or_else(|| unknown(database_id))?;
+        d.worker.send(Command::Fold(reply));
+        Ok(())
+    })??;
+    folded
+        .recv_timeout(STATEMENT_TIMEOUT)
+        .map_err(|_| EngineError::new(5120, "The file of the database was busy for too long."))?
+}
+
+pub(super) fn set_partner(handle: &Handle, request: SetPartner) -> Result<(), EngineError> {
+    let address = parse_address(&request.address)?;
+    let id = core_id(request.database.database_id);
+    let name = request.database.name.clone();
+    let text = request.address.clone();
+    handle.ask(move |i: &mut Instance<'_>| i.may_set_partner(id, &name, &text))??;
+    match request.database.state {
+        DatabaseState::Restoring => {
+            let config = request.database.clone();
+            let seeded = request.seeding == SeedingMode::Automatic;
+            let to_loop = handle.clone();
+            handle.ask(move |i: &mut Instance<'_>| i.wait_as_mirror(config, address, seeded, to_loop))?
+        }
+        DatabaseState::Online => {
+            // Walking the steps of a connection first tells which one fails, before anything is begun.
+            test_connection(handle, &request.address, Duration::ZERO, &mut |_| {})?;
+            start_as_principal(handle, &request, address)
+        }
+    }
+}
+
+fn start_as_principal(
+    handle: &Handle,
+    request: &SetPartner,
+    partner: dbmirror_core::message::Address,
+) -> Result<(), EngineError> {
+    let id = core_id(request.database.database_id);
+    let name = DatabaseName::new(&request.database.name)
+        .map_err(|_| EngineError::new(1499, "The name of the database is too long."))?;
+    let (reply, begun) = sync_channel(1);
+    handle.ask(move |i: &mut Instance<'_>| {
+        let d = i
+            .world
+            .logs
+            .databases
+            .get(&id)
+            .ok_or_else(|| unknown(id.0.cast_signed()))?;
+        d.worker.send(Command::NewTimeline(reply));
+        Ok(())
+    })??;
+    let (timelines, end): (Timelines, LogEnd) = begun.recv_timeout(STATEMENT_TIMEOUT).map_err(|_| {
+        EngineError::new(1413, "The database's capture does not answer; see the error log.")
+    })??;
+    let (sender, started) = sync_channel(1);
+    handle.ask(move |i: &mut Instance<'_>| {
+        let d = i
+            .world
+            .logs
+            .databases
+            .get(&id)
+            .ok_or_else(|| unknown(id.0.cast_signed()))?;
+        let family = d.family;
+        // What was captured meanwhile may be durable already.
+        let end = if d.hardened.position.sequence > end.position.sequence {
+            d.hardened
+        } else {
+            end
+        };
+        let now = i.now();
+        let command = StartAsPrincipal {
+            database: id,
+            name,
+            partner,
+            family,
+            end,
+            timelines,
+        };
+        let outcome = i.endpoint.start_as_principal(&mut i.world.env_at(now), &command);
+        outcome.map_err(|e| i.session_error(id, e))?;
+        i.world.starts.insert(id, sender);
+        Ok(())
+    })??;
+    started.recv_timeout(START).unwrap_or_else(|_| {
+        Err(EngineError::new(
+            1421,
+            format!(
+                "'{}' did not complete the start of the session in time. See the error logs on both sides.",
+                request.address
+            ),
+        ))
+    })
+}
+
+impl Instance<'_> {
+    fn attach_database(
+        &mut self,
+        config: DatabaseConfig,
+        handle: Handle,
+    ) -> Result<Option<Running>, EngineError> {
+        let id = core_id(config.database_id);
+        if self.world.logs.databases.contains_key(&id) {
+            return Ok(None);
+        }
+        self.add_database(&config, handle)?;
+        let record = self.world.records().session(id)?;
+        if let Some(record) = record {
+            self.restore_session(id, &record)?;
+            return Ok(None);
+        }
+        if config.state == DatabaseState::Restoring {
+            return Ok(None);
+        }
+        let (sender, running) = sync_channel(1);
+        self.world.captures.insert(id, sender);
+        self.capture(id, false);
+        Ok(Some(running))
+    }
+
+    /// What is dropped waits for the database's thread, so drop it outside of the loop.
+    fn remove_database(&mut self, id: DatabaseId) -> Option<Database> {
+        if let Some(config) = self.world.names.remove(&id) {
+            self.world.catalog.forget_name(&config.name);
+        }
+        self.world.logs.databases.remove(&id)
+    }
+
+    /// Starts the database's thread and knows its name.
+    fn add_database(&mut self, config: &DatabaseConfig, handle: Handle) -> Result<(), EngineError> {
+        let id = core_id(config.database_id);
+        let row = self.world.records().database(id)?;
+        let (log_id, family) = match &row {
+            Some(row) => (row.log, row.family),
+            None => {
+                let mut log_id = [0; 16];
+                getrandom::fill(&mut log_id)
+                    .map_err(|_| EngineError::new(1499, "The operating system gave no randomness."))?;
+                (LogId(log_id), FamilyGuid(config.family_guid))
+            }
+        };
+        let redone = Arc::new(Mutex::new(None));
+        let subject = Subject {
+            database: id,
+            name: config.name.clone(),
+            path: config.path.clone(),
+            log_id,
+            family,
+            log: Arc::clone(&self.world.logs.log),
+            records: Arc::clone(&self.world.logs.records),
+            handle,
+            redone: Arc::clone(&redone),
+        };
+        let worker = Worker::spawn(subject)
+            .map_err(|e| EngineError::new(1450, format!("No thread for database '{}': {e}.", config.name)))?;
+        let hardened = self
+            .world
+            .logs
+            .log
+            .extent(log_id)
+            .map_or(LogEnd::START, |e| e.end);
+        self.world
+            .logs
+            .databases
+            .insert(id, Database::new(log_id, family, worker, redone, hardened));
+        self.world.catalog.set_refusal(
+            &config.name,
+            match config.state {
+                DatabaseState::Online => Reason::NotRestoring,
+                DatabaseState::Restoring => Reason::NotWaiting,
+            },
+        );
+        self.world.names.insert(id, config.clone());
+        Ok(())
+    }
+
+    fn restore_session(&mut self, id: DatabaseId, record: &[u8]) -> Result<(), EngineError> {
+        let end = self
+            .world
+            .logs
+            .databases
+            .get(&id)
+            .map_or(LogEnd::START, |d| d.hardened);
+        let now = self.now();
+        let restored = self.endpoint.restore(&mut self.world.env_at(now), record, end);
+        restored.map_err(|e| self.session_error(id, e))?;
+        // A timeline that was begun just before the instance stopped may have missed the session's record.
+        let row = self.world.records().database(id)?;
+        for timeline in row.iter().flat_map(|row| row.timelines.as_slice()) {
+            let gap = timeline.first == end.position.sequence && timeline.number == end.position.timeline;
+            let now = self.now();
+            if self
+                .endpoint
+                .new_timeline(&mut self.world.env_at(now), id, *timeline, gap)
+                .is_ok()
+            {
+                self.capture(id, false);
+            }
+        }
+        let name = self.world.name(id);
+        let role = self
+            .endpoint
+            .sessions()
+            .find(|s| s.database == id)
+            .map(|s| s.role);
+        let (number, role) = match role {
+            Some(Role::Principal) => (1440, "principal"),
+            _ => (1441, "mirror"),
+        };
+        let text = format!("Database mirroring is active with database '{name}' as the {role} copy.");
+        self.world.log(number, 10, text, vec![("database", name)]);
+        if role == "mirror"
+            && let Some(d) = self.world.logs.databases.get(&id)
+        {
+            // Readers find the copy where it was left.
+            d.worker.send(Command::Apply {
+                upto: Position::START,
+                adopt: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// The checks that need nobody else, in the documented order.
+    fn may_set_partner(&self, id: DatabaseId, name: &str, address: &str) -> Result<(), EngineError> {
+        if self.endpoint.sessions().any(|s| s.database == id) {
+            return Err(EngineError::new(
+                1405,
+                format!(
+                    "The database '{name}' already takes part in a mirroring session here: SET PARTNER OFF first."
+                ),
+            ));
+        }
+        let own = self.world.address.ok_or_else(not_started)?;
+        let target = ServerAddress::parse(address).ok().and_then(|a| a.numeric());
+        if target == Some(own) {
+            return Err(EngineError::new(
+                1452,
+                format!("The partner address '{address}' is this instance's own. Name the other server."),
+            ));
+        }
+        Ok(())
+    }
+
+    fn wait_as_mirror(
+        &mut self,
+        config: DatabaseConfig,
+        partner: dbmirror_core::message::Address,
+        seeded: bool,
+        handle: Handle,
+    ) -> Result<(), EngineError> {
+        let id = core_id(config.database_id);
+        let known = self.world.logs.databases.contains_key(&id);
+        if !known {
+            self.add_database(&config, handle)?;
+        }
+        let row = self.world.records().database(id)?;
+        let copy = match (seeded, row, self.world.logs.databases.get(&id)) {
+            (true, ..) => None,
+            (false, Some(row), Some(d)) => Some(MirrorCopy {
+                family: row.family,
+                end: d.hardened,
+                timelines: row.timelines,
+            }),
+            _ => {
+                return Err(EngineError::new(
+                    1464,
+                    format!(
+                        "The database '{}' holds nothing yet: restore a full backup and the log backups WITH NORECOVERY, or use WITH \
+                         (SEEDING_MODE = AUTOMATIC).",
+                        config.name
+                    ),
+                ));
+            }
+        };
+        let name = DatabaseName::new(&config.name)
+            .map_err(|_| EngineError::new(1499, "The name of the database is too long."))?;
+        let now = self.now();
+        let command = WaitAsMirror {
+            database: id,
+            name,
+            partner,
+            copy,
+        };
+        let outcome = self
+            .endpoint
+            .wait_as_mirror(&mut self.world.env_at(now), &command);
+        outcome.map_err(|e| self.session_error(id, e))?;
+        // The statement returns when this is on disk.
+        self.settle();
+        Ok(())
+    }
+
+    pub(super) fn partner_off(&mut self, database_id: i32) -> Result<(), EngineError> {
+        let id = core_id(database_id);
+        let now = self.now();
+        let outcome = self.endpoint.partner_off(&mut self.world.env_at(now), id);
+        outcome.map_err(|e| self.refused(id, e))?;
+        self.settle();
+        Ok(())
+    }
+
+    pub(super) fn set_safety(&mut self, database_id: i32, safety: SafetyLevel) -> Result<(), EngineError> {
+        let id = core_id(database_id);
+        let safety = match safety {
+            SafetyLevel::Off => Safety::Off,
+            SafetyLevel::Full => Safety::Full,
+        };
+        let now = self.now();
+        let outcome = self.endpoint.set_safety(&mut self.world.env_at(now), id, safety);
+        outcome.map_err(|e| self.refused(id, e))?;
+        self.settle();
+        Ok(())
+    }
+
+    fn refused(&self, id: DatabaseId, e: SessionError) -> EngineError {
+        self.session_error(id, e)
+    }
+
+    pub(super) fn session_views(&self) -> Vec<SessionView> {
+        let views: Vec<session::SessionView> = self.endpoint.sessions().collect();
+        views.into_iter().map(|v| self.session_view(&v)).collect()
+    }
+
+    fn session_view(&self, v: &session::SessionView) -> SessionView {
+        let lsn = |p: Position| (p != Position::START).then(|| Lsn::new(p.timeline, p.sequence));
+        let database = self.world.logs.databases.get(&v.database);
+        let redone = database
+            .and_then(|d| *d.redone.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+            .and_then(lsn);
+        let state = match v.state {
+            session::SessionState::Suspended => MirroringState::Suspended,
+            session::SessionState::Disconnected => MirroringState::Disconnected,
+            session::SessionState::Synchronizing | session::SessionState::PendingFailover => {
+                MirroringState::Synchronizing
+            }
+            session::SessionState::Synchronized => MirroringState::Synchronized,
+        };
+        SessionView {
+            database_id: v.database.0.cast_signed(),
+            mirroring_guid: v.guid.map(|g| g.0),
+            state: (v.phase != Phase::Waiting).then_some(state),
+            role: match v.role {
+                Role::Principal => MirroringRole::Principal,
+                Role::Mirror => MirroringRole::Mirror,
+            },
+            role_sequence: v.record.role_sequence,
+            safety: match v.safety {
+                Safety::Off => SafetyLevel::Off,
+                Safety::Full => SafetyLevel::Full,
+            },
+            safety_sequence: v.safety_sequence,
+            partner_name: v.partner.as_str().to_owned(),
+            partner_instance: Some(v.partner_instance_name.as_str().to_owned()).filter(|n| !n.is_empty()),
+            failover_lsn: lsn(v.hardened_on_both),
+            end_of_log_lsn: lsn(v.end.position),
+            redone_lsn: redone,
+            connection_timeout: u32::from(v.timeout),
+            seeding_percent: v.seed.map(|s| percent(s.done, s.total)),
+            reason: v.trouble.map(|e| self.session_error(v.database, e).text),
+            // There is no gate yet: every block is one.
+            ungated_blocks: match v.role {
+                Role::Principal => v.end.position.sequence,
+                Role::Mirror => 0,
+            },
+        }
+    }
+}
+
+fn percent(done: u64, total: u64) -> u8 {
+    u8::try_from(u128::from(done) * 100 / u128::from(total.max(1)))
+        .unwrap_or(100)
+        .min(100)
+}

@@ -1,0 +1,237 @@
+//! The principal's side of a database's thread: its commits become blocks of the log.
+
+use std::time::{Duration, Instant};
+
+use dbmirror_adapters::entropy::OsEntropy;
+use dbmirror_adapters::sqlite::{self, Tail, TailOptions};
+use dbmirror_core::entropy::Entropy as _;
+use dbmirror_core::message::{Chain, ForkId, LogEnd, Position, Timeline, Timelines};
+
+use super::{RETRY, Thread, Using, file_error};
+use crate::engine::EngineError;
+use crate::engine::records::DatabaseRow;
+
+/// How often a file is looked at while it is written, and when it has been quiet.
+const BUSY: Duration = Duration::from_millis(1);
+const QUIET: Duration = Duration::from_millis(5);
+/// One turn of capture, after which commands are heard again.
+const TURN: Duration = Duration::from_millis(50);
+
+impl Thread {
+    /// Begins or resumes the capture, and goes on trying.
+    pub(super) fn capture(&mut self, restart: bool) {
+        self.wants_capture = true;
+        self.using = Using::Nothing;
+        if let Err(e) = self.try_capture(restart) {
+            self.pause = RETRY;
+            let database = self.subject.database;
+            self.subject.handle.run(move |i| i.capture_failed(database, &e));
+        }
+    }
+
+    fn try_capture(&mut self, restart: bool) -> Result<(), EngineError> {
+        let subject = &self.subject;
+        let options = TailOptions::new(subject.family);
+        let row = subject.row()?;
+        let error = |e: &sqlite::Error| file_error(&subject.name, e);
+        let Some(mut row) = row else {
+            // A database that was never captured: its log begins with what the file holds now.
+            return self.begin_log(Timelines::EMPTY, LogEnd::START);
+        };
+        let anchor = subject
+            .last_anchor(row.anchor.as_deref())
+            .map_err(|e| error(&e))?;
+        if restart && anchor.is_some() {
+            // What was committed while nobody captured belongs to the new timeline already.
+            next_timeline(&mut row.timelines, subject.log_end())?;
+            subject.records().set_database(subject.database, &row)?;
+        }
+        let timeline = row.timelines.last().map_or(1, |t| t.number);
+        let resumed = match &anchor {
+            Some(anchor) => Tail::resume(&subject.path, options, anchor, timeline),
+            None => Err(sqlite::Error::Gap(sqlite::GapReason::LogShrank)),
+        };
+        match resumed {
+            Ok(tail) => {
+                self.using = Using::Capture(Box::new(tail));
+                self.pause = BUSY;
+                let begun = row.timelines.last().filter(|_| restart);
+                self.tell_running(begun, false);
+                Ok(())
+            }
+            Err(sqlite::Error::Gap(why)) => {
+                let text = format!(
+                    "Commits of database '{}' were made that nobody captured ({why}): its log begins anew, and a mirror is seeded \
+                     again.",
+                    subject.name
+                );
+                self.trouble("capture", &EngineError::new(1499, text));
+                let end = self.subject.log_end();
+                self.begin_log(row.timelines, end)
+            }
+            Err(e) => Err(error(&e)),
+        }
+    }
+
+    /// Begins a log that has nothing in common with the old one, which ended at `old`.
+    fn begin_log(&mut self, mut timelines: Timelines, old: LogEnd) -> Result<(), EngineError> {
+        let subject = &self.subject;
+        let base = if timelines.last().is_none() {
+            next_timeline(&mut timelines, LogEnd::START)?;
+            LogEnd::START
+        } else {
+            // One sequence number is left out, and the chain goes on from nowhere: no copy that ends before the gap can be
+            // taken for one that continues here.
+            let sequence = old.position.sequence.saturating_add(1);
+            let mut chain = Chain::START;
+            OsEntropy.fill_public(&mut chain.0).map_err(|_| no_entropy())?;
+            next_timeline(&mut timelines, old)?;
+            let timeline = timelines.last().map_or(1, |t| t.number);
+            LogEnd {
+                position: Position { timeline, sequence },
+                chain,
+            }
+        };
+        let timeline = timelines.last().map_or(1, |t| t.number);
+        let tail = Tail::start(&subject.path, TailOptions::new(subject.family), base, timeline)
+            .map_err(|e| file_error(&subject.name, &e))?;
+        let ticket = subject.log.start_log(subject.log_id, base).map_err(log_error)?;
+        subject.log.wait(ticket).map_err(log_error)?;
+        let row = DatabaseRow {
+            log: subject.log_id,
+            family: subject.family,
+            timelines,
+            anchor: Some(tail.anchor().to_bytes().to_vec()),
+        };
+        subject.records().set_database(subject.database, &row)?;
+        self.using = Using::Capture(Box::new(tail));
+        self.pause = BUSY;
+        self.tell_running(timelines.last(), old != LogEnd::START);
+        Ok(())
+    }
+
+    /// Tells the loop that the file is captured, and whether the log has begun a new timeline, with a gap or without.
+    fn tell_running(&self, begun: Option<Timeline>, gap: bool) {
+        let database = self.subject.database;
+        self.subject
+            .handle
+            .run(move |i| i.capture_running(database, begun, gap));
+    }
+
+    /// Begins a new timeline after what has been captured.
+    pub(super) fn new_timeline(&mut self) -> Result<(Timelines, LogEnd), EngineError> {
+        self.capture_some();
+        let subject = &self.subject;
+        let Using::Capture(tail) = &mut self.using else {
+            return Err(EngineError::new(
+                1499,
+                format!(
+                    "Database '{}' is not being captured now; see the error log.",
+                    subject.name
+                ),
+            ));
+        };
+        let end = tail.anchor().end;
+        let mut row = subject
+            .row()?
+            .ok_or_else(|| EngineError::new(1451, "The database has no log."))?;
+        next_timeline(&mut row.timelines, end)?;
+        subject.records().set_database(subject.database, &row)?;
+        tail.set_timeline(row.timelines.last().map_or(1, |t| t.number));
+        // What the caller says of the end must be durable.
+        subject.log.wait_all().map_err(log_error)?;
+        Ok((row.timelines, end))
+    }
+
+    /// Captures what has been committed, for one turn at most.
+    pub(super) fn capture_some(&mut self) {
+        if matches!(self.using, Using::Nothing) && self.wants_capture {
+            self.capture(false);
+        }
+        let Using::Capture(tail) = &mut self.using else {
+            return;
+        };
+        let started = Instant::now();
+        let mut any = false;
+        let outcome = loop {
+            match tail.next_block() {
+                Ok(Some(block)) => {
+                    any = true;
+                    if let Err(e) = self.subject.append(&block) {
+                        break Err(e);
+                    }
+                    if started.elapsed() > TURN {
+                        break Ok(());
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(sqlite::Error::Busy(_)) => break Ok(()),
+                Err(e) => break Err(e),
+            }
+        };
+        self.pause = if any {
+            BUSY
+        } else {
+            (self.pause + Duration::from_micros(100)).min(QUIET)
+        };
+        let outcome = outcome.and_then(|()| self.checkpoint_if_due());
+        if let Err(e) = outcome {
+            self.using = Using::Nothing;
+            self.trouble("capture", &file_error(&self.subject.name, &e));
+            // Resuming from the log's last block heals what can be healed: a gap, a block that could not be stored.
+            self.pause = RETRY;
+        }
+    }
+
+    fn checkpoint_if_due(&mut self) -> sqlite::Result<()> {
+        let subject = &self.subject;
+        let Using::Capture(tail) = &mut self.using else {
+            return Ok(());
+        };
+        if !tail.wants_checkpoint() {
+            return Ok(());
+        }
+        // Write-ahead (`docs/safety.md`): what goes into the file is durable in the log first.
+        subject
+            .log
+            .wait_all()
+            .map_err(|e| sqlite::Error::Caller(e.to_string()))?;
+        match tail.checkpoint(&mut |block| subject.harden(&block)) {
+            Ok(_) | Err(sqlite::Error::Busy(_)) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Reports what went wrong with the file.
+    pub(super) fn trouble(&self, step: &'static str, e: &EngineError) {
+        let (name, number, text) = (self.subject.name.clone(), e.number, e.text.clone());
+        self.subject
+            .handle
+            .run(move |i| i.world.note_trouble(&name, step, number, &text));
+    }
+}
+
+/// Adds a timeline that begins after `end`.
+fn next_timeline(timelines: &mut Timelines, end: LogEnd) -> Result<(), EngineError> {
+    let mut fork = [0; 8];
+    OsEntropy.fill_public(&mut fork).map_err(|_| no_entropy())?;
+    let number = timelines.last().map_or(1, |t| t.number.saturating_add(1));
+    let first = end.position.sequence.saturating_add(1);
+    timelines
+        .push(Timeline {
+            number,
+            fork: ForkId(u64::from_le_bytes(fork)),
+            first,
+            chain_before: end.chain,
+        })
+        .map_err(|e| EngineError::new(1451, e.to_string()))
+}
+
+fn no_entropy() -> EngineError {
+    EngineError::new(1499, "The operating system gave no randomness.")
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err wants")]
+fn log_error(e: dbmirror_adapters::blocklog::LogError) -> EngineError {
+    EngineError::new(1499, e.to_string())
+}

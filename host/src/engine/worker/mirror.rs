@@ -1,0 +1,113 @@
+//! The mirror's side of a database's thread: hardened blocks go into the file. Also the principal's, while it takes over what
+//! its mirror holds beyond its own log.
+
+use dbmirror_adapters::sqlite::{self, Anchor, Applier, ApplierOptions};
+use dbmirror_core::message::Position;
+use dbmirror_core::session::StorageError;
+
+use super::{BlockReader, Thread, Using, file_error};
+
+impl Thread {
+    /// Brings the file up to `upto`, as far as the log holds it.
+    pub(super) fn apply(&mut self, upto: Position, adopt: bool) {
+        if matches!(self.using, Using::Capture(_)) || self.sink.is_some() {
+            return;
+        }
+        let outcome = self.open_mirror().and_then(|()| self.apply_upto(upto));
+        let database = self.subject.database;
+        match outcome {
+            Ok(()) if adopt => {
+                let Using::Mirror(applier) = &self.using else {
+                    return;
+                };
+                let end = applier.anchor().end;
+                self.subject.handle.run(move |i| i.adopted(database, end));
+            }
+            Ok(()) | Err(sqlite::Error::Busy(_)) => {}
+            Err(e) => {
+                self.using = Using::Nothing;
+                self.trouble("apply", &file_error(&self.subject.name, &e));
+                let error = if adopt {
+                    StorageError::CannotAdopt
+                } else {
+                    storage_error(&e)
+                };
+                self.subject
+                    .handle
+                    .run(move |i| i.storage_failed(database, error));
+            }
+        }
+    }
+
+    /// Opens the file for writing blocks, wherever between its stored anchor and the log's end it is.
+    pub(super) fn open_mirror(&mut self) -> sqlite::Result<()> {
+        if matches!(self.using, Using::Mirror(_)) {
+            return Ok(());
+        }
+        let subject = &self.subject;
+        let row = subject.row().map_err(|e| sqlite::Error::Caller(e.text))?;
+        let stored = row
+            .and_then(|row| row.anchor)
+            .and_then(|bytes| Anchor::from_bytes(&bytes));
+        let base = subject
+            .log
+            .extent(subject.log_id)
+            .map(|e| e.base.position.sequence);
+        // A stored anchor that the log does not reach back to tells nothing.
+        let from = stored.filter(|a| base.is_some_and(|base| a.end.position.sequence >= base));
+        let applier = Applier::open(
+            &subject.path,
+            ApplierOptions::new(subject.family),
+            &from.ok_or(sqlite::Error::NoSuchContent)?,
+            &mut |sequence| subject.header(sequence),
+        )?;
+        subject.set_redone(applier.anchor().end.position);
+        self.using = Using::Mirror(Box::new(applier));
+        Ok(())
+    }
+
+    fn apply_upto(&mut self, upto: Position) -> sqlite::Result<()> {
+        let subject = &self.subject;
+        let Using::Mirror(applier) = &mut self.using else {
+            return Ok(());
+        };
+        let held = subject
+            .log
+            .extent(subject.log_id)
+            .map_or(0, |e| e.end.position.sequence);
+        while applier.anchor().end.position.sequence < upto.sequence.min(held) {
+            let sequence = applier.anchor().end.position.sequence + 1;
+            let mut block = BlockReader {
+                log: &subject.log,
+                id: subject.log_id,
+                sequence,
+                offset: 0,
+            };
+            applier.apply(&mut block)?;
+            subject.set_redone(applier.anchor().end.position);
+            if applier.wants_checkpoint() && applier.checkpoint()?.complete {
+                let anchor = *applier.anchor();
+                subject
+                    .store_anchor(&anchor)
+                    .map_err(|e| sqlite::Error::Caller(e.text))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file's failure as the session knows it.
+pub(super) fn storage_error(e: &sqlite::Error) -> StorageError {
+    match e {
+        sqlite::Error::NoSuchContent
+        | sqlite::Error::ForeignWrite
+        | sqlite::Error::PageDamaged { .. }
+        | sqlite::Error::WrongDatabase => StorageError::Corrupt,
+        sqlite::Error::Block(_) | sqlite::Error::NotNext { .. } => StorageError::Chain,
+        sqlite::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            StorageError::Full
+        }
+        sqlite::Error::Io { .. } => StorageError::Failed,
+        _ => StorageError::Unavailable,
+    }
+}

@@ -1,0 +1,329 @@
+//! One thread per database: everything that waits for its file.
+//!
+//! The loop never touches a database file; it sends a [`Command`] here and hears of the outcome as a job of its own. At one
+//! moment a file has at most one user here: the capture of a principal, the writer of a mirror, or nobody.
+
+mod capture;
+mod mirror;
+mod seed;
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use dbmirror_adapters::blocklog::{BlockLog, LogError, LogId, Ticket};
+use dbmirror_adapters::sqlite::{self, Anchor, Applier, Block, SeedSink, Tail};
+use dbmirror_core::message::block::{BlockHeader, HEADER_LEN};
+use dbmirror_core::message::{DatabaseSum, FamilyGuid, LogEnd, Position, Timelines};
+use dbmirror_core::session::{DatabaseId, SeedInfo};
+
+use super::records::{DatabaseRow, Records};
+use super::run::Handle;
+use super::{Checkpoint, EngineError, Lsn};
+pub(super) use seed::{PIECE, SeedReader};
+
+/// After a failed capture, until it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What a database's thread is asked to do.
+pub(super) enum Command {
+    /// Capture the file from where its log ends; `restart` begins a new timeline first.
+    Capture { restart: bool },
+    /// Begin a new timeline after what has been captured, and answer with the history and the end of the log.
+    NewTimeline(SyncSender<Result<(Timelines, LogEnd), EngineError>>),
+    /// Write the log's blocks up to this one into the file. `adopt`: on a principal that is closed.
+    Apply { upto: Position, adopt: bool },
+    /// Hold a snapshot to be read as a seed.
+    SeedOpen,
+    /// A seed arrives.
+    SeedBegin(SeedInfo),
+    /// The next bytes of it.
+    SeedWrite { offset: u64, bytes: Vec<u8> },
+    /// All of it is there.
+    SeedFinish {
+        seed: SeedInfo,
+        sum: DatabaseSum,
+        family: FamilyGuid,
+    },
+    /// It will not be continued.
+    SeedAbort,
+    /// Fold the file and say what it holds.
+    Fold(SyncSender<Result<Checkpoint, EngineError>>),
+    /// End.
+    Stop,
+}
+
+/// What one thread works on.
+pub(super) struct Subject {
+    pub database: DatabaseId,
+    pub name: String,
+    pub path: PathBuf,
+    pub log_id: LogId,
+    pub family: FamilyGuid,
+    pub log: Arc<BlockLog>,
+    pub records: Arc<Mutex<Records>>,
+    pub handle: Handle,
+    /// How far the mirror's file is; shared with the views.
+    pub redone: Arc<Mutex<Option<Position>>>,
+}
+
+/// The loop's end of a thread.
+pub(super) struct Worker {
+    commands: Sender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    pub(super) fn spawn(subject: Subject) -> std::io::Result<Self> {
+        let (commands, inbox) = channel();
+        let thread = std::thread::Builder::new()
+            .name(format!("db-{}", subject.database.0))
+            .spawn(move || {
+                Thread {
+                    subject,
+                    inbox,
+                    using: Using::Nothing,
+                    sink: None,
+                    pause: RETRY,
+                    wants_capture: false,
+                }
+                .run();
+            })?;
+        Ok(Self {
+            commands,
+            thread: Some(thread),
+        })
+    }
+
+    /// Hands a command over.
+    pub(super) fn send(&self, command: Command) {
+        // A thread that has panicked answers nothing; the statements that wait for it say so.
+        let _ = self.commands.send(command);
+    }
+
+    /// Asks the thread to end without waiting for it.
+    pub(super) fn stop(&self) {
+        self.send(Command::Stop);
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Who uses the file.
+enum Using {
+    Nothing,
+    Capture(Box<Tail>),
+    Mirror(Box<Applier>),
+}
+
+struct Thread {
+    subject: Subject,
+    inbox: Receiver<Command>,
+    using: Using,
+    sink: Option<SeedSink>,
+    /// Between two looks at a captured file.
+    pause: Duration,
+    /// The file is to be captured, whether or not that works at the moment.
+    wants_capture: bool,
+}
+
+impl Thread {
+    fn run(mut self) {
+        loop {
+            let command = if self.wants_capture {
+                match self.inbox.recv_timeout(self.pause) {
+                    Ok(command) => command,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.capture_some();
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            } else {
+                match self.inbox.recv() {
+                    Ok(command) => command,
+                    Err(_) => return,
+                }
+            };
+            match command {
+                Command::Stop => {
+                    // What was committed up to now is still captured.
+                    self.capture_some();
+                    return;
+                }
+                command => self.obey(command),
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Capture { restart } => self.capture(restart),
+            Command::NewTimeline(reply) => {
+                let _ = reply.send(self.new_timeline());
+            }
+            Command::Apply { upto, adopt } => self.apply(upto, adopt),
+            Command::SeedOpen => self.seed_open(),
+            Command::SeedBegin(seed) => self.seed_begin(&seed),
+            Command::SeedWrite { offset, bytes } => self.seed_write(offset, &bytes),
+            Command::SeedFinish { seed, sum, family } => self.seed_finish(&seed, sum, family),
+            Command::SeedAbort => self.sink = None,
+            Command::Fold(reply) => {
+                let _ = reply.send(self.fold());
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn fold(&mut self) -> Result<Checkpoint, EngineError> {
+        if matches!(self.using, Using::Nothing) && !self.wants_capture {
+            self.open_mirror()
+                .map_err(|e| file_error(&self.subject.name, &e))?;
+        }
+        let subject = &self.subject;
+        let folded = match &mut self.using {
+            Using::Capture(tail) => {
+                // Write-ahead (`docs/safety.md`): what goes into the file is durable in the log first.
+                subject
+                    .log
+                    .wait_all()
+                    .map_err(|e| EngineError::new(1499, e.to_string()))?;
+                tail.fold(&mut |block| subject.harden(&block))
+            }
+            Using::Mirror(applier) => applier.fold(),
+            Using::Nothing => {
+                let text = format!(
+                    "The file of database '{}' cannot be used now; see the error log.",
+                    subject.name
+                );
+                return Err(EngineError::new(5120, text));
+            }
+        };
+        let folded = folded.map_err(|e| file_error(&subject.name, &e))?;
+        let position = folded.anchor.end.position;
+        if matches!(self.using, Using::Mirror(_)) {
+            self.subject.store_anchor(&folded.anchor)?;
+        }
+        Ok(Checkpoint {
+            path: folded.path,
+            lsn: Lsn::new(position.timeline, position.sequence),
+            sum: folded.anchor.sum.0,
+        })
+    }
+}
+
+impl Subject {
+    /// The end of the log.
+    fn log_end(&self) -> LogEnd {
+        self.log.extent(self.log_id).map_or(LogEnd::START, |e| e.end)
+    }
+
+    /// Appends a captured block, which is durable later.
+    fn append(&self, block: &Block) -> sqlite::Result<Ticket> {
+        let bytes = block.to_vec().map_err(|source| sqlite::Error::Io {
+            doing: "read a block",
+            source,
+        })?;
+        self.log
+            .append(self.log_id, block.before(), block.end(), &bytes)
+            .map_err(|e| sqlite::Error::Caller(e.to_string()))
+    }
+
+    /// Appends a captured block and waits until it is durable.
+    fn harden(&self, block: &Block) -> sqlite::Result<()> {
+        let ticket = self.append(block)?;
+        self.log
+            .wait(ticket)
+            .map_err(|e| sqlite::Error::Caller(e.to_string()))
+    }
+
+    fn row(&self) -> Result<Option<DatabaseRow>, EngineError> {
+        self.records().database(self.database)
+    }
+
+    fn records(&self) -> std::sync::MutexGuard<'_, Records> {
+        self.records
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn store_anchor(&self, anchor: &Anchor) -> Result<(), EngineError> {
+        let records = self.records();
+        if let Some(mut row) = records.database(self.database)? {
+            row.anchor = Some(anchor.to_bytes().to_vec());
+            records.set_database(self.database, &row)?;
+        }
+        Ok(())
+    }
+
+    fn set_redone(&self, position: Position) {
+        *self
+            .redone
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(position);
+    }
+
+    /// The header of the block numbered `sequence`.
+    fn header(&self, sequence: u64) -> sqlite::Result<Option<BlockHeader>> {
+        let mut bytes = [0; HEADER_LEN];
+        match self.log.read(self.log_id, sequence, 0, &mut bytes) {
+            Ok(None) => Ok(None),
+            Ok(Some(_)) => Ok(Some(BlockHeader::parse(&bytes)?)),
+            Err(e) => Err(sqlite::Error::Caller(e.to_string())),
+        }
+    }
+
+    /// Where the file was last known to be: at the log's last block, or where the log begins.
+    fn last_anchor(&self, stored: Option<&[u8]>) -> sqlite::Result<Option<Anchor>> {
+        let Some(extent) = self.log.extent(self.log_id) else {
+            return Ok(None);
+        };
+        if extent.end != extent.base
+            && let Some(header) = self.header(extent.end.position.sequence)?
+        {
+            return Ok(Some(Anchor::of(&header)));
+        }
+        Ok(stored
+            .and_then(Anchor::from_bytes)
+            .filter(|a| a.end == extent.end))
+    }
+}
+
+/// A refusal of a database's file as its operator sees it.
+pub(super) fn file_error(name: &str, e: &sqlite::Error) -> EngineError {
+    EngineError::new(
+        5120,
+        format!("The file of database '{name}' cannot be used: {e}."),
+    )
+}
+
+/// Reads a block's stored bytes out of the log.
+struct BlockReader<'l> {
+    log: &'l BlockLog,
+    id: LogId,
+    sequence: u64,
+    offset: usize,
+}
+
+impl std::io::Read for BlockReader<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        match self.log.read(self.id, self.sequence, self.offset, out) {
+            Ok(Some(read)) => {
+                self.offset += read.len;
+                Ok(read.len)
+            }
+            Ok(None) => Err(std::io::ErrorKind::NotFound.into()),
+            Err(LogError::Io(e)) => Err(e),
+            Err(e) => Err(std::io::Error::other(e.to_string())),
+        }
+    }
+}
