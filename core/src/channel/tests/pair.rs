@@ -309,3 +309,27 @@ fn sizes_stay_what_they_are_said_to_be() {
         size_of::<Writer<RustCrypto>>()
     );
 }
+
+/// Several messages in one record, and the same record cut anywhere: each message is a step of its own.
+#[test]
+fn messages_that_share_a_record() {
+    use messages::message_type::{CERTIFICATE, CERTIFICATE_REQUEST, ENCRYPTED_EXTENSIONS};
+    for tx_room in [20_000, 90, 400, 715, 722, 780] {
+        let (mut client, mut server) = strangers(ClientOptions::default());
+        let mut held = Vec::new();
+        server.tx_room = tx_room;
+        server.tamper(move |_, m| match m[0] {
+            ENCRYPTED_EXTENSIONS | CERTIFICATE_REQUEST => held.append(m),
+            CERTIFICATE => m.splice(0..0, held.drain(..)).for_each(drop),
+            _ => {}
+        });
+        let hello = client.flush();
+        deliver(&mut server, &hello, usize::MAX);
+        let flight = server.flush();
+        let records = flight.windows(3).filter(|w| *w == [23, 3, 3]).count();
+        assert!(tx_room < 20_000 || records == 3, "{records}");
+        deliver(&mut client, &flight, usize::MAX);
+        run(&mut client, &mut server, usize::MAX);
+        assert!(client.established() && server.established(), "{tx_room}");
+    }
+}
