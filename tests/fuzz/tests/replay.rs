@@ -29,6 +29,10 @@ fn every_target_over_its_corpus() {
         for file in files {
             let data = std::fs::read(&file).expect("a readable file");
             body(&data);
+            // What a fuzzer keeps for itself was changed enough.
+            if file.extension().is_none() {
+                continue;
+            }
             let step = (data.len() * 9).div_ceil(CHANGES).max(1);
             for len in (0..data.len()).step_by(step) {
                 body(&data[..len]);
