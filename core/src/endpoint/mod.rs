@@ -298,3 +298,6 @@ impl<'a, P: Provider> Endpoint<'a, P> {
         self.live_mut(index).map(|connection| step(connection, &mut lent))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,667 @@
+//! Nodes, links between them, and one clock.
+
+use std::boxed::Box;
+use std::collections::{BTreeMap, VecDeque};
+use std::format;
+use std::vec::Vec;
+
+use super::disk::{Disk, Later};
+use crate::channel::{Identity, PeerRefusal, PeerVerifier, VerifiedPeer};
+use crate::crypto::SigningKey as _;
+use crate::crypto::rustcrypto::{RustCrypto, SigningKey};
+use crate::endpoint::{
+    Config, ConnectionId, ConnectionSlot, DialError, Directory, Endpoint, Env, Event, IdentityError, Limits,
+    Output, RecordWrite, SEND_LEN, SessionSlot, Ticket,
+};
+use crate::entropy::{Entropy, EntropyError};
+use crate::message::{Address, InstanceId, LogEnd, Text};
+use crate::secret::Secret;
+use crate::session::{
+    DatabaseId, MirrorCopy, Reason, SessionEvent, SessionState, SessionView, StartAsPrincipal, WaitAsMirror,
+};
+use crate::time::{Duration, Instant, UnixSeconds};
+
+pub const DB: DatabaseId = DatabaseId(5);
+
+/// Numbers that look random; not secret.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+}
+
+impl Entropy for Dice {
+    fn fill_secret(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {
+        self.fill_public(out)
+    }
+    fn fill_public(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {
+        for chunk in out.chunks_mut(8) {
+            let bytes = self.next().to_le_bytes();
+            chunk.copy_from_slice(&bytes[..chunk.len()]);
+        }
+        Ok(())
+    }
+}
+
+/// An instance's catalog.
+pub struct Book {
+    pub key: SigningKey,
+    pub certificate: Vec<u8>,
+    /// Certificate, its key, login, certificate id, CONNECT.
+    pub pins: Vec<(Vec<u8>, [u8; 65], u32, u32, bool)>,
+    pub has_identity: bool,
+    pub not_waiting: Reason,
+}
+
+impl PeerVerifier for Book {
+    fn verify(&self, _: &[u8], der: &[u8], _: UnixSeconds) -> Result<VerifiedPeer, PeerRefusal> {
+        if der == self.certificate {
+            return Err(PeerRefusal::OwnCertificate);
+        }
+        let (_, point, login_id, certificate_id, _) = self
+            .pins
+            .iter()
+            .find(|pin| pin.0 == der)
+            .ok_or(PeerRefusal::Unknown)?;
+        Ok(VerifiedPeer {
+            point: *point,
+            login_id: *login_id,
+            certificate_id: *certificate_id,
+        })
+    }
+
+    fn authorize(&self, _: &[u8], peer: &VerifiedPeer, _: UnixSeconds) -> Result<(), PeerRefusal> {
+        let granted = self.pins.iter().any(|pin| pin.3 == peer.certificate_id && pin.4);
+        if granted {
+            Ok(())
+        } else {
+            Err(PeerRefusal::NoConnect {
+                login_id: peer.login_id,
+                certificate_id: peer.certificate_id,
+            })
+        }
+    }
+}
+
+impl Directory<RustCrypto> for Book {
+    fn identity(&self) -> Result<Identity<'_, RustCrypto>, IdentityError> {
+        if !self.has_identity {
+            return Err(IdentityError::NoCertificate);
+        }
+        Ok(Identity {
+            signing_key: &self.key,
+            certificate_der: &self.certificate,
+        })
+    }
+    fn verifier(&self) -> &dyn PeerVerifier {
+        self
+    }
+    fn not_waiting(&self, _: &str) -> Reason {
+        self.not_waiting
+    }
+}
+
+/// One instance: what survives a crash, and the endpoint that does not.
+pub struct Node {
+    pub endpoint: Endpoint<'static, RustCrypto>,
+    pub book: Book,
+    pub disk: Disk,
+    pub records: BTreeMap<DatabaseId, Vec<u8>>,
+    pub id: InstanceId,
+    pub boot: u64,
+    pub dice: Dice,
+    pub events: Vec<Event>,
+    pub limits: Limits,
+    pub name: u8,
+    /// Records being written; confirmed by `settle` or by the random run.
+    pub writing: VecDeque<(Ticket, Write)>,
+    /// Confirm writes and hardening at once.
+    pub prompt: bool,
+    /// Blocks are captured at all: not before the session allows it.
+    pub may_capture: bool,
+    pub up: bool,
+}
+
+pub enum Write {
+    Live(DatabaseId, Vec<u8>),
+    Ended(DatabaseId, crate::message::SessionGuid, Vec<u8>),
+    Removed(DatabaseId),
+}
+
+/// One TCP connection between two nodes.
+pub struct Pipe {
+    pub ends: [(usize, ConnectionId); 2],
+    pub flying: [VecDeque<Vec<u8>>; 2],
+    pub arrived: [Vec<u8>; 2],
+    /// The sending side at that end has closed.
+    pub closed: [bool; 2],
+    pub eof_given: [bool; 2],
+    /// The link was cut: nothing moves, both ends will learn of it.
+    pub cut: bool,
+    /// Nothing moves, and nobody learns of it.
+    pub frozen: bool,
+}
+
+pub struct World {
+    pub nodes: Vec<Node>,
+    pub pipes: Vec<Pipe>,
+    pub now: Instant,
+    /// Pairs that cannot reach each other.
+    pub refused: bool,
+    /// After so many transmits the link that carries the next one is cut, once.
+    pub cut_after: Option<u64>,
+    pub transmits: u64,
+    /// Every byte that was ever sent, for canaries.
+    pub wire: Vec<u8>,
+}
+
+pub fn address(node: usize) -> Address {
+    Text::new(&format!("TCP://n{node}:7024")).unwrap()
+}
+
+fn endpoint(id: InstanceId, boot: u64, name: u8, limits: Limits) -> Endpoint<'static, RustCrypto> {
+    let connections: Vec<ConnectionSlot<RustCrypto>> = (0..12).map(|_| ConnectionSlot::default()).collect();
+    let sessions: Vec<SessionSlot> = (0..4).map(|_| SessionSlot::default()).collect();
+    let events: Vec<Option<Event>> = (0..512).map(|_| None).collect();
+    Endpoint::new(
+        Config {
+            instance: id,
+            name: Text::new(&format!("HOST_{name}")).unwrap(),
+            boot,
+            limits,
+        },
+        Box::leak(connections.into_boxed_slice()),
+        Box::leak(sessions.into_boxed_slice()),
+        Box::leak(events.into_boxed_slice()),
+    )
+}
+
+macro_rules! env {
+    ($node:expr, $now:expr) => {
+        Env {
+            now: $now,
+            unix: UnixSeconds(1_700_000_000),
+            entropy: &mut $node.dice,
+            directory: &$node.book,
+            storage: &mut $node.disk,
+        }
+    };
+}
+
+impl World {
+    /// `n` instances that know each other; ids in the order of the nodes, or reversed.
+    pub fn new(n: usize, reversed: bool) -> Self {
+        let scalar = |i: usize| {
+            let mut bytes = [7; 32];
+            bytes[0] = 1;
+            bytes[31] = i as u8 + 1;
+            SigningKey::from_scalar(&Secret::new(bytes)).unwrap()
+        };
+        let certificate = |i: usize| {
+            let mut der = [0x30, 0x82].to_vec();
+            der.resize(400, i as u8);
+            der
+        };
+        let nodes = (0..n)
+            .map(|i| {
+                let rank = if reversed { n - i } else { i + 1 };
+                let id = InstanceId([rank as u8; 16]);
+                let book = Book {
+                    key: scalar(i),
+                    certificate: certificate(i),
+                    pins: (0..n)
+                        .filter(|j| *j != i)
+                        .map(|j| {
+                            let point = scalar(j).public_point();
+                            (certificate(j), point, 100 + j as u32, 200 + j as u32, true)
+                        })
+                        .collect(),
+                    has_identity: true,
+                    not_waiting: Reason::NoDatabase,
+                };
+                let limits = Limits::default();
+                let mut node = Node {
+                    endpoint: endpoint(id, 1, i as u8, limits),
+                    book,
+                    disk: Disk::default(),
+                    records: BTreeMap::new(),
+                    id,
+                    boot: 1,
+                    dice: Dice(i as u64 * 1_000_003),
+                    events: Vec::new(),
+                    limits,
+                    name: i as u8,
+                    writing: VecDeque::new(),
+                    prompt: true,
+                    may_capture: true,
+                    up: true,
+                };
+                node.endpoint
+                    .set_running(&mut env!(node, Instant::from_micros(1)), true);
+                node
+            })
+            .collect();
+        Self {
+            nodes,
+            pipes: Vec::new(),
+            now: Instant::from_micros(1),
+            refused: false,
+            cut_after: None,
+            transmits: 0,
+            wire: Vec::new(),
+        }
+    }
+
+    pub fn with<R>(
+        &mut self,
+        node: usize,
+        step: impl FnOnce(&mut Endpoint<'static, RustCrypto>, &mut Env<'_, RustCrypto>) -> R,
+    ) -> R {
+        let now = self.now;
+        let node = &mut self.nodes[node];
+        let mut env = env!(node, now);
+        step(&mut node.endpoint, &mut env)
+    }
+
+    /// Polls a node until it waits. Returns whether anything happened.
+    pub fn poll(&mut self, at: usize) -> bool {
+        let mut busy = false;
+        let mut buf = std::vec![0; SEND_LEN];
+        for _ in 0..100_000 {
+            if !self.nodes[at].up {
+                return busy;
+            }
+            self.give_room(at);
+            let now = self.now;
+            let node = &mut self.nodes[at];
+            let mut env = env!(node, now);
+            match node.endpoint.poll_output(&mut env, &mut buf) {
+                Output::Wait(_) => return busy,
+                Output::NeedBuffer(_) => panic!("the buffer is full-sized"),
+                Output::Event(event) => {
+                    if let Event::Session {
+                        event: SessionEvent::MayCapture { new_timeline },
+                        database,
+                    } = event
+                    {
+                        node.may_capture = true;
+                        if new_timeline {
+                            let fork = node.dice.next();
+                            let timeline = node.disk.db(database).begin_timeline(fork);
+                            let mut env = env!(node, now);
+                            node.endpoint
+                                .new_timeline(&mut env, database, timeline, false)
+                                .unwrap();
+                        }
+                    }
+                    node.events.push(event);
+                }
+                Output::Persist { ticket, write } => {
+                    let write = match write {
+                        RecordWrite::Live { database, record } => Write::Live(database, record.to_vec()),
+                        RecordWrite::Ended {
+                            database,
+                            guid,
+                            record,
+                        } => Write::Ended(database, guid, record.to_vec()),
+                        RecordWrite::Removed { database } => Write::Removed(database),
+                    };
+                    node.writing.push_back((ticket, write));
+                    if node.prompt {
+                        self.confirm_records(at);
+                    }
+                }
+                Output::Dial {
+                    connection,
+                    address: to,
+                } => {
+                    let target = (0..self.nodes.len()).find(|n| address(*n) == to);
+                    let target = target.filter(|t| self.nodes[*t].up && !self.refused);
+                    match target {
+                        None => self.with(at, |e, env| e.dial_failed(env, connection, DialError::Refused)),
+                        Some(target) => match self.with(target, |e, env| e.accept(env)) {
+                            Err(_) => {
+                                self.with(at, |e, env| e.dial_failed(env, connection, DialError::Refused))
+                            }
+                            Ok(theirs) => {
+                                self.pipes.push(Pipe {
+                                    ends: [(at, connection), (target, theirs)],
+                                    flying: Default::default(),
+                                    arrived: Default::default(),
+                                    closed: [false; 2],
+                                    eof_given: [false; 2],
+                                    cut: false,
+                                    frozen: false,
+                                });
+                                self.with(at, |e, env| e.connected(env, connection));
+                            }
+                        },
+                    }
+                }
+                Output::Transmit { connection, bytes } => {
+                    let bytes = bytes.to_vec();
+                    self.transmits += 1;
+                    self.wire.extend_from_slice(&bytes);
+                    let (pipe, end) = self.pipe_of(at, connection).expect("a pipe");
+                    if self.cut_after == Some(self.transmits) {
+                        self.pipes[pipe].cut = true;
+                        self.cut_after = None;
+                    }
+                    if !self.pipes[pipe].cut {
+                        self.pipes[pipe].flying[end].push_back(bytes);
+                    }
+                }
+                Output::Close { connection, .. } => {
+                    if let Some((pipe, end)) = self.pipe_of(at, connection) {
+                        self.pipes[pipe].closed[end] = true;
+                        self.pipes[pipe].eof_given[end] = true;
+                    }
+                }
+            }
+            busy = true;
+        }
+        panic!("a node that never waits");
+    }
+
+    fn give_room(&mut self, at: usize) {
+        for index in 0..self.pipes.len() {
+            for end in 0..2 {
+                let (node, connection) = self.pipes[index].ends[end];
+                if node == at {
+                    let waiting: usize = self.pipes[index].flying[end].iter().map(Vec::len).sum();
+                    let room = 65_536_usize.saturating_sub(waiting);
+                    self.nodes[at].endpoint.set_room(connection, room);
+                }
+            }
+        }
+    }
+
+    pub fn pipe_of(&self, node: usize, connection: ConnectionId) -> Option<(usize, usize)> {
+        self.pipes
+            .iter()
+            .enumerate()
+            .flat_map(|(p, pipe)| pipe.ends.iter().enumerate().map(move |(e, end)| (p, e, *end)))
+            .find(|(_, _, end)| *end == (node, connection))
+            .map(|(p, e, _)| (p, e))
+    }
+
+    /// Makes all records durable that were given out.
+    pub fn confirm_records(&mut self, at: usize) {
+        while let Some((ticket, write)) = self.nodes[at].writing.pop_front() {
+            let node = &mut self.nodes[at];
+            match write {
+                Write::Live(database, record) => {
+                    node.records.insert(database, record);
+                }
+                Write::Ended(database, guid, record) => {
+                    node.records.remove(&database);
+                    node.disk.tombstones.insert(guid, record);
+                }
+                Write::Removed(database) => {
+                    node.records.remove(&database);
+                }
+            }
+            self.with(at, |e, env| e.handle_persisted(env, ticket));
+        }
+    }
+
+    /// The storage confirms the oldest thing it was given.
+    pub fn confirm_one(&mut self, at: usize) -> bool {
+        let Some(later) = self.nodes[at].disk.later.pop_front() else {
+            return false;
+        };
+        match later {
+            Later::Hardened(db, end) | Later::Adopted(db, end) => {
+                let d = self.nodes[at].disk.db(db);
+                let upto = d.blocks.iter().position(|b| b.position == end.position);
+                d.hard = d.hard.max(upto.map_or(0, |i| i + 1));
+                if matches!(later, Later::Hardened(..)) {
+                    self.with(at, |e, env| e.hardened(env, db, end));
+                } else {
+                    self.with(at, |e, env| e.adopted(env, db, end));
+                }
+            }
+            Later::SeedWritten(db, offset) => self.with(at, |e, env| e.seed_written(env, db, offset)),
+            Later::SeedInstalled(db, end) => self.with(at, |e, env| e.seed_installed(env, db, end)),
+            Later::Failed(db, error) => self.with(at, |e, env| e.storage_failed(env, db, error)),
+        }
+        true
+    }
+
+    /// Moves one sent piece of each direction to the other side, which takes what it can.
+    pub fn deliver(&mut self) -> bool {
+        let mut busy = false;
+        for index in 0..self.pipes.len() {
+            for from in 0..2 {
+                busy |= self.deliver_one(index, from);
+            }
+        }
+        self.pipes
+            .retain(|pipe| !(pipe.eof_given[0] && pipe.eof_given[1]));
+        busy
+    }
+
+    fn deliver_one(&mut self, index: usize, from: usize) -> bool {
+        let to = 1 - from;
+        let pipe = &mut self.pipes[index];
+        if pipe.frozen || pipe.eof_given[to] {
+            return false;
+        }
+        let (node, connection) = pipe.ends[to];
+        if pipe.cut {
+            pipe.eof_given[to] = true;
+            self.with(node, |e, env| e.handle_eof(env, connection, true));
+            return true;
+        }
+        let fresh = pipe.flying[from].pop_front();
+        let came = fresh.is_some();
+        pipe.arrived[to].extend(fresh.unwrap_or_default());
+        if pipe.arrived[to].is_empty() {
+            if pipe.closed[from] && pipe.flying[from].is_empty() {
+                pipe.eof_given[to] = true;
+                self.with(node, |e, env| e.handle_eof(env, connection, false));
+                return true;
+            }
+            return false;
+        }
+        let mut bytes = core::mem::take(&mut pipe.arrived[to]);
+        let consumed = self.with(node, |e, env| e.handle_input(env, connection, &mut bytes));
+        bytes.drain(..consumed.bytes);
+        self.pipes[index].arrived[to] = bytes;
+        if self.pipes[index].closed[from] && consumed.need > 0 && self.pipes[index].flying[from].is_empty() {
+            self.pipes[index].arrived[to].clear();
+        }
+        came || consumed.bytes > 0
+    }
+
+    /// Runs until nothing moves without time passing.
+    pub fn run(&mut self) {
+        for _ in 0..100_000 {
+            let mut busy = false;
+            for at in 0..self.nodes.len() {
+                busy |= self.poll(at);
+                if self.nodes[at].prompt && self.nodes[at].up {
+                    while self.confirm_one(at) {
+                        busy = true;
+                    }
+                }
+            }
+            busy |= self.deliver();
+            if !busy {
+                return;
+            }
+        }
+        panic!("the world never rests");
+    }
+
+    /// Lets `span` pass in steps, running at each.
+    pub fn pass(&mut self, span: Duration) {
+        let until = self.now.after(span);
+        self.run();
+        while self.now < until {
+            self.now = self.now.after(Duration::from_millis(100)).min(until);
+            for at in 0..self.nodes.len() {
+                if self.nodes[at].up {
+                    self.with(at, |e, env| e.handle_timeout(env));
+                }
+            }
+            self.run();
+        }
+    }
+
+    /// Cuts every link; both ends learn of it.
+    pub fn cut(&mut self) {
+        for pipe in &mut self.pipes {
+            pipe.cut = true;
+        }
+    }
+
+    /// The instance dies: volatile state is gone, links break.
+    pub fn crash(&mut self, at: usize, keep: usize) {
+        self.nodes[at].up = false;
+        self.nodes[at].writing.clear();
+        self.nodes[at].disk.crash(keep);
+        for pipe in &mut self.pipes {
+            for end in 0..2 {
+                if pipe.ends[end].0 == at {
+                    pipe.cut = true;
+                    pipe.eof_given[end] = true;
+                }
+            }
+        }
+    }
+
+    /// The instance comes back with what its storage holds.
+    pub fn restart(&mut self, at: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[at];
+        node.boot += 1;
+        node.up = true;
+        node.endpoint = endpoint(node.id, node.boot, node.name, node.limits);
+        let records: Vec<_> = node.records.iter().map(|(d, r)| (*d, r.clone())).collect();
+        let mut env = env!(node, now);
+        node.endpoint.set_running(&mut env, true);
+        for (database, record) in records {
+            let end = node
+                .disk
+                .dbs
+                .get(&database)
+                .map_or(LogEnd::START, super::disk::Db::end);
+            let mut env = env!(node, now);
+            node.endpoint.restore(&mut env, &record, end).unwrap();
+            let principal = node
+                .endpoint
+                .sessions()
+                .any(|s| s.role == crate::session::Role::Principal);
+            node.may_capture = !principal;
+        }
+    }
+
+    // ---- what operators and applications do ----
+
+    pub fn create(&mut self, at: usize) {
+        let mut db = super::disk::Db::default();
+        db.begin_timeline(at as u64 + 77);
+        self.nodes[at].disk.dbs.insert(DB, db);
+    }
+
+    /// SET PARTNER on the future mirror, to be seeded.
+    pub fn wait_for_seed(&mut self, at: usize, partner: usize) {
+        self.nodes[at].disk.dbs.insert(DB, super::disk::Db::default());
+        let command = WaitAsMirror {
+            database: DB,
+            name: Text::new("x").unwrap(),
+            partner: address(partner),
+            copy: None,
+        };
+        self.with(at, |e, env| e.wait_as_mirror(env, &command)).unwrap();
+        self.run();
+    }
+
+    /// The same with a copy of `of`'s database as it is now.
+    pub fn wait_with_copy(&mut self, at: usize, of: usize) {
+        let mut db = self.nodes[of].disk.db(DB).clone();
+        db.hard = db.blocks.len();
+        let copy = MirrorCopy {
+            family: crate::message::FamilyGuid([9; 16]),
+            end: db.end(),
+            timelines: db.timelines,
+        };
+        self.nodes[at].disk.dbs.insert(DB, db);
+        let command = WaitAsMirror {
+            database: DB,
+            name: Text::new("x").unwrap(),
+            partner: address(of),
+            copy: Some(copy),
+        };
+        self.with(at, |e, env| e.wait_as_mirror(env, &command)).unwrap();
+        self.run();
+    }
+
+    /// SET PARTNER on the future principal.
+    pub fn start(&mut self, at: usize, partner: usize) {
+        let fork = self.nodes[at].dice.next();
+        let db = self.nodes[at].disk.db(DB);
+        db.begin_timeline(fork);
+        db.hard = db.blocks.len();
+        let command = StartAsPrincipal {
+            database: DB,
+            name: Text::new("x").unwrap(),
+            partner: address(partner),
+            family: crate::message::FamilyGuid([9; 16]),
+            end: db.end(),
+            timelines: db.timelines,
+        };
+        self.with(at, |e, env| e.start_as_principal(env, &command))
+            .unwrap();
+        self.run();
+    }
+
+    /// A transaction on the principal's database.
+    pub fn commit(&mut self, at: usize, value: u64, len: usize) {
+        let end = self.nodes[at].disk.db(DB).append(value, len);
+        self.with(at, |e, env| e.log_grew(env, DB, end));
+    }
+
+    pub fn view(&self, at: usize) -> Option<SessionView> {
+        self.nodes[at].endpoint.sessions().find(|s| s.database == DB)
+    }
+
+    pub fn state(&self, at: usize) -> Option<SessionState> {
+        self.view(at).map(|view| view.state)
+    }
+
+    pub fn session_events(&self, at: usize) -> Vec<SessionEvent> {
+        self.nodes[at]
+            .events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Session { event, .. } => Some(*event),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn content(&mut self, at: usize) -> Vec<u64> {
+        self.nodes[at].disk.db(DB).content()
+    }
+
+    pub fn assert_level(&mut self, principal: usize, mirror: usize) {
+        let (p, m) = (self.view(principal).unwrap(), self.view(mirror).unwrap());
+        assert_eq!(p.state, SessionState::Synchronized, "principal {p:?}");
+        assert_eq!(m.state, SessionState::Synchronized, "mirror {m:?}");
+        assert_eq!(p.end, m.end);
+        assert_eq!(p.hardened_on_both, p.end.position);
+        assert_eq!(self.content(principal), self.content(mirror));
+    }
+}
