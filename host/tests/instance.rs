@@ -40,7 +40,7 @@ fn ready_line_exit_codes_and_restart() {
     assert!(String::from_utf8_lossy(&other.stderr).contains("another instance's"));
     // After kill -9 the lock is free and the socket is replaced.
     Server::start(root.path(), "HOST_A", "127.82.1.1").kill();
-    let server = Server::start(root.path(), "host_a", "127.82.1.1");
+    let server = Server::start_at(&dir, "host_a", "127.82.1.1");
     assert_eq!(server.rows("SELECT @@SERVERNAME"), ["HOST_A"]);
 }
 

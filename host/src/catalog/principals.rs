@@ -124,10 +124,12 @@ pub fn built_in_users(
     owner_sid: &[u8],
     now: &str,
 ) -> rusqlite::Result<()> {
-    let users: &[(i32, &str, &str, Option<&[u8]>, i32, Option<&str>)] = &[
+    let dbo = Some(owner_sid);
+    let guest: Option<&[u8]> = Some(&[0]);
+    let users = [
         (0, "public", "R", None, 0, None),
-        (1, "dbo", "S", Some(owner_sid), 1, Some("dbo")),
-        (2, "guest", "S", Some(&[0]), 0, Some("guest")),
+        (1, "dbo", "S", dbo, 1, Some("dbo")),
+        (2, "guest", "S", guest, 0, Some("guest")),
         (3, "INFORMATION_SCHEMA", "S", None, 0, None),
         (4, "sys", "S", None, 0, None),
         (16384, "db_owner", "R", None, 0, None),

@@ -27,7 +27,7 @@ pub(super) fn certificate(bytes: &[u8]) -> Result<Option<Vec<u8>>, &'static str>
 /// Base64 with blanks and line ends between the digits; padding is required, and unused bits must be zero.
 fn decode(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    if digits.len() % 4 != 0 {
+    if !digits.len().is_multiple_of(4) {
         return None;
     }
     let unpadded: &[u8] = match digits.as_slice() {

@@ -74,10 +74,13 @@ pub struct Server {
 
 impl Server {
     pub fn start(root: &Path, name: &str, address: &str) -> Self {
-        let dir = root.join(name);
+        Self::start_at(&root.join(name), name, address)
+    }
+
+    pub fn start_at(dir: &Path, name: &str, address: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_dbmirror"))
             .args(["serve", "--quiet", "--name", name, "--bind", address, "--data"])
-            .arg(&dir)
+            .arg(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -93,7 +96,7 @@ impl Server {
             panic!("{name} did not start: {ready}{error}");
         }
         Self {
-            dir,
+            dir: dir.to_owned(),
             name: name.to_owned(),
             address: address.to_owned(),
             ready,
