@@ -1,5 +1,6 @@
 //! The contract between whoever runs Transact-SQL and whoever carries it.
 
+use crate::tsql::SyntaxError;
 use crate::tsql::value::{Column, Value};
 
 /// One client's session: it has a current database, opened keys and whatever else lives as long as the client
@@ -83,6 +84,19 @@ impl Message {
         Self {
             text: text.into(),
             ..Self::default()
+        }
+    }
+
+    /// The refusal of a batch that cannot be parsed.
+    #[must_use]
+    pub fn syntax(error: &SyntaxError) -> Self {
+        Self {
+            number: error.number,
+            severity: error.severity,
+            state: error.state,
+            line: error.line,
+            procedure: None,
+            text: error.text.clone(),
         }
     }
 

@@ -90,7 +90,7 @@ fn integer(value: ValueRef<'_>, to: &str, low: i64, high: i64) -> Result<i64> {
 )]
 fn truncate(number: f64) -> Option<i64> {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
-    (number >= -LIMIT && number < LIMIT).then_some(number as i64)
+    (-LIMIT..LIMIT).contains(&number).then_some(number as i64)
 }
 
 fn real(value: ValueRef<'_>) -> Result<f64> {
@@ -195,7 +195,7 @@ fn bytes(value: ValueRef<'_>, to: &str, size: Option<i64>, style: Option<i64>) -
 }
 
 fn unhex(digits: &str) -> Option<Vec<u8>> {
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     digits

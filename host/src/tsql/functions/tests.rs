@@ -227,11 +227,7 @@ fn column_names() {
             panic!()
         };
         let prepared = connection.prepare(&query.sqlite).unwrap();
-        prepared
-            .column_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+        prepared.column_names().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(
         names(
