@@ -2,3 +2,4 @@
 
 mod key_wrap;
 mod provider;
+mod rfc8448;
