@@ -96,10 +96,7 @@ const SEPARATORS: [char; 2] = [',', ';'];
 /// The content of an RDNSequence for `subject`: a distinguished name if it begins like one, else one CN.
 pub(super) fn encode(subject: &str) -> Result<Vec<u8, NAME_LEN_MAX>, CertError> {
     let mut out = Vec::new();
-    let starts_as_name = subject
-        .split_once('=')
-        .is_some_and(|(key, _)| find(key.trim()).is_some());
-    if !starts_as_name {
+    if !begins_like_a_name(subject) {
         let common_name = find("CN").ok_or(CertError::SubjectAttribute)?;
         push(&mut out, common_name, subject.trim())?;
         return Ok(out);
@@ -116,6 +113,12 @@ pub(super) fn encode(subject: &str) -> Result<Vec<u8, NAME_LEN_MAX>, CertError> 
             None => return Ok(out),
         }
     }
+}
+
+/// Whether text is read as a distinguished name: what stands before its first `=` is an attribute.
+fn begins_like_a_name(text: &str) -> bool {
+    text.split_once('=')
+        .is_some_and(|(key, _)| find(key.trim()).is_some())
 }
 
 fn find(key: &str) -> Option<&'static Attribute> {
@@ -226,8 +229,9 @@ fn push(out: &mut Vec<u8, NAME_LEN_MAX>, attribute: &Attribute, value: &str) -> 
 }
 
 /// The name of an issuer or a subject, in its DER. [`fmt::Display`] shows it as text: just the common name when there
-/// is nothing else, else `CN=…, O=…` in the order in which it is written. What could harm a terminal or a log is shown
-/// as `\XX`.
+/// is nothing else and it cannot be taken for more, else `CN=…, O=…` in the order in which it is written, escaped as
+/// RFC 4514 §2.4 has it. What could harm a terminal or a log is shown as `\XX`. A subject shown this way and given to
+/// [`super::issue`] makes the same name again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name<'a> {
     /// The content of the RDNSequence, whose structure was checked.
@@ -286,8 +290,8 @@ impl<'a> Name<'a> {
         Ok(())
     }
 
-    /// The value, when a common name is all there is.
-    fn lone_common_name(&self) -> Option<AnyRef<'a>> {
+    /// The value, when a common name is all there is, and no reader could take it for a distinguished name.
+    fn lone_common_name(&self) -> Option<&'a str> {
         let mut count = 0_u8;
         let mut found = None;
         self.each(|_, oid, value| {
@@ -300,8 +304,19 @@ impl<'a> Name<'a> {
             }
         })
         .ok()?;
-        found.filter(|_| count == 1)
+        let value = found.filter(|value| count == 1 && is_utf8(value.tag()))?;
+        let text = core::str::from_utf8(value.value()).ok()?;
+        let plain = text.trim() == text && !begins_like_a_name(text) && !text.chars().any(must_be_escaped);
+        plain.then_some(text)
     }
+}
+
+/// The kinds of string whose bytes are UTF-8, most of them ASCII.
+const fn is_utf8(tag: Tag) -> bool {
+    matches!(
+        tag,
+        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::VisibleString
+    )
 }
 
 enum ControlFlow {
@@ -311,8 +326,8 @@ enum ControlFlow {
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(value) = self.lone_common_name() {
-            return write_value(f, value, "");
+        if let Some(text) = self.lone_common_name() {
+            return f.write_str(text);
         }
         let mut first = true;
         let mut result = Ok(());
@@ -332,7 +347,7 @@ impl fmt::Display for Name<'_> {
                     _ => write!(f, "{oid}"),
                 })
                 .and_then(|()| f.write_char('='))
-                .and_then(|()| write_value(f, value, ",;+\"\\<>"));
+                .and_then(|()| write_value(f, value));
             if result.is_ok() {
                 ControlFlow::Continue
             } else {
@@ -343,34 +358,41 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// Control characters, and those that change the direction of what follows.
+/// Control characters, those that change the direction of what follows, and those that nobody sees.
 fn must_be_escaped(char: char) -> bool {
     char.is_control()
-        || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(
+            char,
+            '\u{61c}'
+                | '\u{200b}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
 /// Shows a string of any of the kinds that names are made of, and anything else as `#` and its content in hexadecimal.
-fn write_value(f: &mut fmt::Formatter<'_>, value: AnyRef<'_>, special: &str) -> fmt::Result {
+fn write_value(f: &mut fmt::Formatter<'_>, value: AnyRef<'_>) -> fmt::Result {
     let bytes = value.value();
     match value.tag() {
-        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::VisibleString => {
+        tag if is_utf8(tag) => {
             if let Ok(text) = core::str::from_utf8(bytes) {
-                return text.chars().try_for_each(|char| write_char(f, char, special));
+                return write_escaped(f, text.chars());
             }
         }
         // Latin-1, as everybody reads it.
-        Tag::TeletexString => {
-            return bytes
-                .iter()
-                .try_for_each(|&byte| write_char(f, char::from(byte), special));
-        }
+        Tag::TeletexString => return write_escaped(f, bytes.iter().map(|&byte| char::from(byte))),
         Tag::BmpString if bytes.len().is_multiple_of(2) => {
             let units = bytes.chunks_exact(2).map(|pair| match pair {
                 [high, low] => u16::from_be_bytes([*high, *low]),
                 _ => 0,
             });
-            return char::decode_utf16(units)
-                .try_for_each(|char| write_char(f, char.unwrap_or(char::REPLACEMENT_CHARACTER), special));
+            let chars = char::decode_utf16(units).map(|char| char.unwrap_or(char::REPLACEMENT_CHARACTER));
+            return write_escaped(f, chars);
         }
         _ => {}
     }
@@ -378,7 +400,25 @@ fn write_value(f: &mut fmt::Formatter<'_>, value: AnyRef<'_>, special: &str) -> 
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
-fn write_char(f: &mut fmt::Formatter<'_>, char: char, special: &str) -> fmt::Result {
+/// Escapes what has a meaning in a distinguished name: some characters anywhere, some at an end (RFC 4514 §2.4).
+fn write_escaped(f: &mut fmt::Formatter<'_>, chars: impl Iterator<Item = char>) -> fmt::Result {
+    let mut chars = chars.peekable();
+    let mut first = true;
+    while let Some(char) = chars.next() {
+        let last = chars.peek().is_none();
+        let special = match char {
+            ',' | ';' | '+' | '"' | '\\' | '<' | '>' => true,
+            ' ' => first || last,
+            '#' => first,
+            _ => false,
+        };
+        first = false;
+        write_char(f, char, special)?;
+    }
+    Ok(())
+}
+
+fn write_char(f: &mut fmt::Formatter<'_>, char: char, special: bool) -> fmt::Result {
     if must_be_escaped(char) {
         let mut buf = [0; 4];
         return char
@@ -386,7 +426,7 @@ fn write_char(f: &mut fmt::Formatter<'_>, char: char, special: &str) -> fmt::Res
             .bytes()
             .try_for_each(|byte| write!(f, "\\{byte:02X}"));
     }
-    if special.contains(char) {
+    if special {
         f.write_char('\\')?;
     }
     f.write_char(char)

@@ -161,8 +161,13 @@ fn subjects_as_they_are_typed_and_shown() {
         (r"CN=Smith\, John,O=a\+b", r"CN=Smith\, John, O=a\+b"),
         (r#"CN="Smith, John", O="a;b""#, r"CN=Smith\, John, O=a\;b"),
         (r"CN=Smith\, John", "Smith, John"),
-        (r"CN=Z\C3\BCrich,O=\20x\20", "CN=Zürich, O= x "),
-        (r"CN=\ x\ ,O=y", "CN= x , O=y"),
+        (r"CN=Z\C3\BCrich,O=\20x\20", r"CN=Zürich, O=\ x\ "),
+        (r"CN=\ x\ ,O=y", r"CN=\ x\ , O=y"),
+        (r"CN=\ x", r"CN=\ x"),
+        (r"CN=\#x,O=y#", r"CN=\#x, O=y#"),
+        // A lone common name that could be taken for more than it is.
+        (r"CN=CN\=a\, O=b", r"CN=CN=a\, O=b"),
+        ("CN=O = Bank", "CN=O = Bank"),
         (r"CN=a=b,O=y", "CN=a=b, O=y"),
         (r#"CN="",O=y"#, ""),
     ];
@@ -172,6 +177,8 @@ fn subjects_as_they_are_typed_and_shown() {
                 let certificate = parse(&der).unwrap();
                 assert_eq!(certificate.subject().to_string(), shown, "{typed}");
                 certificate.check_self_signature::<RustCrypto>().unwrap();
+                let again = issued(shown, 0, 1).unwrap();
+                assert_eq!(parse(&again).unwrap().subject(), certificate.subject(), "{shown}");
             }
             Err(error) => assert_eq!((error, shown), (CertError::SubjectEmpty, ""), "{typed}"),
         }
@@ -473,17 +480,24 @@ fn foreign_names_are_shown_safely() {
     const CN: &[u8] = b"\x55\x04\x03";
     const O: &[u8] = b"\x55\x04\x0a";
     assert_eq!(shown(&[&rdn(CN, 0x13, b"printable")]), "printable");
-    assert_eq!(shown(&[&rdn(CN, 0x14, b"Z\xfcrich")]), "Zürich");
+    assert_eq!(shown(&[&rdn(CN, 0x14, b"Z\xfcrich")]), "CN=Zürich");
     assert_eq!(
         shown(&[&rdn(CN, 0x1e, b"\0Z\0\xfc\xd8\x3d\xde\x00")]),
-        "Zü\u{1f600}"
+        "CN=Zü\u{1f600}"
     );
-    assert_eq!(shown(&[&rdn(CN, 0x1e, b"\xd8\x00\0Z")]), "\u{fffd}Z");
-    assert_eq!(shown(&[&rdn(CN, 0x1e, b"\0")]), "#00");
-    assert_eq!(shown(&[&rdn(CN, 0x0c, b"\xff\xfe")]), "#fffe");
-    assert_eq!(shown(&[&rdn(CN, 0x04, b"\x01")]), "#01");
-    assert_eq!(shown(&[&rdn(CN, 0x0c, b"a\x1b[2Jb\n")]), r"a\1B[2Jb\0A");
-    assert_eq!(shown(&[&rdn(CN, 0x0c, "a\u{202e}b".as_bytes())]), r"a\E2\80\AEb");
+    assert_eq!(shown(&[&rdn(CN, 0x1e, b"\xd8\x00\0Z")]), "CN=\u{fffd}Z");
+    assert_eq!(shown(&[&rdn(CN, 0x1e, b"\0")]), "CN=#00");
+    assert_eq!(shown(&[&rdn(CN, 0x0c, b"\xff\xfe")]), "CN=#fffe");
+    assert_eq!(shown(&[&rdn(CN, 0x04, b"\x01")]), "CN=#01");
+    assert_eq!(shown(&[&rdn(CN, 0x0c, b"a\x1b[2Jb\n")]), r"CN=a\1B[2Jb\0A");
+    assert_eq!(shown(&[&rdn(CN, 0x0c, br"a\1B[2Jb")]), r"a\1B[2Jb");
+    assert_eq!(
+        shown(&[&rdn(CN, 0x0c, "a\u{202e}b".as_bytes())]),
+        r"CN=a\E2\80\AEb"
+    );
+    assert_eq!(shown(&[&rdn(CN, 0x0c, b"O=Bank, CN=b")]), r"CN=O=Bank\, CN=b");
+    assert_eq!(shown(&[&rdn(CN, 0x0c, b" ")]), r"CN=\ ");
+    assert_eq!(shown(&[&rdn(CN, 0x0c, b"")]), "");
     assert_eq!(shown(&[&rdn(CN, 0x0c, b"a"), &rdn(CN, 0x0c, b"b")]), "CN=a, CN=b");
     assert_eq!(
         shown(&[&rdn(O, 0x0c, b"a, CN=b"), &rdn(CN, 0x0c, b"c")]),

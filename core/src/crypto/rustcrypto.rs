@@ -216,3 +216,24 @@ impl rand_core::TryRng for Hedge<'_> {
 }
 
 impl rand_core::TryCryptoRng for Hedge<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::ZeroizeOnDrop;
+
+    /// What is wiped underneath depends on features of other crates: this does not compile once one is lost.
+    #[test]
+    fn everything_secret_is_wiped_on_drop() {
+        fn wiped<T: ZeroizeOnDrop>() {}
+        wiped::<sha2::Sha256>();
+        wiped::<aes_gcm::Aes128Gcm>();
+        wiped::<aes::Aes256>();
+        wiped::<aes_kw::KwAes256>();
+        wiped::<aes_kw::KwpAes256>();
+        wiped::<cbc::Decryptor<aes::Aes256>>();
+        wiped::<cbc::Encryptor<aes::Aes256>>();
+        wiped::<p256::SecretKey>();
+        wiped::<p256::ecdsa::SigningKey>();
+        wiped::<crate::secret::Secret<32>>();
+    }
+}

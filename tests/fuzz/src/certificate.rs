@@ -63,6 +63,17 @@ pub(crate) fn subject(data: &[u8]) {
                 .check_self_signature::<NoCrypto>()
                 .expect("our own signature");
             harmless(certificate.subject());
+            // What is shown means what was typed.
+            let shown = certificate.subject().to_string();
+            let request = Request {
+                subject: &shown,
+                ..request
+            };
+            let mut again = [0; CERTIFICATE_LEN_MAX];
+            let len = issue::<NoCrypto>(&request, &NoKey, &mut Repeating::from(1), &mut again)
+                .expect("a subject as we show it");
+            let again = Certificate::parse::<NoCrypto>(&again[..len]).expect("our own certificate");
+            assert_eq!(again.subject(), certificate.subject(), "{shown}");
         }
         Err(error) => assert!(
             matches!(
