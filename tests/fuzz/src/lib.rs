@@ -4,6 +4,7 @@
 
 mod certificate;
 pub mod nocrypto;
+mod record;
 mod unwrap;
 
 use dbmirror_core::entropy::{Entropy, EntropyError};
@@ -14,6 +15,7 @@ pub type Body = fn(&[u8]);
 /// Every target by its name, which is also the name of its binary and of its corpus folder.
 pub const TARGETS: &[(&str, Body)] = &[
     ("certificate", certificate::certificate),
+    ("record", record::record),
     ("subject", certificate::subject),
     ("unwrap", unwrap::unwrap),
 ];
