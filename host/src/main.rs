@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use dbmirror::cli::{Cli, Command};
-use dbmirror::{exit, quickstart, serve, test_connection};
+use dbmirror::{exit, quickstart, serve, sqlcmd, test_connection};
 
 fn main() -> ExitCode {
     ExitCode::from(match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
-        Command::Sql(_) => exit::USAGE,
+        Command::Sql(args) => sqlcmd::run(&args),
         Command::TestConnection(args) => test_connection::run(&args),
         Command::Quickstart(args) => {
             let options = quickstart::Options {

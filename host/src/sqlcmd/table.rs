@@ -60,7 +60,7 @@ impl Table {
 
     pub(super) fn row(&mut self, layout: &Layout, values: &[Value], out: &mut dyn Write) -> io::Result<()> {
         let again = u64::try_from(layout.headers)
-            .is_ok_and(|every| every > 0 && self.rows > 0 && self.rows % every == 0);
+            .is_ok_and(|every| every > 0 && self.rows > 0 && self.rows.is_multiple_of(every));
         if again {
             writeln!(out)?;
             self.heading(layout, out)?;

@@ -5,7 +5,7 @@ use clap::Parser as _;
 
 use super::script::{ScriptError, Splitter, Step};
 use super::*;
-use crate::admin::{Cancelled, Listener, Message, Session, Sink};
+use crate::admin::{Listener, Message, Session, Sink};
 use crate::cli::{Cli, Command};
 use crate::tsql::{Column, SqlType, Value, parse};
 
