@@ -17,7 +17,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::shm::{IndexHeader, Lock, Shm};
-use super::sys::try_lock;
+use super::sys::{try_lock, unlock};
 use super::{Error, Result};
 
 /// The byte of the main file that whoever captures or applies holds: far beyond what SQLite locks or a file is long.
@@ -88,22 +88,10 @@ impl Files {
         if !try_lock(&main, SOLE_LOCK, 1).map_err(Error::io("lock the database file"))? {
             return Err(Error::InUse(path));
         }
-        let first = connect(&path)?;
-        let mode: String = first
-            .query_row("PRAGMA journal_mode", [], |row| row.get(0))
-            .map_err(|e| refusal(&path, e))?;
-        if !mode.eq_ignore_ascii_case("wal") {
-            return Err(Error::NotWal(path));
-        }
-        begin_read(&first).map_err(|e| match e {
-            Error::Sqlite { source, .. } => refusal(&path, *source),
-            Error::Busy(_) => Error::Exclusive(path.clone()),
-            other => other,
-        })?;
+        let first = first_connection(&path)?;
         let page_size: u32 = first
             .query_row("PRAGMA page_size", [], |row| row.get(0))
             .map_err(Error::sqlite("read the page size"))?;
-        end_read(&first)?;
         let open = |suffix: &str| {
             let mut name = path.clone().into_os_string();
             name.push(suffix);
@@ -201,6 +189,51 @@ impl Files {
         }
         Ok(())
     }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a process that is just being started has copies of our descriptors, and with them our
+        // locks, until it runs its program.
+        for lock in [Lock::Write, Lock::Checkpoint, Lock::ReadMarks] {
+            let _ = self.shm.unlock(lock);
+        }
+        let _ = unlock(&self.main, SOLE_LOCK, 1);
+    }
+}
+
+/// How long a file may be held exclusively before that is taken for lasting: the last application to close a database holds it
+/// while it folds the log.
+const EXCLUSIVE_MOMENT: Duration = Duration::from_secs(2);
+
+/// A connection that has read once.
+fn first_connection(path: &Path) -> Result<Connection> {
+    let deadline = Instant::now() + EXCLUSIVE_MOMENT;
+    loop {
+        match try_first_connection(path) {
+            Err(Error::Exclusive(_)) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn try_first_connection(path: &Path) -> Result<Connection> {
+    let first = connect(path)?;
+    let mode: String = first
+        .query_row("PRAGMA journal_mode", [], |row| row.get(0))
+        .map_err(|e| refusal(path, e))?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        return Err(Error::NotWal(path.to_path_buf()));
+    }
+    begin_read(&first).map_err(|e| match e {
+        Error::Sqlite { source, .. } => refusal(path, *source),
+        Error::Busy(_) => Error::Exclusive(path.to_path_buf()),
+        other => other,
+    })?;
+    end_read(&first)?;
+    Ok(first)
 }
 
 /// A connection of ours: never waits, never checkpoints by itself, never tidies up when it is the last to close.

@@ -10,8 +10,8 @@
 //! Everything here blocks and belongs on threads of its own, one per database. All types are `Send`.
 //!
 //! **One rule for the whole process**: closing *any* descriptor of a database file drops every lock that SQLite's connections
-//! of this process hold on it (POSIX). So nothing else in the process may open, by whatever means, a file that a `Tail` or
-//! `Applier` holds.
+//! of this process hold on it (POSIX). So nothing in the process may open a file that a [`Tail`] or [`Applier`] holds but
+//! through SQLite, not to copy and not to compare it; and a connection of the process that outlives them has lost its locks.
 
 mod anchor;
 mod apply;

@@ -3,6 +3,8 @@
 
 mod apply;
 mod capture;
-
+mod crash;
 mod rig;
 mod seed;
+mod soak;
+mod workload;

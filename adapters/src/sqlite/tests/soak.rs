@@ -1,0 +1,117 @@
+//! Thousands of random transactions from two writers, applied as they come, under readers that check what they see.
+
+use std::println;
+use std::process::Command;
+use std::string::ToString;
+use std::time::{Duration, Instant};
+use std::vec::Vec;
+
+use super::rig::*;
+use super::workload::{SETUP, soak_time};
+use crate::sqlite::{Applied, Applier, ApplierOptions};
+
+#[test]
+fn random_transactions_end_in_equal_files() {
+    let started = Instant::now();
+    let mut rig = Rig::new(SETUP);
+    rig.seed();
+    let stop = rig.mirror.with_extension("stop");
+    let mut readers: Vec<_> = (0..2)
+        .map(|_| {
+            child(
+                "workload::reader_process",
+                &[("READER_DATABASE", &rig.mirror), ("READER_STOP", &stop)],
+            )
+        })
+        .collect();
+    let count = soak_time(4).as_secs() * 300;
+    let mut writers: Vec<_> = ["17", "4711"]
+        .into_iter()
+        .map(|seed| {
+            Command::new(std::env::current_exe().unwrap())
+                .args(["sqlite::tests::workload::writer_process", "--exact"])
+                .env("WRITER_DATABASE", &rig.source)
+                .env("WRITER_SEED", seed)
+                .env("WRITER_COUNT", count.to_string())
+                .env("WRITER_AUTOCHECKPOINT", "10")
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let mut dice = Dice(99);
+    let mut checkpoints = 0;
+    while !writers.iter_mut().all(|w| w.try_wait().unwrap().is_some()) {
+        rig.pump();
+        if rig.tail().wants_checkpoint() || dice.below(500) == 0 {
+            checkpoints += u32::from(rig.checkpoint());
+        }
+        if rig.applier().wants_checkpoint() || dice.below(500) == 0 {
+            rig.applier().checkpoint().unwrap();
+        }
+        std::thread::sleep(Duration::from_micros(dice.below(1_500)));
+    }
+    for mut writer in writers {
+        assert!(writer.wait().unwrap().success());
+    }
+    rig.pump();
+    std::fs::write(&stop, b"").unwrap();
+    for reader in &mut readers {
+        assert!(reader.wait().unwrap().success(), "a reader saw a broken state");
+    }
+    assert!(checkpoints > 0);
+    rig.prove_equal();
+    println!(
+        "{} blocks, {checkpoints} complete checkpoints, {:?}",
+        rig.log.blocks.len(),
+        started.elapsed()
+    );
+}
+
+/// How fast blocks are captured and applied, without any reader or writer beside.
+#[test]
+#[ignore = "a measurement"]
+fn rates() {
+    let mut rig = Rig::new(SETUP);
+    rig.seed();
+    let writer = application(&rig.source);
+    writer
+        .execute_batch("PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0;")
+        .unwrap();
+    let mut dice = Dice(5);
+    let written = Instant::now();
+    for _ in 0..20_000 {
+        super::workload::transaction(&writer, &mut dice);
+    }
+    println!("write: {:?}", written.elapsed());
+    drop(writer);
+    let begun = Instant::now();
+    let blocks = rig.capture();
+    let captured = begun.elapsed();
+    let bytes: usize = rig.log.blocks.iter().map(Vec::len).sum();
+    let anchor = *rig.applier().anchor();
+    rig.applier = None;
+    let mut applier = Applier::open(&rig.mirror, ApplierOptions::new(FAMILY), &anchor, &mut |_| {
+        Ok(None)
+    })
+    .unwrap();
+    let begun = Instant::now();
+    for block in &rig.log.blocks {
+        assert_eq!(applier.apply(&mut block.as_slice()).unwrap(), Applied::Now);
+        if applier.wants_checkpoint() {
+            applier.checkpoint().unwrap();
+        }
+    }
+    let applied = begun.elapsed();
+    let rate = |time: Duration| blocks as f64 / time.as_secs_f64();
+    println!(
+        "{blocks} blocks of {} bytes: capture {:.0}/s {:.0} MB/s, apply {:.0}/s {:.0} MB/s",
+        bytes / blocks,
+        rate(captured),
+        bytes as f64 / captured.as_secs_f64() / 1e6,
+        rate(applied),
+        bytes as f64 / applied.as_secs_f64() / 1e6,
+    );
+    rig.applier = Some(applier);
+    rig.prove_equal();
+}
