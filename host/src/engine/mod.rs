@@ -27,6 +27,8 @@ mod run;
 mod sessions;
 mod statements;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod types;
 mod worker;
 mod world;

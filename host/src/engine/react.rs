@@ -99,7 +99,9 @@ impl Instance<'_> {
         self.world.guids.remove(&id);
         let text = explain::close_reason(&self.world.catalog, reason, peer, outbound);
         let step_name = explain::step(step, reason);
-        if self.world.probes.contains_key(&id) {
+        if reason == CloseReason::Done {
+            self.world.probes.remove(&id);
+        } else if self.world.probes.contains_key(&id) {
             let failed = TestStep {
                 step: step_name.into(),
                 ok: false,

@@ -186,6 +186,9 @@ impl Instance<'_> {
         let now = self.now();
         let found = self.world.logs.databases.iter_mut().find(|(_, d)| d.log_id == id);
         let Some((&database, d)) = found else { return };
+        if d.seeding {
+            return;
+        }
         d.hardened = end;
         if d.capturing {
             self.endpoint.log_grew(&mut self.world.env_at(now), database, end);
@@ -268,6 +271,7 @@ impl Instance<'_> {
     pub(super) fn seed_installed(&mut self, database: DatabaseId, family: FamilyGuid, at: LogEnd) {
         let now = self.now();
         if let Some(d) = self.world.logs.databases.get_mut(&database) {
+            d.seeding = false;
             d.family = family;
             d.hardened = at;
             d.decided = at.position;

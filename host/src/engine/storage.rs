@@ -44,6 +44,8 @@ pub(super) struct Database {
     pub capturing: bool,
     /// The principal takes over its mirror's tail.
     pub adopting: bool,
+    /// A seed arrives: what the log says meanwhile is not the session's.
+    pub seeding: bool,
     incoming: Option<Incoming>,
     seed_out: SeedOut,
 }
@@ -91,6 +93,7 @@ impl Database {
             decided: Position::START,
             capturing: false,
             adopting: false,
+            seeding: false,
             incoming: None,
             seed_out: SeedOut::None,
         }
@@ -389,6 +392,7 @@ impl Storage for Logs {
     fn seed_begin(&mut self, database: DatabaseId, seed: SeedInfo) -> Result<(), StorageError> {
         let d = self.get(database)?;
         d.incoming = None;
+        d.seeding = true;
         d.worker.send(Command::SeedBegin(seed));
         Ok(())
     }
@@ -414,7 +418,8 @@ impl Storage for Logs {
     }
 
     fn seed_abort(&mut self, database: DatabaseId) {
-        if let Some(d) = self.databases.get(&database) {
+        if let Some(d) = self.databases.get_mut(&database) {
+            d.seeding = false;
             d.worker.send(Command::SeedAbort);
         }
     }
