@@ -11,7 +11,7 @@ use crate::wire;
 
 /// Block length of SHA-256 in bytes: what a key is padded to.
 const BLOCK_LEN: usize = 64;
-/// Most bytes that one [`expand`] can give (RFC 5869 §2.3: 255 blocks).
+/// Most bytes that one [`Hkdf::expand`] can give (RFC 5869 §2.3: 255 blocks).
 pub const EXPAND_LEN_MAX: usize = 255 * HASH_LEN;
 
 /// One HMAC computation. `Clone` forks the keyed state, which is cheaper than keying again. The states are wiped by
