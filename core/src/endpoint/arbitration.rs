@@ -113,6 +113,27 @@ impl<P: Provider> Endpoint<'_, P> {
             .filter(|(_, c)| c.is_usable() && c.peer() == Some(peer) && c.used != UseNumber::NONE)
             .max_by_key(|(_, c)| c.used)
             .map(|(index, c)| (index, c.used, c.name));
+        let highest = self
+            .sessions
+            .iter()
+            .filter_map(|slot| slot.0.as_ref())
+            .filter(|session| session.partner() == peer)
+            .map(|session| session.highest_use)
+            .max();
+        if let (Some((_, number, _)), Some(highest)) = (used, highest)
+            && number < highest
+        {
+            // The one that was used has died, and these were unbound by it for ever: they only keep a new one from being made.
+            for index in 0..self.connections.len() {
+                let outlived = self
+                    .live(index)
+                    .is_some_and(|c| c.is_usable() && c.peer() == Some(peer) && c.used != UseNumber::NONE);
+                if outlived {
+                    self.close(index, CloseReason::Duplicate { newer_won: true });
+                    self.dial_over(env, index);
+                }
+            }
+        }
         let used_id = used.map(|(index, ..)| self.id(index).as_u64());
         let mut sessions = false;
         for at in 0..self.session_count() {

@@ -141,9 +141,6 @@ impl<P: Provider> Endpoint<'_, P> {
         if !(unbound_too || here && session.is_bound()) {
             return;
         }
-        if matches!(message, Message::SessionHello(_)) && !here && session.starting.is_none() {
-            return; // Of an older connection, or ahead of its USE.
-        }
         let done = self.with_session(env, at, |session, ctx| hear(session, ctx, link, message));
         match done {
             Some(Done::Refused(error)) => self.refuse(env, index, guid, message, error),
@@ -372,7 +369,7 @@ fn hear(
         Message::StartRefused(m) => {
             session.start_refused(ctx, SessionError::new(m.number, Reason::from_code(m.reason)));
         }
-        Message::SessionHello(m) => session.heard_hello(ctx, m),
+        Message::SessionHello(m) => session.heard_hello(ctx, link, m),
         Message::None(_) => session.heard_none(ctx),
         Message::Tombstone(m) => session.heard_tombstone(ctx, m),
         Message::Block(m) => return obeyed(session.block_piece(ctx, m)),

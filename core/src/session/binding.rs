@@ -102,15 +102,17 @@ impl Session {
         self.take_up(ctx);
     }
 
-    /// The partner's hello came over the used connection.
-    pub(crate) fn heard_hello(&mut self, ctx: &mut Ctx<'_>, hello: &SessionHello) {
+    /// The partner's hello came on `link`. Only on the used connection does it bind; a principal whose START was not answered
+    /// yet says that again wherever the hello came.
+    pub(crate) fn heard_hello(&mut self, ctx: &mut Ctx<'_>, link: Link, hello: &SessionHello) {
         if let Some(starting) = &self.starting
             && !starting.accepted
         {
             // The answer to START was lost: say it again, never `none` (R0).
-            if let Some(link) = self.link() {
-                self.repeat_start(link);
-            }
+            self.repeat_start(link);
+        }
+        if self.link() != Some(link) {
+            return;
         }
         let own = self.kept.get().record;
         if let Err(error) = decide::heard_record(&own, &hello.record) {

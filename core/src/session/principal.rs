@@ -269,12 +269,17 @@ impl Session {
         }
     }
 
-    /// Opens the snapshot when that is due, or asks again whether it is there.
+    /// Opens the snapshot when that is due.
     pub(crate) fn open_seed(&mut self, ctx: &mut Ctx<'_>) {
+        self.open_or_ask_seed(ctx, false);
+    }
+
+    /// The same; with `ask` also asks again whether a snapshot that is being prepared is there.
+    fn open_or_ask_seed(&mut self, ctx: &mut Ctx<'_>, ask: bool) {
         let (database, bound, timelines) = (self.database(), self.is_bound(), self.kept.get().timelines);
         let suspended = self.kept.get().properties.suspended;
         let Some(side) = self.principal() else { return };
-        let opening = matches!(side.seed, Some(SeedOut::Opening));
+        let opening = ask && matches!(side.seed, Some(SeedOut::Opening));
         let due = side.seed.is_none() && side.seed_due.is_some_and(|(at, _)| at <= ctx.now);
         if !bound || suspended || !(opening || due) {
             return;
@@ -328,7 +333,7 @@ impl Session {
         {
             *pending = false;
         }
-        self.open_seed(ctx);
+        self.open_or_ask_seed(ctx, true);
     }
 
     /// The own log has grown.

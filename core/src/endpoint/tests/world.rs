@@ -21,6 +21,8 @@ use crate::session::{
 };
 use crate::time::{Duration, Instant, UnixSeconds};
 
+/// The place of a pipe's end that is no node.
+pub const RAW: usize = usize::MAX;
 pub const DB: DatabaseId = DatabaseId(5);
 
 /// Numbers that look random; not secret.
@@ -458,6 +460,9 @@ impl World {
             return false;
         }
         let (node, connection) = pipe.ends[to];
+        if node == RAW {
+            return false;
+        }
         if pipe.cut {
             pipe.eof_given[to] = true;
             self.with(node, |e, env| e.handle_eof(env, connection, true));
@@ -491,6 +496,7 @@ impl World {
             for at in 0..self.nodes.len() {
                 busy |= self.poll(at);
                 if self.nodes[at].prompt && self.nodes[at].up {
+                    self.confirm_records(at);
                     while self.confirm_one(at) {
                         busy = true;
                     }
