@@ -171,6 +171,11 @@ fn automatic_seeding() {
                        mirroring_redo_queue_type FROM sys.database_mirroring WHERE mirroring_guid IS NOT NULL"),
         ["1|4|1|2|1|TCP://127.84.2.2:7024|HOST_B|NULL|10|UNLIMITED"]
     );
+    // The copy is of the principal's family now.
+    let family = |server: &Server| {
+        server.rows("SELECT family_guid FROM sys.database_recovery_status WHERE database_id > 4")
+    };
+    wait_for("the catalog follows the seed", || family(&a) == family(&b));
     assert_eq!(b.refused("USE Sales"), [954]);
     assert_eq!(a.refused("DROP DATABASE Sales"), [3743]);
     assert_eq!(

@@ -340,7 +340,11 @@ fn level(a: &Member, b: &Member) {
     let cb = b.engine().checkpoint(5).unwrap();
     assert_eq!((ca.lsn, ca.sum), (cb.lsn, cb.sum));
     // Read by another process: a descriptor closed in this one would drop SQLite's locks.
-    let same = std::process::Command::new("cmp").arg(&ca.path).arg(&cb.path).status().unwrap();
+    let same = std::process::Command::new("cmp")
+        .arg(&ca.path)
+        .arg(&cb.path)
+        .status()
+        .unwrap();
     assert!(same.success(), "the files differ");
 }
 
