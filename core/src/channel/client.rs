@@ -11,7 +11,7 @@ use super::messages::{RANDOM_LEN, SESSION_ID_LEN_MAX, message_type, split};
 use super::outgoing::Outgoing;
 use super::protect::{Opener, Sealer};
 use super::server::{SessionId, local};
-use super::traffic::Halves;
+use super::traffic::Outcome;
 use super::transcript::Transcript;
 use super::verify::Alpn;
 use super::{ClientOptions, Env, Role};
@@ -348,10 +348,9 @@ impl<P: Provider> Answer<P> {
                     exporter,
                     ..
                 } = self;
-                let opener = keys.opener.take().ok_or(ChannelError::State)?;
-                let sealer = Sealer::new(traffic).map_err(local)?;
-                let halves = Halves::new(Role::Client, alpn, proofs, opener, sealer, exporter);
-                return Ok((State::Done(halves), Cost::Cheap));
+                keys.sealer = Some(Sealer::new(traffic).map_err(local)?);
+                let outcome = Outcome::new(Role::Client, alpn, proofs, exporter);
+                return Ok((State::Done(outcome), Cost::Cheap));
             }
         };
         Ok((State::Client(Client::Send(self, next)), cost))

@@ -113,6 +113,21 @@ macro_rules! channel_errors {
                 }
             }
 
+            /// One of each.
+            #[cfg(test)]
+            pub(crate) fn samples() -> std::vec::Vec<Self> {
+                std::vec![
+                    $(Self::$name $({ $($field: Default::default()),+ })?,)*
+                    Self::PeerRefused(PeerRefusal::Unknown),
+                    Self::PeerRefused(PeerRefusal::NotYetValid { certificate_id: 0 }),
+                    Self::PeerRefused(PeerRefusal::Expired { certificate_id: 0 }),
+                    Self::PeerRefused(PeerRefusal::NoLogin { certificate_id: 0 }),
+                    Self::PeerRefused(PeerRefusal::NoConnect { login_id: 0, certificate_id: 0 }),
+                    Self::PeerRefused(PeerRefusal::OwnCertificate),
+                    Self::PeerAlert(Alert::CloseNotify),
+                ]
+            }
+
             const fn text(self) -> &'static str {
                 match self {
                     $(Self::$name $({ $($field: _),+ })? => $text,)*
@@ -287,3 +302,49 @@ impl core::fmt::Display for AlpnTooLong {
 }
 
 impl core::error::Error for AlpnTooLong {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+
+    /// The page for people lists every number, as it is. A number never changes its meaning: if this fails, a row may be
+    /// added, and none changed.
+    #[test]
+    fn the_documentation_lists_every_error() {
+        let page = include_str!("../../../docs/channel.md");
+        let mut rows = String::new();
+        for error in ChannelError::samples() {
+            let debug = std::format!("{error:?}");
+            let name = debug
+                .split([' ', '{'])
+                .next()
+                .unwrap()
+                .replace("PeerRefused(", "")
+                .replace(')', "");
+            let name = name.split('(').next().unwrap();
+            let alert = error
+                .alert()
+                .map_or_else(|| String::from("-"), |alert| std::format!("{alert}"));
+            let text = error.text();
+            let row = std::format!(
+                "| {} | {name} | {alert} | {:?} | {text} |",
+                error.code(),
+                error.blame()
+            );
+            if !page.contains(&row) {
+                rows.push_str(&row);
+                rows.push('\n');
+            }
+        }
+        assert!(rows.is_empty(), "docs/channel.md lacks:\n{rows}");
+    }
+
+    #[test]
+    fn every_number_is_given_once() {
+        let mut codes: std::vec::Vec<_> = ChannelError::samples().iter().map(|error| error.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), ChannelError::samples().len());
+    }
+}

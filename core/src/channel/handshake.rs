@@ -27,7 +27,7 @@ use super::error::ChannelError;
 use super::outgoing::Outgoing;
 use super::protect::{Opener, Sealer};
 use super::server::Server;
-use super::traffic::Halves;
+use super::traffic::Outcome;
 use crate::crypto::Provider;
 
 /// A handshake under way.
@@ -76,8 +76,8 @@ pub(crate) enum Cost {
 pub(crate) enum State<P: Provider> {
     Client(Client<P>),
     Server(Server<P>),
-    /// All is checked and sent.
-    Done(Halves<P>),
+    /// All is checked and sent, and `keys` are those of the application.
+    Done(Outcome<P>),
     /// Moved out for a step that failed.
     Taken,
 }

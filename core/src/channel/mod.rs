@@ -164,10 +164,6 @@ pub struct Channel<P: Provider> {
 }
 
 /// How far it has come.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "without an allocator the largest stage is what a channel costs"
-)]
 enum Stage<P: Provider> {
     Handshake(Handshake<P>),
     Traffic(Halves<P>),
@@ -177,6 +173,8 @@ enum Stage<P: Provider> {
 /// A channel that has died, with what is left to say.
 struct Dead<P: Provider> {
     error: Option<ChannelError>,
+    /// The error has not been returned yet: bytes that were good came with it.
+    untold: bool,
     alert: Option<Alert>,
     sealer: Option<Sealer<P>>,
 }
@@ -257,8 +255,8 @@ impl<P: Provider> Channel<P> {
     /// of bytes; less than [`WRITE_ROOM_MIN`] bytes of room may give 0. Call again while [`Channel::wants_write`].
     ///
     /// # Errors
-    /// [`ChannelError`] when our own side fails with nothing written; the call after it gives the alert. When something
-    /// was written before, it is for [`Channel::error`] to say. A channel that has died gives its alert, then 0.
+    /// [`ChannelError`] when our own side fails; the call after it gives the alert. Bytes that were good until then are
+    /// given first, and the error by the next call. A channel that has died and said so gives its alert, then 0.
     pub fn write(&mut self, env: &mut Env<'_, P>, tx: &mut [u8]) -> Result<usize, ChannelError> {
         let (written, outcome) = match &mut self.stage {
             Stage::Handshake(handshake) => handshake.write(env, tx),
@@ -266,18 +264,24 @@ impl<P: Provider> Channel<P> {
                 Ok(written) => return Ok(written),
                 Err(error) => (0, Err(error)),
             },
-            Stage::Dead(dead) => return Ok(dead.write(tx)),
+            Stage::Dead(dead) => return dead.write(tx),
         };
         match outcome {
-            Ok(()) => self.settle(),
+            Ok(()) => {
+                self.settle();
+                Ok(written)
+            }
             Err(error) => {
                 self.die(error);
-                if written == 0 {
-                    return Err(error);
+                match &mut self.stage {
+                    Stage::Dead(dead) if written > 0 => {
+                        dead.untold = true;
+                        Ok(written)
+                    }
+                    _ => Err(error),
                 }
             }
         }
-        Ok(written)
     }
 
     /// Whether [`Channel::write`] has something to give.
@@ -286,7 +290,7 @@ impl<P: Provider> Channel<P> {
         match &self.stage {
             Stage::Handshake(handshake) => handshake.wants_write(),
             Stage::Traffic(halves) => halves.writer.wants_write(),
-            Stage::Dead(dead) => dead.alert.is_some(),
+            Stage::Dead(dead) => dead.untold || dead.alert.is_some(),
         }
     }
 
@@ -311,9 +315,9 @@ impl<P: Provider> Channel<P> {
                 let sealer = handshake.keys.sealer.take();
                 let alert = handshake.keys.hello_seen.then_some(Alert::CloseNotify);
                 self.stage = Stage::Dead(Dead {
-                    error: None,
                     alert,
                     sealer,
+                    ..Dead::silent(None)
                 });
             }
             Stage::Traffic(halves) => halves.writer.close(),
@@ -383,9 +387,10 @@ impl<P: Provider> Channel<P> {
     fn settle(&mut self) {
         if let Stage::Handshake(handshake) = &mut self.stage
             && let State::Done(_) = &handshake.state
-            && let State::Done(halves) = core::mem::replace(&mut handshake.state, State::Taken)
+            && let State::Done(outcome) = core::mem::replace(&mut handshake.state, State::Taken)
+            && let (Some(opener), Some(sealer)) = (handshake.keys.opener.take(), handshake.keys.sealer.take())
         {
-            self.stage = Stage::Traffic(halves);
+            self.stage = Stage::Traffic(outcome.into_traffic(opener, sealer));
         }
     }
 
@@ -394,16 +399,16 @@ impl<P: Provider> Channel<P> {
         let dying = core::mem::replace(&mut self.stage, Stage::Dead(Dead::silent(Some(error))));
         self.stage = Stage::Dead(match dying {
             Stage::Handshake(handshake) => Dead {
-                error: Some(error),
                 alert: error.alert(),
                 sealer: handshake.keys.sealer,
+                ..Dead::silent(Some(error))
             },
             Stage::Traffic(halves) => {
                 let (alert, sealer) = halves.writer.into_last_alert(error);
                 Dead {
-                    error: Some(error),
                     alert,
                     sealer: Some(sealer),
+                    ..Dead::silent(Some(error))
                 }
             }
             Stage::Dead(dead) => dead,
@@ -415,19 +420,24 @@ impl<P: Provider> Dead<P> {
     const fn silent(error: Option<ChannelError>) -> Self {
         Self {
             error,
+            untold: false,
             alert: None,
             sealer: None,
         }
     }
 
-    fn write(&mut self, tx: &mut [u8]) -> usize {
-        let Some(alert) = self.alert else { return 0 };
+    fn write(&mut self, tx: &mut [u8]) -> Result<usize, ChannelError> {
+        if let (true, Some(error)) = (self.untold, self.error) {
+            self.untold = false;
+            return Err(error);
+        }
+        let Some(alert) = self.alert else { return Ok(0) };
         match small_record(self.sealer.as_mut(), record::ALERT, &alert.to_bytes(), tx) {
-            None => 0,
+            None => Ok(0),
             Some(sealed) => {
                 self.alert = None;
                 self.sealer = None;
-                sealed.unwrap_or(0)
+                Ok(sealed.unwrap_or(0))
             }
         }
     }

@@ -10,7 +10,7 @@ use super::messages::server_hello::{emit_encrypted_extensions, emit_retry, emit_
 use super::messages::{RANDOM_LEN, SESSION_ID_LEN_MAX};
 use super::outgoing::Outgoing;
 use super::protect::{Opener, Sealer};
-use super::traffic::Halves;
+use super::traffic::Outcome;
 use super::transcript::Transcript;
 use super::verify::Alpn;
 use super::{Env, Role};
@@ -402,19 +402,16 @@ impl<P: Provider> Client<P> {
             exporter,
         } = self;
         let verify_data = parse_finished(message)?;
-        let opener = keys.opener.take().ok_or(ChannelError::State)?;
+        let opener = keys.opener.as_ref().ok_or(ChannelError::State)?;
         let finished = opener
             .secret()
             .check_finished(&transcript.hash(), &verify_data)
             .map_err(|_| ChannelError::BadFinished)?;
-        let opener = Opener::new(traffic).map_err(local)?;
-        let sealer = keys.sealer.take().ok_or(ChannelError::State)?;
-        Ok(State::Done(Halves::new(
+        keys.opener = Some(Opener::new(traffic).map_err(local)?);
+        Ok(State::Done(Outcome::new(
             Role::Server,
             alpn,
             (proved, finished),
-            opener,
-            sealer,
             exporter,
         )))
     }

@@ -27,27 +27,35 @@ pub struct Halves<P: Provider> {
     pub session: Session<P>,
 }
 
-impl<P: Provider> Halves<P> {
-    /// What a handshake comes to. The proofs are what it takes.
+/// What a handshake comes to, but for the keys. The proofs are what it takes to make one.
+pub(crate) struct Outcome<P: Provider>(Session<P>);
+
+impl<P: Provider> Outcome<P> {
     pub(crate) fn new(
         role: Role,
         alpn: Alpn,
         (proved, _finished): (Proved, FinishedVerified),
-        opener: Opener<P>,
-        sealer: Sealer<P>,
         exporter: ExporterSecret<P::Sha256>,
     ) -> Self {
-        Self {
-            reader: Reader::new(opener, role),
+        let established = Established {
+            role,
+            alpn,
+            peer: proved.peer(),
+        };
+        Self(Session {
+            established,
+            exporter,
+        })
+    }
+
+    /// Goes over to traffic under the application keys.
+    pub(crate) fn into_traffic(self, opener: Opener<P>, sealer: Sealer<P>) -> Halves<P> {
+        let Self(session) = self;
+        let reader = Reader::new(opener, session.established.role);
+        Halves {
+            reader,
             writer: Writer::new(sealer),
-            session: Session {
-                established: Established {
-                    role,
-                    alpn,
-                    peer: proved.peer(),
-                },
-                exporter,
-            },
+            session,
         }
     }
 }

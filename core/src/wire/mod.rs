@@ -6,6 +6,8 @@
 mod reader;
 mod writer;
 
+use core::cell::Cell;
+
 pub use reader::{Malformed, Reader};
 pub use writer::{Full, Writer};
 
@@ -23,17 +25,17 @@ pub fn copy(dst: &mut [u8], src: &[u8]) -> Option<usize> {
 /// Moves `len` bytes within `buf` from offset `from` to offset `to`; the two places may overlap. `None` when either
 /// lies outside, and then nothing is moved.
 #[must_use]
-#[allow(
-    clippy::disallowed_methods,
-    reason = "both ranges are checked here, once for everybody: this is the checked form that the lint asks for"
-)]
 pub fn shift(buf: &mut [u8], from: usize, to: usize, len: usize) -> Option<()> {
-    let from_end = from.checked_add(len)?;
-    let to_end = to.checked_add(len)?;
-    if from_end > buf.len() || to_end > buf.len() {
-        return None;
+    let cells = Cell::from_mut(buf).as_slice_of_cells();
+    let source = cells.get(from..from.checked_add(len)?)?;
+    let target = cells.get(to..to.checked_add(len)?)?;
+    let moves = source.iter().zip(target);
+    // Towards the end, the last byte goes first: nothing is overwritten before it has moved.
+    if to > from {
+        moves.rev().for_each(|(source, target)| target.set(source.get()));
+    } else {
+        moves.for_each(|(source, target)| target.set(source.get()));
     }
-    buf.copy_within(from..from_end, to);
     Some(())
 }
 

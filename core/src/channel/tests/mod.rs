@@ -8,6 +8,7 @@ mod client_hello;
 mod pair;
 mod records;
 mod server_hello;
+mod signatures;
 mod traffic;
 
 use std::boxed::Box;
