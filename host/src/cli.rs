@@ -205,11 +205,13 @@ fn variable(text: &str) -> Result<(String, String), String> {
 /// Whether `$(name)` is how a script refers to it.
 #[must_use]
 pub fn is_variable_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 128
-        && name
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
+    !name.is_empty() && name.len() <= 128 && name.chars().all(is_variable_character)
+}
+
+/// Whether the name of a scripting variable can hold it.
+#[must_use]
+pub fn is_variable_character(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '-')
 }
 
 #[cfg(test)]

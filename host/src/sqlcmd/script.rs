@@ -8,7 +8,7 @@ use std::fmt;
 
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::cli::is_variable_name;
+use crate::cli::{is_variable_character, is_variable_name};
 
 /// Longest batch that is gathered; the instance takes less and says so.
 const BATCH_LENGTH_MAX: usize = 16 << 20;
@@ -261,8 +261,9 @@ struct Command {
 
 /// `$(name)` at the beginning: the name.
 fn reference(text: &str) -> Option<&str> {
-    let (name, _) = text.strip_prefix("$(")?.split_once(')')?;
-    is_variable_name(name).then_some(name)
+    let rest = text.strip_prefix("$(")?;
+    let name = rest.get(..rest.find(|c| !is_variable_character(c))?)?;
+    (is_variable_name(name) && rest.get(name.len()..)?.starts_with(')')).then_some(name)
 }
 
 fn is_blank(c: char) -> bool {

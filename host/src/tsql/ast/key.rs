@@ -1,0 +1,112 @@
+//! Master keys and certificates.
+
+use super::{Binary, Name, Password, Text};
+
+/// The change of an ALTER MASTER KEY.
+#[derive(Debug)]
+pub enum AlterMasterKey {
+    /// `[FORCE] REGENERATE WITH ENCRYPTION BY PASSWORD = '…'`
+    Regenerate {
+        /// FORCE was written.
+        force: bool,
+        /// The password of the new key.
+        password: Password,
+    },
+    /// `ADD ENCRYPTION BY …`
+    AddEncryption(KeyProtector),
+    /// `DROP ENCRYPTION BY …`
+    DropEncryption(KeyProtector),
+}
+
+/// What protects a master key.
+#[derive(Debug)]
+pub enum KeyProtector {
+    /// `SERVICE MASTER KEY`
+    ServiceMasterKey,
+    /// `PASSWORD = '…'`
+    Password(Password),
+}
+
+/// `CREATE CERTIFICATE name …`
+#[derive(Debug)]
+pub struct CreateCertificate {
+    /// Its name.
+    pub name: Name,
+    /// AUTHORIZATION: the owning user.
+    pub authorization: Option<Name>,
+    /// Generated or imported.
+    pub source: CertificateSource,
+    /// ACTIVE FOR BEGIN_DIALOG, when written.
+    pub active_for_begin_dialog: Option<bool>,
+}
+
+/// Where a certificate comes from.
+#[derive(Debug)]
+pub enum CertificateSource {
+    /// `[ENCRYPTION BY PASSWORD = '…'] WITH SUBJECT = '…' [, START_DATE = '…'] [, EXPIRY_DATE = '…']`
+    Generate {
+        /// Protects the private key instead of the master key.
+        password: Option<Password>,
+        /// X.509 subject.
+        subject: Text,
+        /// First moment of validity, UTC.
+        start_date: Option<Text>,
+        /// Last moment of validity, UTC.
+        expiry_date: Option<Text>,
+    },
+    /// `FROM FILE = '…' | FROM BINARY = 0x… [WITH [FORMAT = 'PFX',] PRIVATE KEY (…)]`
+    Import {
+        /// The certificate, or with `pfx` certificate and key in one.
+        certificate: Blob,
+        /// FORMAT = 'PFX' was written.
+        pfx: bool,
+        /// PRIVATE KEY (…), when written.
+        private_key: Option<PrivateKeyOptions>,
+    },
+}
+
+/// Bytes in a file of the server, or written in the statement.
+#[derive(Debug)]
+pub enum Blob {
+    /// `FILE = '…'`
+    File(Text),
+    /// `BINARY = 0x…`
+    Binary(Binary),
+}
+
+/// `PRIVATE KEY ( … )`: every part at most once, in any order, at least one.
+#[derive(Debug, Default)]
+pub struct PrivateKeyOptions {
+    /// FILE or BINARY.
+    pub source: Option<Blob>,
+    /// DECRYPTION BY PASSWORD.
+    pub decryption: Option<Password>,
+    /// ENCRYPTION BY PASSWORD.
+    pub encryption: Option<Password>,
+    /// ALGORITHM = '…' (BACKUP … FORMAT = 'PFX' only).
+    pub algorithm: Option<Text>,
+}
+
+/// The change of an ALTER CERTIFICATE.
+#[derive(Debug)]
+pub enum CertificateChange {
+    /// `REMOVE PRIVATE KEY`
+    RemovePrivateKey,
+    /// `WITH PRIVATE KEY (…)`
+    PrivateKey(PrivateKeyOptions),
+    /// `WITH ACTIVE FOR BEGIN_DIALOG = ON | OFF`
+    ActiveForBeginDialog(bool),
+}
+
+/// `BACKUP CERTIFICATE name TO FILE = '…' …`
+#[derive(Debug)]
+pub struct BackupCertificate {
+    /// Which.
+    pub name: Name,
+    /// Where the certificate is written.
+    pub file: Text,
+    /// FORMAT = 'PFX' was written.
+    pub pfx: bool,
+    /// WITH PRIVATE KEY (…), when written.
+    pub private_key: Option<PrivateKeyOptions>,
+}
