@@ -40,7 +40,11 @@ impl<'a> ServerAddress<'a> {
                 .all(|b| b.is_ascii_alphanumeric() || b"-._:%".contains(&b));
         let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
         let port = port.parse().ok().filter(|p: &u16| *p > 0).ok_or(bad)?;
-        (fits && digits).then(|| Self { host, port }).ok_or(bad)
+        if fits && digits {
+            Ok(Self { host, port })
+        } else {
+            Err(bad)
+        }
     }
 
     /// The address, when the host is numeric.

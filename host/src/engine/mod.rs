@@ -17,8 +17,9 @@
 //! | `worker` | a thread per database: capture, redo, seeds |
 //! | `records` | `engine.db`: session records, histories, anchors |
 //! | `directory`, `explain` | the catalog as handshakes ask it; failures in words |
-//! | `statements`, `sessions` | what the handle's calls do |
+//! | `statements`, `sessions`, `backup` | what the handle's calls do |
 
+mod backup;
 mod directory;
 mod explain;
 mod react;
@@ -206,6 +207,26 @@ impl Engine {
             .ask(move |i| i.set_safety(database_id, safety))?
     }
 
+    /// ALTER DATABASE … SET PARTNER SUSPEND (`true`) or RESUME.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session, 1447 when the partner is not connected or there is nothing to resume.
+    pub fn set_suspended(&self, database_id: i32, suspend: bool) -> Result<(), EngineError> {
+        self.shared
+            .handle
+            .ask(move |i| i.set_suspended(database_id, suspend))?
+    }
+
+    /// ALTER DATABASE … SET PARTNER TIMEOUT, in seconds; less than 5 is raised to 5.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session, 1470 on the mirror, 1476 above 32,767.
+    pub fn set_timeout(&self, database_id: i32, seconds: u16) -> Result<(), EngineError> {
+        self.shared
+            .handle
+            .ask(move |i| i.set_timeout(database_id, seconds))?
+    }
+
     /// `sp_dbmirror_checkpoint`: folds the whole log of the file into it, in either role.
     ///
     /// # Errors
@@ -219,11 +240,7 @@ impl Engine {
     /// # Errors
     /// 911 when the database is not attached.
     pub fn end_of_log(&self, database_id: i32) -> Result<(Lsn, u64), EngineError> {
-        let _ = database_id;
-        Err(EngineError::new(
-            40510,
-            "Backup and restore are not built yet in this version.",
-        ))
+        backup::end_of_log(&self.shared.handle, database_id)
     }
 
     /// BACKUP DATABASE: writes the pages of the file at one LSN to `out` and returns that LSN.
@@ -231,11 +248,7 @@ impl Engine {
     /// # Errors
     /// 911 when the database is not attached, 954 on a mirror, 3013 with the reason when reading or writing fails.
     pub fn backup_database(&self, database_id: i32, out: &mut dyn Write) -> Result<Lsn, EngineError> {
-        let _ = (database_id, out);
-        Err(EngineError::new(
-            40510,
-            "Backup and restore are not built yet in this version.",
-        ))
+        backup::backup_database(&self.shared.handle, database_id, out)
     }
 
     /// BACKUP LOG: writes the blocks after `after` to `out` and returns the last LSN written.
@@ -243,11 +256,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::backup_database`]; 4214 when the log does not reach back to `after`.
     pub fn backup_log(&self, database_id: i32, after: Lsn, out: &mut dyn Write) -> Result<Lsn, EngineError> {
-        let _ = (database_id, after, out);
-        Err(EngineError::new(
-            40510,
-            "Backup and restore are not built yet in this version.",
-        ))
+        backup::backup_log(&self.shared.handle, database_id, after, out)
     }
 
     /// RESTORE DATABASE … WITH NORECOVERY: makes `database.path` from what [`Engine::backup_database`] wrote, and attaches
@@ -260,11 +269,7 @@ impl Engine {
         database: DatabaseConfig,
         input: &mut dyn Read,
     ) -> Result<Lsn, EngineError> {
-        let _ = (database, input);
-        Err(EngineError::new(
-            40510,
-            "Backup and restore are not built yet in this version.",
-        ))
+        backup::restore_database(&self.shared.handle, database, input)
     }
 
     /// RESTORE LOG … WITH NORECOVERY: applies what [`Engine::backup_log`] wrote.
@@ -273,11 +278,7 @@ impl Engine {
     /// 4305 when blocks are missing before it, 4326 when it ends before the database, 3117 when the database is not
     /// RESTORING, 3241 as above.
     pub fn restore_log(&self, database_id: i32, input: &mut dyn Read) -> Result<Lsn, EngineError> {
-        let _ = (database_id, input);
-        Err(EngineError::new(
-            40510,
-            "Backup and restore are not built yet in this version.",
-        ))
+        backup::restore_log(&self.shared.handle, database_id, input)
     }
 
     /// RESTORE … WITH RECOVERY: opens a RESTORING database; its log goes on with a new timeline.
@@ -285,10 +286,6 @@ impl Engine {
     /// # Errors
     /// 3104 while a session is set on it, 911 when it is not attached.
     pub fn recover_database(&self, database_id: i32) -> Result<(), EngineError> {
-        let _ = database_id;
-        Err(EngineError::new(
-            40510,
-            "Backup and restore are not built yet in this version.",
-        ))
+        sessions::recover_database(&self.shared.handle, database_id)
     }
 }

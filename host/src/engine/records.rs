@@ -53,6 +53,9 @@ pub(super) struct DatabaseRow {
     pub anchor: Option<Vec<u8>>,
 }
 
+/// Log id, family, timelines, anchor.
+type Stored = (Vec<u8>, Vec<u8>, Vec<u8>, Option<Vec<u8>>);
+
 pub(super) struct Records {
     connection: Connection,
 }
@@ -149,7 +152,7 @@ impl Records {
     }
 
     pub(super) fn database(&self, database: DatabaseId) -> Result<Option<DatabaseRow>, EngineError> {
-        let row: Option<(Vec<u8>, Vec<u8>, Vec<u8>, Option<Vec<u8>>)> = self
+        let row: Option<Stored> = self
             .connection
             .query_row(
                 "SELECT log, family, timelines, anchor FROM engine_database WHERE database_id = ?1",

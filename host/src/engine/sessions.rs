@@ -23,11 +23,11 @@ use super::{
 /// How long a principal waits for its mirror to start the session; core gives up earlier.
 const START: Duration = Duration::from_secs(40);
 
-const fn core_id(database_id: i32) -> DatabaseId {
+pub(super) const fn core_id(database_id: i32) -> DatabaseId {
     DatabaseId(database_id.cast_unsigned())
 }
 
-fn unknown(database_id: i32) -> EngineError {
+pub(super) fn unknown(database_id: i32) -> EngineError {
     EngineError::new(911, format!("Database {database_id} is not known to the engine."))
 }
 
@@ -52,6 +52,28 @@ pub(super) fn attach_database(handle: &Handle, config: DatabaseConfig) -> Result
             "The operation failed: the database's thread has ended; see the error log.",
         )),
     }
+}
+
+/// Opens a restored copy: its log goes on in a new timeline, and applications may write.
+pub(super) fn recover_database(handle: &Handle, database_id: i32) -> Result<(), EngineError> {
+    let id = core_id(database_id);
+    handle.ask(move |i: &mut Instance<'_>| i.restoring(id))??;
+    // All that the log holds goes into the file first.
+    checkpoint(handle, database_id)?;
+    let running = handle.ask(move |i: &mut Instance<'_>| {
+        i.restoring(id)?;
+        let Some(config) = i.world.names.get_mut(&id) else {
+            return Err(unknown(database_id));
+        };
+        config.state = DatabaseState::Online;
+        let name = config.name.clone();
+        i.world.catalog.set_refusal(&name, Reason::NotRestoring);
+        let (sender, running) = sync_channel(1);
+        i.world.captures.insert(id, sender);
+        i.capture(id, true);
+        Ok(running)
+    })??;
+    running.recv_timeout(STATEMENT_TIMEOUT).unwrap_or(Ok(()))
 }
 
 type Running = std::sync::mpsc::Receiver<Result<(), EngineError>>;
@@ -211,7 +233,11 @@ impl Instance<'_> {
     }
 
     /// Starts the database's thread and knows its name.
-    fn add_database(&mut self, config: &DatabaseConfig, handle: Handle) -> Result<(), EngineError> {
+    pub(super) fn add_database(
+        &mut self,
+        config: &DatabaseConfig,
+        handle: Handle,
+    ) -> Result<(), EngineError> {
         let id = core_id(config.database_id);
         let row = self.world.records().database(id)?;
         let (log_id, family) = match &row {
@@ -392,6 +418,28 @@ impl Instance<'_> {
         };
         let now = self.now();
         let outcome = self.endpoint.set_safety(&mut self.world.env_at(now), id, safety);
+        outcome.map_err(|e| self.refused(id, e))?;
+        self.settle();
+        Ok(())
+    }
+
+    pub(super) fn set_suspended(&mut self, database_id: i32, suspend: bool) -> Result<(), EngineError> {
+        let id = core_id(database_id);
+        let now = self.now();
+        let outcome = self
+            .endpoint
+            .set_suspended(&mut self.world.env_at(now), id, suspend);
+        outcome.map_err(|e| self.refused(id, e))?;
+        self.settle();
+        Ok(())
+    }
+
+    pub(super) fn set_timeout(&mut self, database_id: i32, seconds: u16) -> Result<(), EngineError> {
+        let id = core_id(database_id);
+        let now = self.now();
+        let outcome = self
+            .endpoint
+            .set_timeout(&mut self.world.env_at(now), id, seconds);
         outcome.map_err(|e| self.refused(id, e))?;
         self.settle();
         Ok(())

@@ -258,7 +258,12 @@ impl Logs {
 }
 
 /// Checks a whole block that is to follow `end`, and gives the chain after it.
-fn check(bytes: &[u8], position: Position, family: FamilyGuid, end: LogEnd) -> Result<Chain, StorageError> {
+pub(super) fn check(
+    bytes: &[u8],
+    position: Position,
+    family: FamilyGuid,
+    end: LogEnd,
+) -> Result<Chain, StorageError> {
     let mut check = BlockCheck::<<RustCrypto as Provider>::Sha256>::new(end.chain);
     let wrong = |e| {
         if e == BlockError::ChainBroken {

@@ -436,3 +436,100 @@ fn a_session_cannot_start_where_it_should_not() {
     a.stop();
     b.stop();
 }
+
+#[test]
+fn a_copy_restored_from_backups_becomes_a_mirror() {
+    let (mut a, mut b) = pair();
+    make_database(&a.file());
+    a.engine()
+        .attach_database(a.database(DatabaseState::Online))
+        .unwrap();
+    write_rows(&a.file(), 1000, 5);
+    let (mut full, mut log, mut later) = (Vec::new(), Vec::new(), Vec::new());
+    let at = a.engine().backup_database(5, &mut full).unwrap();
+    write_rows(&a.file(), 2000, 30);
+    let end = a.engine().backup_log(5, at, &mut log).unwrap();
+    assert_eq!(end.0 - at.0, 30);
+    write_rows(&a.file(), 3000, 5);
+    let last = a.engine().backup_log(5, end, &mut later).unwrap();
+    assert_eq!(a.engine().end_of_log(5).unwrap().0, last);
+
+    let engine = b.engine();
+    let config = || b.database(DatabaseState::Restoring);
+    let number = |r: Result<Lsn, EngineError>| r.unwrap_err().number;
+    // Nothing of a damaged backup stays.
+    for cut in [0, 7, 30, full.len() / 2, full.len() - 1] {
+        assert_eq!(
+            number(engine.restore_database(config(), &mut &full[..cut])),
+            3241,
+            "cut at {cut}"
+        );
+        assert!(!b.file().exists());
+    }
+    let mut flipped = full.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    assert_eq!(number(engine.restore_database(config(), &mut &flipped[..])), 3241);
+    assert_eq!(number(engine.restore_database(config(), &mut &log[..])), 3241);
+    assert_eq!(engine.restore_database(config(), &mut &full[..]).unwrap(), at);
+    assert_eq!(number(engine.restore_log(5, &mut &later[..])), 4305);
+    assert_eq!(engine.restore_log(5, &mut &log[..]).unwrap(), end);
+    assert_eq!(
+        engine.restore_log(5, &mut &log[..]).unwrap(),
+        end,
+        "the same again changes nothing"
+    );
+    assert_eq!(number(engine.backup_database(5, &mut Vec::new())), 954);
+    assert_eq!(engine.end_of_log(5).unwrap().0, end);
+
+    let request = |m: &Member, to: &Member, state| SetPartner {
+        database: m.database(state),
+        address: to.address(),
+        seeding: SeedingMode::Manual,
+    };
+    engine
+        .set_partner(request(&b, &a, DatabaseState::Restoring))
+        .unwrap();
+    assert_eq!(number(engine.restore_log(5, &mut &later[..])), 3104);
+    a.engine()
+        .set_partner(request(&a, &b, DatabaseState::Online))
+        .unwrap();
+    level(&a, &b);
+    assert_eq!(rows(&b.file()), 50);
+    assert!(
+        !a.log
+            .lines
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|l| l.text.contains("seed")),
+        "nothing was seeded"
+    );
+    a.stop();
+    b.stop();
+}
+
+#[test]
+fn a_recovered_copy_goes_its_own_way() {
+    let (mut a, mut b) = pair();
+    make_database(&a.file());
+    a.engine()
+        .attach_database(a.database(DatabaseState::Online))
+        .unwrap();
+    let (mut full, mut log) = (Vec::new(), Vec::new());
+    let at = a.engine().backup_database(5, &mut full).unwrap();
+    write_rows(&a.file(), 2000, 3);
+    let end = a.engine().backup_log(5, at, &mut log).unwrap();
+    b.engine()
+        .restore_database(b.database(DatabaseState::Restoring), &mut &full[..])
+        .unwrap();
+    b.engine().restore_log(5, &mut &log[..]).unwrap();
+    b.engine().recover_database(5).unwrap();
+    assert_eq!(b.engine().recover_database(5).unwrap_err().number, 3117);
+    write_rows(&b.file(), 9000, 2);
+    let mine = b.engine().checkpoint(5).unwrap().lsn;
+    assert!(mine > end && mine.0 / 1_000_000_000_000_000 > end.0 / 1_000_000_000_000_000);
+    assert_eq!(rows(&b.file()), 15);
+    a.stop();
+    b.stop();
+}

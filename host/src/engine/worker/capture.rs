@@ -14,6 +14,8 @@ use crate::engine::records::DatabaseRow;
 /// How often a file is looked at while it is written, and when it has been quiet.
 const BUSY: Duration = Duration::from_millis(1);
 const QUIET: Duration = Duration::from_millis(5);
+/// How long a writer that does not pause may keep a log backup from its end.
+const CATCH_UP: Duration = Duration::from_secs(5);
 /// One turn of capture, after which commands are heard again.
 const TURN: Duration = Duration::from_millis(50);
 
@@ -116,6 +118,32 @@ impl Thread {
         self.subject
             .handle
             .run(move |i| i.capture_running(database, begun, gap));
+    }
+
+    /// Captures what is committed now, and waits until that is durable.
+    pub(super) fn catch_up(&mut self) -> Result<(Timelines, LogEnd), EngineError> {
+        let until = Instant::now() + CATCH_UP;
+        loop {
+            let before = self.subject.log_end();
+            self.capture_some();
+            if self.subject.log_end() == before || Instant::now() > until {
+                break;
+            }
+        }
+        let subject = &self.subject;
+        if matches!(self.using, Using::Nothing) {
+            let text = format!(
+                "Database '{}' is not being captured now; see the error log.",
+                subject.name
+            );
+            return Err(EngineError::new(1499, text));
+        }
+        let row = subject
+            .row()?
+            .ok_or_else(|| EngineError::new(1451, "The database has no log."))?;
+        let end = subject.log_end();
+        subject.log.wait_all().map_err(log_error)?;
+        Ok((row.timelines, end))
     }
 
     /// Begins a new timeline after what has been captured.

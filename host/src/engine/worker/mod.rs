@@ -22,7 +22,7 @@ use dbmirror_core::session::{DatabaseId, SeedInfo};
 use super::records::{DatabaseRow, Records};
 use super::run::Handle;
 use super::{Checkpoint, EngineError, Lsn};
-pub(super) use seed::{PIECE, SeedReader};
+pub(super) use seed::{PIECE, SeedReader, Snapshot};
 
 /// After a failed capture, until it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -35,6 +35,12 @@ pub(super) enum Command {
     NewTimeline(SyncSender<Result<(Timelines, LogEnd), EngineError>>),
     /// Write the log's blocks up to this one into the file. `adopt`: on a principal that is closed.
     Apply { upto: Position, adopt: bool },
+    /// Capture what is committed now, and answer with the history and the durable end of the log.
+    CatchUp(SyncSender<Result<(Timelines, LogEnd), EngineError>>),
+    /// The end of the log, and the sum of the content there.
+    End(SyncSender<Result<(LogEnd, DatabaseSum), EngineError>>),
+    /// Hold a snapshot for a backup.
+    Snapshot(SyncSender<Result<Snapshot, EngineError>>),
     /// Hold a snapshot to be read as a seed.
     SeedOpen,
     /// A seed arrives.
@@ -172,6 +178,15 @@ impl Thread {
                 let _ = reply.send(self.new_timeline());
             }
             Command::Apply { upto, adopt } => self.apply(upto, adopt),
+            Command::CatchUp(reply) => {
+                let _ = reply.send(self.catch_up());
+            }
+            Command::End(reply) => {
+                let _ = reply.send(self.end());
+            }
+            Command::Snapshot(reply) => {
+                let _ = reply.send(self.snapshot());
+            }
             Command::SeedOpen => self.seed_open(),
             Command::SeedBegin(seed) => self.seed_begin(&seed),
             Command::SeedWrite { offset, bytes } => self.seed_write(offset, &bytes),
@@ -218,6 +233,21 @@ impl Thread {
             lsn: Lsn::new(position.timeline, position.sequence),
             sum: folded.anchor.sum.0,
         })
+    }
+}
+
+impl Thread {
+    fn end(&self) -> Result<(LogEnd, DatabaseSum), EngineError> {
+        let subject = &self.subject;
+        let row = subject
+            .row()?
+            .ok_or_else(|| EngineError::new(1451, "The database has no log."))?;
+        let anchor = subject
+            .last_anchor(row.anchor.as_deref())
+            .map_err(|e| file_error(&subject.name, &e))?;
+        let anchor =
+            anchor.ok_or_else(|| EngineError::new(1451, "The end of the database's log is not known."))?;
+        Ok((anchor.end, anchor.sum))
     }
 }
 

@@ -16,6 +16,13 @@ use dbmirror_core::session::DatabaseId;
 /// Bytes of one piece that is read ahead.
 pub(in crate::engine) const PIECE: usize = 256 * 1024;
 
+/// A held snapshot with what is known of it.
+pub(in crate::engine) struct Snapshot {
+    pub source: SeedSource,
+    pub info: SeedInfo,
+    pub sum: DatabaseSum,
+}
+
 /// The loop's end of a thread that reads an open snapshot.
 pub(in crate::engine) struct SeedReader {
     pub info: SeedInfo,
@@ -37,13 +44,15 @@ impl Thread {
         self.subject.handle.run(move |i| i.seed_opened(database, opened));
     }
 
-    fn try_seed_open(&mut self) -> Result<SeedReader, EngineError> {
+    /// Holds a snapshot of the file, with everything up to it in the log.
+    pub(super) fn snapshot(&mut self) -> Result<Snapshot, EngineError> {
         let subject = &self.subject;
         let Using::Capture(tail) = &mut self.using else {
-            return Err(EngineError::new(
-                1499,
-                format!("Database '{}' is not being captured.", subject.name),
-            ));
+            let text = format!(
+                "Database '{}' is not being captured now; see the error log.",
+                subject.name
+            );
+            return Err(EngineError::new(1499, text));
         };
         let source = tail
             .snapshot(&mut |block| subject.harden(&block))
@@ -58,6 +67,16 @@ impl Thread {
             page_size: anchor.page_size,
             bytes: source.bytes(),
         };
+        Ok(Snapshot {
+            source,
+            info,
+            sum: anchor.sum,
+        })
+    }
+
+    fn try_seed_open(&mut self) -> Result<SeedReader, EngineError> {
+        let Snapshot { source, info, sum } = self.snapshot()?;
+        let subject = &self.subject;
         let (wanted, requests) = channel();
         let (sender, pieces) = channel();
         let (handle, database) = (subject.handle.clone(), subject.database);
@@ -67,7 +86,7 @@ impl Thread {
             .map_err(|e| EngineError::new(1450, format!("No thread for the seed: {e}.")))?;
         Ok(SeedReader {
             info,
-            sum: anchor.sum,
+            sum,
             wanted,
             pieces,
         })
