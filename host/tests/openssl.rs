@@ -114,7 +114,7 @@ fn s_client_is_let_in_when_the_catalog_says_so() {
         assert!(text.contains("TLS_AES_128_GCM_SHA256"), "{text}");
     });
 
-    let mut refused = |args: &[&str], alert: &str, number: &str| {
+    let refused = |args: &[&str], alert: &str, number: &str| {
         let text = dial(args);
         assert!(text.contains(alert), "{args:?}: {text}");
         wait_for("the refusal is recorded", || {

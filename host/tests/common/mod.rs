@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use dbmirror::admin::{Cancelled, Client, Message, Sink};
 use dbmirror::tsql::{Column, Value};
+use rusqlite::Connection;
 
 /// What a batch reported.
 #[derive(Debug, Default)]
@@ -239,4 +240,69 @@ pub fn pair(root: &Path, addresses: [&str; 2]) -> [Server; 2] {
     a.ok(INBOUND_A);
     b.ok(INBOUND_B);
     [a, b]
+}
+
+/// A database in WAL mode with some rows, as an application would have made it.
+pub fn sample(path: &Path, rows: i64) {
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT NOT NULL);",
+    )
+    .unwrap();
+    write(&db, rows);
+}
+
+/// Commits so many rows, one by one.
+pub fn write(db: &Connection, rows: i64) {
+    db.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    for _ in 0..rows {
+        db.execute("INSERT INTO orders (note) VALUES (hex(randomblob(40)))", [])
+            .unwrap();
+    }
+}
+
+/// Role, state and safety of the one session.
+pub const STATE: &str = "SELECT m.mirroring_role_desc, m.mirroring_state_desc, m.mirroring_safety_level_desc
+    FROM sys.database_mirroring m JOIN sys.databases d ON d.database_id = m.database_id WHERE d.name = 'Sales'";
+
+/// Waits until both sides show SYNCHRONIZED at one end of log.
+pub fn level(a: &Server, b: &Server, safety: &str) {
+    wait_for("both are SYNCHRONIZED", || {
+        let ends = [a, b].map(|server| {
+            server.rows("SELECT mirroring_end_of_log_lsn FROM sys.database_mirroring WHERE mirroring_guid IS NOT NULL")
+        });
+        a.rows(STATE) == [format!("PRINCIPAL|SYNCHRONIZED|{safety}")]
+            && b.rows(STATE) == [format!("MIRROR|SYNCHRONIZED|{safety}")]
+            && ends[0] == ends[1]
+    });
+}
+
+/// Folds both copies and returns their files, which must be equal.
+pub fn equal_files(a: &Server, b: &Server) -> (PathBuf, PathBuf) {
+    let fold = |server: &Server| {
+        let row = server.rows("EXEC sp_dbmirror_checkpoint 'Sales'").remove(0);
+        let parts: Vec<String> = row.split('|').map(str::to_owned).collect();
+        (PathBuf::from(&parts[0]), parts[1].clone(), parts[2].clone())
+    };
+    let mut folded = (fold(a), fold(b));
+    wait_for("both copies are at one LSN", || {
+        folded = (fold(a), fold(b));
+        folded.0.1 == folded.1.1
+    });
+    let ((file_a, _, sum_a), (file_b, _, sum_b)) = folded;
+    assert_eq!(sum_a, sum_b, "{}\n{}", a.log(), b.log());
+    assert!(
+        std::fs::read(&file_a).unwrap() == std::fs::read(&file_b).unwrap(),
+        "the files differ"
+    );
+    (file_a, file_b)
+}
+
+/// Rows of the sample's table.
+pub fn count(file: &Path) -> i64 {
+    Connection::open(file)
+        .unwrap()
+        .query_row("SELECT count(*) FROM orders", [], |row| row.get(0))
+        .unwrap()
 }
