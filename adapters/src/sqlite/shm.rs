@@ -180,11 +180,12 @@ impl Shm {
         SharedMap::barrier();
     }
 
-    /// Publishes an empty log. Also needs CHECKPOINT and the read marks.
+    /// Publishes an empty log. Also needs CHECKPOINT and the read marks. Nothing counts as backfilled any more *before* the
+    /// header says so: who dies in between leaves frames to be backfilled twice, not frames that are never looked at.
     pub fn publish_restart(&self, header: IndexHeader) {
-        self.publish(header);
         self.head.store(BACKFILL_AT, 0);
         self.head.store(BACKFILL_ATTEMPTED_AT, 0);
+        self.publish(header);
         self.head.store(READ_MARKS_AT + 4, 0);
         for mark in 2..5 {
             self.head.store(READ_MARKS_AT + mark * 4, MARK_UNUSED);

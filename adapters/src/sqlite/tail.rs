@@ -90,10 +90,15 @@ pub struct Tail {
     /// Frame of the last complete checkpoint in this log.
     folded: u32,
     looked: Instant,
+    /// Since when the published header has not been whole.
+    torn: Option<Instant>,
 }
 
 /// How often the path is compared with the open file.
 const IDENTITY_EVERY: Duration = Duration::from_millis(250);
+/// How long a header may stay half written before its writer is taken for dead: it takes a writer nanoseconds, and a
+/// descheduled one keeps its lock, so nothing breaks if this is too short.
+const TORN_FOR: Duration = Duration::from_millis(50);
 /// How long a checkpoint tries for the write lock before it leaves that for the next time.
 const LOCK_TRIES: u32 = 20;
 
@@ -174,6 +179,7 @@ impl Tail {
             reading: None,
             folded: 0,
             looked: Instant::now(),
+            torn: None,
             files: Arc::new(files),
         })
     }
@@ -249,10 +255,10 @@ impl Tail {
             self.looked = Instant::now();
             self.files.check_identity()?;
         }
-        // A header that is just being written is looked at again the next time.
         let Some(published) = self.files.shm.header() else {
-            return Ok(false);
+            return self.mend();
         };
+        self.torn = None;
         if published == self.reached && published.max_frame == self.anchor.wal.frame {
             return Ok(false);
         }
@@ -275,6 +281,21 @@ impl Tail {
         }
         self.target = Some(published);
         Ok(true)
+    }
+
+    /// The header is being written right now: it is looked at again the next time. When it stays so, its writer has died; then reading
+    /// makes SQLite rebuild the wal-index, and with it the commit that the writer did not get to publish.
+    fn mend(&mut self) -> Result<bool> {
+        let since = *self.torn.get_or_insert_with(Instant::now);
+        if since.elapsed() >= TORN_FOR {
+            self.torn = None;
+            match begin_read(&self.checkpointer) {
+                Ok(()) => end_read(&self.checkpointer)?,
+                Err(Error::Busy(_)) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(false)
     }
 
     /// Everything up to `published` is captured.

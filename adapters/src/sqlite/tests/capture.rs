@@ -1,7 +1,10 @@
 //! The tail: no commit is missed, nothing is invented, and what cannot be captured is refused.
 
+use std::ffi::{OsStr, OsString};
 use std::format;
 use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use dbmirror_core::message::LogEnd;
 
@@ -136,6 +139,40 @@ fn a_writer_killed_in_mid_transaction_leaves_nothing() {
     assert_eq!(rig.log.blocks.len(), 5);
     rig.prove_equal();
     assert_eq!(shell(&rig.mirror, "SELECT count(*) FROM t;"), "5\n");
+}
+
+/// A writer that dies while it publishes leaves a header that is not whole. Its commit is in the log, so it happened.
+#[test]
+fn a_commit_whose_publication_was_cut_off_is_captured() {
+    let mut rig = Rig::new(TABLE);
+    rig.seed();
+    shell(&rig.source, "INSERT INTO t(b) VALUES (1);");
+    // As if it had died between the two copies. (By another process: ours must not open that file.)
+    let mut index = rig.source.clone().into_os_string();
+    index.push("-shm");
+    let torn = Command::new("dd")
+        .args([
+            "if=/dev/zero",
+            "bs=1",
+            "count=4",
+            "seek=8",
+            "conv=notrunc",
+            "status=none",
+        ])
+        .arg(OsString::from_iter([OsStr::new("of="), &index]))
+        .status()
+        .unwrap();
+    assert!(torn.success());
+    assert_eq!(rig.capture(), 0);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while rig.capture() == 0 {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    shell(&rig.source, "INSERT INTO t(b) VALUES (2);");
+    rig.pump();
+    assert_eq!(rig.log.blocks.len(), 2);
+    rig.prove_equal();
 }
 
 #[test]
