@@ -163,6 +163,10 @@ impl<P: Provider> Endpoint<'_, P> {
             return match written {
                 Some(Ok(0)) | None => self.over_or_nothing(index),
                 Some(Ok(len)) => {
+                    // A failure after the first bytes shows only here.
+                    if let Some(error) = self.live(index).and_then(|live| live.channel.error()) {
+                        self.end_connection(env, index, CloseReason::Channel(error));
+                    }
                     // The client's side is established by what it writes.
                     self.check_established(env, index);
                     Turn::Bytes(len)
