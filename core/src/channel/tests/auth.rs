@@ -27,7 +27,7 @@ fn after(change: impl FnOnce(&mut Side, &mut Side)) -> (Side, Side) {
     (client, server)
 }
 
-/// §7, 16.
+/// Offence 16.
 #[test]
 fn no_certificate() {
     let empty = |m: &mut Vec<u8>| *m = [CERTIFICATE, 0, 0, 4, 0, 0, 0, 0].to_vec();
@@ -46,7 +46,7 @@ fn no_certificate() {
     );
 }
 
-/// §7, 17.
+/// Offence 17.
 #[test]
 fn certificates_that_are_not_pinned() {
     let unknown = ChannelError::PeerRefused(PeerRefusal::Unknown);
@@ -75,7 +75,7 @@ fn certificates_that_are_not_pinned() {
     // The same key in another certificate.
     let (mut client, mut server) = after(|client, _| client.der = b"another certificate, same key".to_vec());
     refused("same key", unknown, &mut server, &mut client);
-    // §7, 32: our own certificate comes back to us.
+    // Offence 32: our own certificate comes back to us.
     let (mut client, mut server) = after(|client, server| server.der = client.der.clone());
     refused("reflection", unknown, &mut client, &mut server);
 }
@@ -136,7 +136,7 @@ fn rights_are_judged_after_the_proof() {
     refused("thief", ChannelError::BadSignature, &mut server, &mut client);
 }
 
-/// §7, 18.
+/// Offence 18.
 #[test]
 fn certificate_messages_out_of_form() {
     let malformed = |at| ChannelError::Malformed {
@@ -212,7 +212,7 @@ fn certificate_messages_out_of_form() {
     }
 }
 
-/// §7, 19 and 21: messages left out, doubled, or out of turn.
+/// Offences 19 and 21: messages left out, doubled, or out of turn.
 #[test]
 fn the_order_of_the_flight() {
     let unexpected = |message_type| ChannelError::UnexpectedMessage { message_type };
@@ -272,7 +272,7 @@ fn the_order_of_the_flight() {
             m.extend_from_slice(&again);
         }),
     );
-    // §7, 22 and 48: every type in place of the client's Certificate.
+    // Offences 22 and 48: every type in place of the client's Certificate.
     for message_type in SOME.into_iter().filter(|t| *t != CERTIFICATE) {
         server_refuses(
             "any other",
@@ -284,7 +284,7 @@ fn the_order_of_the_flight() {
     }
 }
 
-/// §7, 30.
+/// Offence 30.
 #[test]
 fn requests_for_our_certificate() {
     client_refuses(
@@ -356,7 +356,7 @@ fn requests_for_our_certificate() {
     assert!(client.established() && server.established());
 }
 
-/// §7, 20.
+/// Offence 20.
 #[test]
 fn finished() {
     for victim in ROLES {

@@ -49,7 +49,7 @@ fn server_cannot_decode(name: &str, hook: impl FnMut([u8; 32], &mut Vec<u8>) + '
     refused(name, error, &mut server, &mut client);
 }
 
-/// §7, 1 and 2.
+/// Offences 1 and 2.
 #[test]
 fn versions() {
     let error = ChannelError::NoCommonVersion;
@@ -101,7 +101,7 @@ fn versions() {
     assert!(client.established() && server.established());
 }
 
-/// §7, 3.
+/// Offence 3.
 #[test]
 fn compression() {
     let at = 4 + 2 + 32 + 1 + 4;
@@ -122,7 +122,7 @@ fn compression() {
     server_cannot_decode("none", none);
 }
 
-/// §7, 4 and 5.
+/// Offences 4 and 5.
 #[test]
 fn extensions_once_and_in_their_place() {
     for extension_type in [
@@ -168,7 +168,7 @@ fn extensions_once_and_in_their_place() {
     });
 }
 
-/// §7, 6 and 7.
+/// Offences 6 and 7.
 #[test]
 fn extensions_that_must_be_there() {
     for extension_type in [SUPPORTED_GROUPS, KEY_SHARE, SIGNATURE_ALGORITHMS] {
@@ -193,7 +193,7 @@ fn shares(list: &[Vec<u8>]) -> Vec<u8> {
     body
 }
 
-/// §7, 8 and 10.
+/// Offences 8 and 10.
 #[test]
 fn key_shares() {
     let good = key(9).public_point();
@@ -257,7 +257,7 @@ fn key_shares() {
     });
 }
 
-/// §7, 12.
+/// Offence 12.
 #[test]
 fn cipher_suites() {
     let at = 4 + 2 + 32 + 1;
@@ -307,7 +307,7 @@ fn signature_algorithms() {
     }
 }
 
-/// §7, 15.
+/// Offence 15.
 #[test]
 fn application_protocols() {
     let error = ChannelError::NoCommonProtocol;
@@ -397,7 +397,7 @@ fn second(first: &[u8]) -> Vec<u8> {
     second
 }
 
-/// §7, 9 and 13: the retry itself.
+/// Offences 9 and 13: the retry itself.
 #[test]
 fn a_share_that_does_not_fit_is_asked_for_again() {
     for first in [
@@ -431,7 +431,7 @@ fn a_share_that_does_not_fit_is_asked_for_again() {
     }
 }
 
-/// §7, 13 and 14.
+/// Offences 13 and 14.
 #[test]
 fn a_second_hello_that_contradicts_the_first() {
     type Change = fn(&mut Vec<u8>);
@@ -485,7 +485,7 @@ fn a_second_hello_that_contradicts_the_first() {
     );
 }
 
-/// §7, 22.
+/// Offence 22.
 #[test]
 fn anything_but_a_hello_first() {
     for message_type in 0..=255 {

@@ -1,4 +1,5 @@
 //! Channels in memory: between themselves, and against a peer that breaks the rules.
+//! Offences have the numbers of the list in `docs/channel.md`.
 //!
 //! The evil peer is our own channel with a hook on each message that it sends: what the hook leaves is sent, and hashed
 //! as if it had been meant. So it goes on with the right keys behind a wrong message, as an enemy would.

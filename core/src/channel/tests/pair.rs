@@ -93,7 +93,7 @@ fn both_export_the_same_and_different_things_differ() {
     );
 }
 
-/// §7, 40: every truncation point of every flight asks for more, never errs early, and the end of the transport there is
+/// Offence 40: every truncation point of every flight asks for more, never errs early, and the end of the transport there is
 /// told from an orderly end.
 #[test]
 fn every_truncation_of_every_flight() {
@@ -274,7 +274,7 @@ fn an_error_of_our_own_is_told_after_what_was_good() {
     assert_eq!(server.channel.error(), Some(ChannelError::Lent));
 }
 
-/// §7, 53: entropy that fails at each draw ends in internal_error, with nothing in clear.
+/// Offence 53: entropy that fails at each draw ends in internal_error, with nothing in clear.
 #[test]
 fn failing_entropy_ends_cleanly() {
     for who in 0..2 {

@@ -51,7 +51,7 @@ fn dies_at_once(name: &str, error: ChannelError, records: &[u8]) {
     );
 }
 
-/// §7, 33.
+/// Offence 33.
 #[test]
 fn too_long() {
     let error = ChannelError::RecordOverflow;
@@ -78,7 +78,7 @@ fn too_long() {
     assert_eq!(server.data, [7; 100], "padding up to the limit is taken off");
 }
 
-/// §7, 34.
+/// Offence 34.
 #[test]
 fn without_content() {
     dies_at_once("handshake", ChannelError::EmptyRecord, &plain(22, &[]));
@@ -105,7 +105,7 @@ fn without_content() {
     assert_eq!(server.channel.error(), Some(ChannelError::BadChangeCipherSpec));
 }
 
-/// §7, 35.
+/// Offence 35.
 #[test]
 fn empty_data_is_taken_but_not_for_ever() {
     let (mut client, mut server) = friends();
@@ -125,7 +125,7 @@ fn empty_data_is_taken_but_not_for_ever() {
     assert_eq!(server.channel.error(), Some(ChannelError::Flood));
 }
 
-/// §7, 36.
+/// Offence 36.
 #[test]
 fn types_that_do_not_fit_the_keys() {
     let unexpected = |content_type| ChannelError::UnexpectedRecord { content_type };
@@ -185,7 +185,7 @@ fn types_that_do_not_fit_the_keys() {
     assert_eq!(server.channel.error(), Some(unexpected(23)));
 }
 
-/// §7, 37.
+/// Offence 37.
 #[test]
 fn a_change_of_keys_ends_its_record() {
     let error = ChannelError::KeyChangeNotAligned;
@@ -222,7 +222,7 @@ fn a_change_of_keys_ends_its_record() {
     assert_eq!(server.channel.error(), Some(error));
 }
 
-/// §7, 38.
+/// Offence 38.
 #[test]
 fn nothing_comes_between_fragments() {
     let (mut client, _) = strangers(ClientOptions::default());
@@ -274,7 +274,7 @@ fn nothing_comes_between_fragments() {
     assert_eq!(client.channel.error(), Some(ChannelError::Interleaved));
 }
 
-/// §7, 39.
+/// Offence 39.
 #[test]
 fn a_handshake_of_one_byte_a_record() {
     let (mut client, mut server) = strangers(ClientOptions::default());
@@ -296,7 +296,7 @@ fn a_handshake_of_one_byte_a_record() {
     assert!(client.established() && server.established());
 }
 
-/// §7, 41: any bit of a record.
+/// Offence 41: any bit of a record.
 #[test]
 fn any_bit_flipped() {
     let (mut client, _) = friends();
@@ -336,7 +336,7 @@ fn any_bit_flipped() {
     }
 }
 
-/// §7, 42.
+/// Offence 42.
 #[test]
 fn replayed_reordered_dropped() {
     let order = |pick: fn(Vec<Vec<u8>>) -> Vec<u8>| {
@@ -357,7 +357,7 @@ fn replayed_reordered_dropped() {
     assert_eq!(client.channel.error(), mac);
 }
 
-/// §7, 43. RFC 8446 §5 has every change_cipher_spec of the right form dropped; here no more than 32 in a row.
+/// Offence 43. RFC 8446 §5 has every change_cipher_spec of the right form dropped; here no more than 32 in a row.
 #[test]
 fn change_cipher_spec() {
     let wrong = ChannelError::BadChangeCipherSpec;
@@ -395,7 +395,7 @@ fn change_cipher_spec() {
             assert!(client.established() && server.established());
         }
     }
-    // §7, 23: early data was never agreed on. What a client sends of it does not open, at its first record.
+    // Offence 23: early data was never agreed on. What a client sends of it does not open, at its first record.
     let (_, mut server, _) = greeted();
     deliver(&mut server, &plain(23, &[7; 40]), usize::MAX);
     assert_eq!(server.channel.error(), Some(ChannelError::BadRecordMac));

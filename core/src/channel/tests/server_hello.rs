@@ -43,7 +43,7 @@ const ILLEGAL: ChannelError = ChannelError::IllegalValue {
     message_type: SERVER_HELLO,
 };
 
-/// §7, 24.
+/// Offence 24.
 #[test]
 fn parameters_that_were_not_offered() {
     refuses("suite", ILLEGAL, |m| m[SUITE_AT + 1] = 2);
@@ -113,7 +113,7 @@ fn shares_that_are_no_points() {
     });
 }
 
-/// §7, 25.
+/// Offence 25.
 #[test]
 fn downgrades() {
     refuses("no supported_versions", ChannelError::NoCommonVersion, |m| {
@@ -219,7 +219,7 @@ fn retry(extensions: &[(u16, &[u8])]) -> Vec<u8> {
     message
 }
 
-/// §7, 26 and 31.
+/// Offences 26 and 31.
 #[test]
 fn retries_that_change_nothing() {
     for (name, extensions, error) in [
@@ -273,7 +273,7 @@ fn retries_that_change_nothing() {
     assert_eq!(client.channel.error(), Some(error));
 }
 
-/// §7, 26: the one retry that can come to a client with one group.
+/// Offence 26: the one retry that can come to a client with one group.
 #[test]
 fn a_cookie_is_repeated_once() {
     let (mut client, _) = strangers(ClientOptions::default());
@@ -311,7 +311,35 @@ fn a_cookie_is_repeated_once() {
     );
 }
 
-/// §7, 28.
+/// Offence 27: after a retry a ServerHello is held against the same offer.
+#[test]
+fn an_answer_after_a_retry_that_was_not_offered() {
+    for (change, error) in [
+        (
+            (|m: &mut Vec<u8>| m[SUITE_AT + 1] = 2) as fn(&mut Vec<u8>),
+            ILLEGAL,
+        ),
+        (|m| edit_extension(m, KEY_SHARE, |b| b[1] = 24), ILLEGAL),
+        (|m| edit_extension(m, SUPPORTED_VERSIONS, |b| b[1] = 3), ILLEGAL),
+        (
+            |m| remove_extension(m, SUPPORTED_VERSIONS),
+            ChannelError::NoCommonVersion,
+        ),
+    ] {
+        let (mut client, mut hello) = greeted(ClientOptions::default());
+        deliver(
+            &mut client,
+            &plain(22, &retry(&[(COOKIE, &[0, 1, 7])])),
+            usize::MAX,
+        );
+        client.flush();
+        change(&mut hello);
+        deliver(&mut client, &plain(22, &hello), usize::MAX);
+        assert_eq!(client.channel.error(), Some(error));
+    }
+}
+
+/// Offence 28.
 #[test]
 fn encrypted_extensions() {
     let refuses = |name: &str, error, change: fn(&mut ExtensionList)| {
@@ -367,7 +395,7 @@ fn encrypted_extensions() {
     assert!(client.established() && server.established());
 }
 
-/// §7, 29.
+/// Offence 29.
 #[test]
 fn the_server_chooses_one_protocol_of_ours() {
     let refuses = |name: &str, error, body: &'static [u8]| {

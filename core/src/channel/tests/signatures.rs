@@ -29,7 +29,7 @@ fn verify_message(algorithm: u16, signature: &[u8]) -> Vec<u8> {
     message
 }
 
-/// §7, 19: signatures that are good for something else.
+/// Offence 19: signatures that are good for something else.
 #[test]
 fn signatures_for_something_else() {
     for victim in ROLES {
@@ -125,7 +125,7 @@ fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
     [&[0x30, u8::try_from(content.len()).unwrap()], &content[..]].concat()
 }
 
-/// §7, 19: signatures out of form.
+/// Offence 19: signatures out of form.
 #[test]
 fn signatures_out_of_form() {
     let n = integer(&ORDER);

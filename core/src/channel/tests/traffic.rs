@@ -21,7 +21,7 @@ fn talk(from: &mut Side, to: &mut Side, text: &[u8]) {
     assert_eq!((&to.data[..], to.channel.error()), (text, None));
 }
 
-/// §7, 46.
+/// Offence 46.
 #[test]
 fn key_updates_are_followed_and_answered() {
     let (mut client, mut server) = friends();
@@ -52,7 +52,7 @@ fn key_updates_are_followed_and_answered() {
     assert_eq!(server.flush().len(), HEAD_ROOM + 5 + TAIL_ROOM);
 }
 
-/// §7, 46: requests that cross on the way. Both sides step twice.
+/// Offence 46: requests that cross on the way. Both sides step twice.
 #[test]
 fn crossing_requests() {
     let (mut client, mut server) = friends();
@@ -65,7 +65,7 @@ fn crossing_requests() {
     talk(&mut server, &mut client, b"b");
 }
 
-/// §7, 46.
+/// Offence 46.
 #[test]
 fn key_updates_that_must_not_be_taken() {
     let malformed = ChannelError::Malformed {
@@ -91,7 +91,7 @@ fn key_updates_that_must_not_be_taken() {
     );
 }
 
-/// §7, 46.
+/// Offence 46.
 #[test]
 fn a_flood_of_key_updates_is_cut_and_a_long_stream_is_not() {
     let (mut client, mut server) = friends();
@@ -127,7 +127,7 @@ fn a_key_update_in_fragments() {
     talk(&mut client, &mut server, b"after");
 }
 
-/// §7, 46: a request that comes when we have closed is not answered: nothing may follow a close_notify.
+/// Offence 46: a request that comes when we have closed is not answered: nothing may follow a close_notify.
 #[test]
 fn a_request_to_a_side_that_has_closed() {
     let (mut client, mut server) = friends();
@@ -143,7 +143,7 @@ fn a_request_to_a_side_that_has_closed() {
     assert!(client.closed);
 }
 
-/// §7, 45.
+/// Offence 45.
 #[test]
 fn keys_wear_out() {
     let (mut client, mut server) = friends();
@@ -179,7 +179,7 @@ fn keys_wear_out() {
     assert_eq!(server.read(), Err(ChannelError::BadRecordMac));
 }
 
-/// §7, 48.
+/// Offence 48.
 #[test]
 fn handshake_messages_after_the_handshake() {
     for message_type in SOME.into_iter().filter(|t| *t != 24) {
@@ -208,7 +208,7 @@ fn ticket(ticket_len: usize) -> Vec<u8> {
     message
 }
 
-/// §7, 49.
+/// Offence 49.
 #[test]
 fn tickets_are_ignored_by_a_client() {
     let (mut client, mut server) = friends();
@@ -232,7 +232,7 @@ fn tickets_are_ignored_by_a_client() {
     assert_eq!(client.channel.error().unwrap().alert(), Some(Alert::DecodeError));
 }
 
-/// §7, 50.
+/// Offence 50.
 #[test]
 fn closing() {
     let (mut client, mut server) = friends();
@@ -258,7 +258,7 @@ fn closing() {
     assert_eq!(client.channel.end_of_input(), Ok(()));
 }
 
-/// §7, 50.
+/// Offence 50.
 #[test]
 fn a_cut_connection_is_told_from_a_closed_one() {
     let (mut client, mut server) = friends();
@@ -270,7 +270,7 @@ fn a_cut_connection_is_told_from_a_closed_one() {
     assert_eq!(server.channel.end_of_input(), Err(ChannelError::Truncated));
 }
 
-/// §7, 50.
+/// Offence 50.
 #[test]
 fn alerts() {
     for code in (0..=255).filter(|code| ![0, 90].contains(code)) {
