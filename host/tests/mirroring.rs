@@ -4,7 +4,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{Server, count, equal_files, level, pair, sample, wait_for, write};
+use common::{STATE, Server, count, equal_files, level, pair, sample, wait_for, write};
 use rusqlite::Connection;
 
 #[test]
@@ -133,6 +133,18 @@ fn automatic_seeding() {
     write(&Connection::open(&app).unwrap(), 5);
     level(&a, &b, "OFF");
 
+    a.ok("ALTER DATABASE Sales SET PARTNER TIMEOUT 3");
+    wait_for("a time-out below 5 is 5", || {
+        a.rows("SELECT mirroring_connection_timeout FROM sys.database_mirroring WHERE mirroring_guid IS NOT NULL") == ["5"]
+    });
+    a.ok("ALTER DATABASE Sales SET PARTNER SUSPEND");
+    wait_for("the session is suspended", || {
+        a.rows(STATE) == ["PRINCIPAL|SUSPENDED|OFF"]
+    });
+    write(&Connection::open(&app).unwrap(), 3);
+    a.ok("ALTER DATABASE Sales SET PARTNER RESUME");
+    level(&a, &b, "OFF");
+
     // Both are restarted: the session goes on by itself.
     let dirs = [a.dir.clone(), b.dir.clone()];
     assert_eq!(a.stop(), 0);
@@ -142,7 +154,7 @@ fn automatic_seeding() {
     let b = Server::start_at(&dirs[1], "HOST_B", "127.84.2.2");
     level(&a, &b, "OFF");
     let (_, copy) = equal_files(&a, &b);
-    assert_eq!(count(&copy), 510);
+    assert_eq!(count(&copy), 513);
     a.ok("ALTER DATABASE Sales SET PARTNER OFF");
     wait_for("the mirror hears of the end", || {
         b.rows("SELECT mirroring_guid FROM sys.database_mirroring WHERE database_id > 4") == ["NULL"]

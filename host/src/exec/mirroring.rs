@@ -107,7 +107,7 @@ impl SqlSession {
                     return Err(M1476.refuse(&[]).into());
                 }
                 self.principal_of(database)?;
-                Err(later("SET PARTNER TIMEOUT"))
+                Ok(engine.set_timeout(database.id, u16::try_from(*seconds).unwrap_or(u16::MAX))?)
             }
             PartnerOption::Failover => self
                 .session_of(database)
@@ -115,12 +115,14 @@ impl SqlSession {
             PartnerOption::ForceServiceAllowDataLoss => self
                 .session_of(database)
                 .and_then(|_| Err(later("SET PARTNER FORCE_SERVICE_ALLOW_DATA_LOSS"))),
-            PartnerOption::Suspend => self
-                .session_of(database)
-                .and_then(|_| Err(later("SET PARTNER SUSPEND"))),
-            PartnerOption::Resume => self
-                .session_of(database)
-                .and_then(|_| Err(later("SET PARTNER RESUME"))),
+            PartnerOption::Suspend => {
+                self.session_of(database)?;
+                Ok(engine.set_suspended(database.id, true)?)
+            }
+            PartnerOption::Resume => {
+                self.session_of(database)?;
+                Ok(engine.set_suspended(database.id, false)?)
+            }
             PartnerOption::RedoQueue(_) => self
                 .session_of(database)
                 .and_then(|_| Err(later("SET PARTNER REDO_QUEUE"))),
