@@ -103,15 +103,15 @@ impl Applier {
         end_read(&first)?;
         files.unlock(Lock::Checkpoint)?;
 
-        // The file is at the newest position whose sum it has.
+        // The file is at the first position whose sum it has. (Where a later one has it too, the blocks in between are applied once
+        // more; nothing that is not decided yet is taken for applied.)
         let is = |anchor: &Anchor| anchor.sum == state.table.sum() && anchor.pages == state.table.pages();
         let mut found = is(from).then_some(*from);
         let mut sequence = from.end.position.sequence;
-        while let Some(block) = later(sequence + 1)? {
-            let anchor = Anchor::of(&block);
-            if is(&anchor) {
-                found = Some(anchor);
-            }
+        while found.is_none()
+            && let Some(block) = later(sequence + 1)?
+        {
+            found = Some(Anchor::of(&block)).filter(is);
             sequence += 1;
         }
         let mut anchor = found.ok_or(Error::NoSuchContent)?;
@@ -344,12 +344,20 @@ fn fresh_salt() -> Result<u32> {
     getrandom::u32().map_err(|e| Error::io("draw a random number")(io::Error::other(e)))
 }
 
-/// A stored block being read and checked.
+/// A stored block being read and checked. It is read in large pieces, and never beyond its end.
 struct Incoming<'a> {
     from: &'a mut dyn Read,
     check: BlockCheck<Sha256>,
     header: BlockHeader,
+    /// Bytes that `from` still has of the block.
+    left: u64,
+    buffer: Vec<u8>,
+    /// Where the bytes that were not taken yet begin in `buffer`.
+    at: usize,
 }
+
+/// Bytes of a block that are read at once.
+const READ_AHEAD: usize = 64 << 10;
 
 impl<'a> Incoming<'a> {
     /// Reads the header of a block that is expected to follow `end`.
@@ -359,7 +367,37 @@ impl<'a> Incoming<'a> {
         read_exact(from, &mut bytes)?;
         check.push(&bytes)?;
         let header = *check.header().ok_or(BlockError::TooShort)?;
-        Ok(Self { from, check, header })
+        Ok(Self {
+            from,
+            left: check.missing(),
+            check,
+            header,
+            buffer: Vec::new(),
+            at: 0,
+        })
+    }
+
+    /// Takes the next bytes of the block.
+    fn take(&mut self, out: &mut [u8]) -> Result<()> {
+        let mut done = 0;
+        while done < out.len() {
+            if self.at == self.buffer.len() {
+                let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(READ_AHEAD);
+                if len == 0 {
+                    return Err(Error::Block(BlockError::BadLength));
+                }
+                self.buffer.resize(len, 0);
+                self.at = 0;
+                read_exact(self.from, &mut self.buffer)?;
+                self.left -= len as u64;
+            }
+            let piece = (out.len() - done).min(self.buffer.len() - self.at);
+            out[done..done + piece].copy_from_slice(&self.buffer[self.at..self.at + piece]);
+            self.at += piece;
+            done += piece;
+        }
+        self.check.push(out)?;
+        Ok(())
     }
 
     /// Reads the directory.
@@ -368,8 +406,7 @@ impl<'a> Incoming<'a> {
         let mut entries = Vec::with_capacity(count.min(DIRECTORY_AHEAD));
         let mut bytes = [0; ENTRY_LEN];
         for _ in 0..count {
-            read_exact(self.from, &mut bytes)?;
-            self.check.push(&bytes)?;
+            self.take(&mut bytes)?;
             entries.push(PageEntry::parse(&bytes)?);
         }
         Ok(entries)
@@ -377,8 +414,7 @@ impl<'a> Incoming<'a> {
 
     /// Reads the image of `entry`.
     fn image(&mut self, entry: &PageEntry, image: &mut [u8]) -> Result<()> {
-        read_exact(self.from, image)?;
-        self.check.push(image)?;
+        self.take(image)?;
         if page_hash(entry.page, image) != entry.new_hash {
             return Err(Error::Block(BlockError::PayloadDamaged));
         }
