@@ -2,6 +2,7 @@
 //!
 //! A body takes any bytes, never panics on them itself, and asserts what must hold of every answer.
 
+mod block;
 mod certificate;
 pub mod nocrypto;
 mod record;
@@ -14,6 +15,7 @@ pub type Body = fn(&[u8]);
 
 /// Every target by its name, which is also the name of its binary and of its corpus folder.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("block", block::block),
     ("certificate", certificate::certificate),
     ("record", record::record),
     ("subject", certificate::subject),
