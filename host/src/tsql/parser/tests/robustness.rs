@@ -228,3 +228,47 @@ fn never_panics() {
         }
     }
 }
+
+/// The worst that 1 MiB can hold is parsed or refused in a moment: nothing grows with the square of the length.
+#[test]
+fn hostile_megabytes_take_a_moment() {
+    let fill = |piece: &str| piece.repeat(crate::tsql::BATCH_LENGTH_MAX / piece.len());
+    let nested = |open: &str, close: &str, inner: &str| {
+        format!("SELECT {}{inner}{}", open.repeat(14), close.repeat(14))
+    };
+    let list = vec!["'xxxxxxxx'"; 1_000].join(",");
+    let texts = [
+        fill("("),
+        fill("/*"),
+        fill("'"),
+        fill("[a]."),
+        fill("SELECT 1 "),
+        fill("SELECT 1,2,3;"),
+        fill("PRINT 'a'+'b' "),
+        fill("EXEC p 1,2 "),
+        fill("1+"),
+        format!("EXEC p {}", fill("1,")[..1_000_000].to_owned()),
+        format!("SELECT {}", fill("a,")[..1_000_000].to_owned()),
+        format!("SELECT {}1", "a.b.c+".repeat(100_000)),
+        format!("SELECT {}1", "NOT ".repeat(200_000)),
+        format!("DROP DATABASE {}a", "a,".repeat(400_000)),
+        nested(
+            "(1+",
+            ")",
+            &format!("CASE WHEN 1 IN ({list}) THEN 1 END{}", "+1".repeat(250)),
+        ),
+        nested(
+            "CASE WHEN 1=1 THEN ",
+            " END",
+            &format!("CASE WHEN 1 IN ({list}) THEN 1 END"),
+        ),
+        nested("ISNULL(1,", ")+1", &format!("(SELECT 1 WHERE 1 IN ({list}))")),
+    ];
+    for text in texts {
+        let started = std::time::Instant::now();
+        let beginning: String = text.chars().take(30).collect();
+        let _ = parse(&text);
+        let took = started.elapsed();
+        assert!(took < std::time::Duration::from_secs(10), "{beginning}: {took:?}");
+    }
+}
