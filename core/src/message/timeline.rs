@@ -83,6 +83,22 @@ impl Timelines {
         Ok(())
     }
 
+    /// Goes on in a new timeline, whose number is above all that were ever begun here. Later timelines in which nothing of
+    /// this history lies any more, since the log was lost back to before them, are dropped.
+    ///
+    /// # Errors
+    /// [`TimelinesError::Order`] when its number is not above the last one.
+    pub fn fork(&mut self, timeline: Timeline) -> Result<(), TimelinesError> {
+        let mut out = *self;
+        if self.last().is_some_and(|last| timeline.number <= last.number) {
+            return Err(TimelinesError::Order);
+        }
+        out = out.until(timeline.first);
+        out.push(timeline)?;
+        *self = out;
+        Ok(())
+    }
+
     /// The timelines, oldest first.
     #[must_use]
     pub fn as_slice(&self) -> &[Timeline] {
@@ -153,3 +169,79 @@ impl core::fmt::Display for TimelinesError {
 }
 
 impl core::error::Error for TimelinesError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeline(number: u32, first: u64) -> Timeline {
+        Timeline {
+            number,
+            fork: ForkId(u64::from(number)),
+            first,
+            chain_before: Chain::START,
+        }
+    }
+
+    fn at(timeline: u32, sequence: u64) -> Position {
+        Position { timeline, sequence }
+    }
+
+    #[test]
+    fn sequences_are_located_in_their_timelines() {
+        let history =
+            Timelines::new(&[timeline(1, 1), timeline(3, 10), timeline(4, 10), timeline(5, 20)]).unwrap();
+        assert_eq!(history.locate(0), Some(Position::START));
+        assert_eq!(history.locate(9), Some(at(1, 9)));
+        assert_eq!(
+            history.locate(10),
+            Some(at(4, 10)),
+            "timeline 3 never had a block"
+        );
+        assert_eq!(history.locate(99), Some(at(5, 99)));
+        assert_eq!(history.until(19).last().unwrap().number, 4);
+        assert_eq!(history.until(0), Timelines::EMPTY);
+        assert!(history.contains(at(4, 12), Some(ForkId(4))));
+        assert!(!history.contains(at(4, 12), Some(ForkId(9))));
+        assert!(!history.contains(at(3, 12), None));
+    }
+
+    #[test]
+    fn order_is_kept() {
+        let mut history = Timelines::new(&[timeline(2, 10)]).unwrap();
+        for wrong in [
+            timeline(2, 11),
+            timeline(1, 11),
+            timeline(3, 9),
+            timeline(0, 11),
+            timeline(3, 0),
+        ] {
+            assert_eq!(history.push(wrong), Err(TimelinesError::Order), "{wrong:?}");
+        }
+        assert_eq!(history.locate(9), None, "before the oldest that is known");
+        assert_eq!(
+            Timelines::new(&[timeline(1, 1); 17]),
+            Err(TimelinesError::TooMany)
+        );
+    }
+
+    #[test]
+    fn a_fork_leaves_what_was_lost_behind() {
+        let mut history = Timelines::new(&[timeline(1, 1), timeline(2, 10)]).unwrap();
+        assert_eq!(history.fork(timeline(2, 8)), Err(TimelinesError::Order));
+        history.fork(timeline(3, 8)).unwrap();
+        assert_eq!(history.as_slice(), [timeline(1, 1), timeline(3, 8)]);
+        assert_eq!(history.locate(12), Some(at(3, 12)));
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten_when_there_is_no_room() {
+        let mut history = Timelines::EMPTY;
+        for number in 1..=17 {
+            history.push(timeline(number, u64::from(number))).unwrap();
+        }
+        assert_eq!(history.as_slice().len(), TIMELINES_MAX);
+        assert_eq!(history.locate(1), None);
+        assert_eq!(history.locate(2), Some(at(2, 2)));
+    }
+}

@@ -82,3 +82,105 @@ pub(crate) fn start_record(record: &Record, sender: InstanceId) -> Result<(), Se
         Err(SessionError::new(1428, Reason::RecordConflict))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{ForkId, Timeline};
+
+    fn history(forks: &[(u32, u64, u64)]) -> Timelines {
+        let list: std::vec::Vec<Timeline> = forks
+            .iter()
+            .map(|(number, fork, first)| Timeline {
+                number: *number,
+                fork: ForkId(*fork),
+                first: *first,
+                chain_before: Chain::START,
+            })
+            .collect();
+        Timelines::new(&list).unwrap()
+    }
+
+    fn end(timeline: u32, sequence: u64, chain: u8) -> LogEnd {
+        LogEnd {
+            position: Position { timeline, sequence },
+            chain: Chain([chain; 16]),
+        }
+    }
+
+    /// The principal's log: blocks 5 to 20; its chain at a sequence is that sequence.
+    fn decide(mirror: LogEnd, theirs: &Timelines, wants_seed: bool, settled: bool) -> Join {
+        let ours = history(&[(1, 11, 1), (2, 22, 10)]);
+        join(
+            Log {
+                end: end(2, 20, 20),
+                timelines: &ours,
+            },
+            Log {
+                end: mirror,
+                timelines: theirs,
+            },
+            wants_seed,
+            settled,
+            |position| Ok((position.sequence >= 5).then_some(Chain([position.sequence as u8; 16]))),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn how_two_logs_go_on_together() {
+        use ReseedReason::{Asked, ChainMismatch, LeftBehind, LogGone};
+        let same = history(&[(1, 11, 1), (2, 22, 10)]);
+        let early = history(&[(1, 11, 1)]);
+        let other = history(&[(1, 11, 1), (2, 99, 10)]);
+        let table = [
+            // (mirror's end, its history, wants a seed, settled, what follows)
+            (end(2, 20, 20), &same, false, true, Join::Resume),
+            (end(2, 15, 15), &same, false, true, Join::Resume),
+            (end(1, 9, 9), &early, false, true, Join::Resume),
+            (end(2, 15, 77), &same, false, true, Join::Seed(ChainMismatch)),
+            (end(2, 20, 77), &same, false, false, Join::Seed(ChainMismatch)),
+            (end(1, 4, 4), &early, false, true, Join::Seed(LogGone)),
+            (end(1, 12, 12), &early, false, true, Join::Seed(LeftBehind)),
+            (end(2, 15, 15), &other, false, true, Join::Seed(LeftBehind)),
+            (end(3, 21, 21), &same, false, false, Join::Seed(LeftBehind)),
+            (end(2, 23, 23), &same, false, false, Join::Adopt),
+            (end(2, 23, 23), &same, false, true, Join::Seed(ChainMismatch)),
+            (end(2, 23, 23), &other, false, false, Join::Seed(LeftBehind)),
+            (LogEnd::START, &Timelines::EMPTY, true, true, Join::Seed(Asked)),
+            // Before the first block every history is one; what decides is whether the log still begins there.
+            (LogEnd::START, &Timelines::EMPTY, false, true, Join::Seed(LogGone)),
+        ];
+        for (mirror, theirs, wants_seed, settled, expected) in table {
+            let found = decide(mirror, theirs, wants_seed, settled);
+            assert_eq!(found, expected, "{mirror:?} settled {settled}");
+        }
+    }
+
+    #[test]
+    fn only_an_equal_record_lets_a_member_go_on() {
+        let own = Record::first(InstanceId([1; 16]));
+        assert_eq!(heard_record(&own, &own), Ok(()));
+        let others = [
+            Record {
+                role_sequence: 2,
+                ..own
+            },
+            Record {
+                owner: InstanceId([2; 16]),
+                ..own
+            },
+            Record {
+                sync_sequence: 1,
+                ..own
+            },
+            Record { forced: true, ..own },
+        ];
+        for theirs in others {
+            assert!(heard_record(&own, &theirs).is_err());
+            assert!(start_record(&theirs, InstanceId([1; 16])).is_err());
+        }
+        assert_eq!(start_record(&own, InstanceId([1; 16])), Ok(()));
+        assert!(start_record(&own, InstanceId([2; 16])).is_err());
+    }
+}

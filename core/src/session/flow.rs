@@ -196,3 +196,88 @@ impl Inflow {
         self.received.sequence > hardened.sequence
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(sequence: u64) -> Position {
+        Position {
+            timeline: 1,
+            sequence,
+        }
+    }
+
+    #[test]
+    fn pieces_come_in_order_and_within_the_credit() {
+        let mut inflow = Inflow::new(at(7), 100);
+        assert_eq!(
+            inflow.block(at(9), 0, 10, 10),
+            Err(FlowError::Order),
+            "a block is missing"
+        );
+        assert_eq!(
+            inflow.block(at(8), 5, 10, 5),
+            Err(FlowError::Order),
+            "its beginning is missing"
+        );
+        assert_eq!(inflow.block(at(8), 0, 10, 0), Err(FlowError::Order), "nothing");
+        assert_eq!(inflow.block(at(8), 0, 10, 11), Err(FlowError::Order), "too much");
+        assert_eq!(inflow.block(at(8), 0, 10, 4), Ok(false));
+        assert_eq!(inflow.block(at(8), 0, 10, 4), Err(FlowError::Order), "twice");
+        assert_eq!(
+            inflow.block(at(8), 4, 11, 6),
+            Err(FlowError::Order),
+            "another length"
+        );
+        assert_eq!(inflow.block(at(8), 4, 10, 6), Ok(true));
+        assert_eq!(inflow.received, at(8));
+        assert!(inflow.awaits(at(7)) && !inflow.awaits(at(8)));
+        assert_eq!(inflow.block(at(9), 0, 91, 91), Err(FlowError::Credit));
+        assert_eq!(inflow.block(at(9), 0, 90, 90), Ok(true));
+        assert_eq!(inflow.block(at(10), 0, 1, 1), Err(FlowError::Credit));
+    }
+
+    #[test]
+    fn credit_comes_back_with_what_is_confirmed() {
+        let mut inflow = Inflow::new(at(0), 100);
+        inflow.block(at(1), 0, 40, 40).unwrap();
+        inflow.block(at(2), 0, 30, 30).unwrap();
+        assert_eq!(inflow.due(), None);
+        inflow.hardened(1);
+        assert_eq!(inflow.due(), Some(140));
+        inflow.tell(140);
+        assert_eq!(inflow.due(), None);
+        inflow.hardened(2);
+        assert_eq!(inflow.due(), Some(170));
+        // Pieces of a block that is larger than all credit are given back as they come.
+        inflow.tell(170);
+        inflow.block(at(3), 0, 1_000, 100).unwrap();
+        assert_eq!(inflow.due(), Some(270));
+        // A seed's bytes come back as they are written.
+        let mut inflow = Inflow::new(at(0), 100);
+        inflow.take(90).unwrap();
+        assert_eq!(inflow.due(), None);
+        inflow.written(60);
+        assert_eq!(inflow.due(), Some(160));
+        inflow.written(600);
+        assert_eq!(inflow.due(), Some(190), "never more than came");
+    }
+
+    #[test]
+    fn the_sender_keeps_to_its_credit() {
+        let mut out = Outflow::new(100);
+        out.seek(4);
+        assert_eq!(out.allowance(1_000), 100);
+        out.advance(60, 90);
+        assert_eq!((out.sent, out.offset, out.allowance(1_000)), (4, 60, 40));
+        out.advance(30, 90);
+        assert_eq!((out.sent, out.offset, out.allowance(1_000)), (5, 0, 10));
+        out.grant(50);
+        assert_eq!(out.allowance(1_000), 10, "a lower limit is ignored");
+        out.grant(150);
+        assert_eq!(out.allowance(20), 20);
+        out.spend(60);
+        assert_eq!(out.allowance(1_000), 0);
+    }
+}

@@ -358,7 +358,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         let mut timelines = self.kept.get().timelines;
         timelines
-            .push(timeline)
+            .fork(timeline)
             .map_err(|_| SessionError::new(1425, Reason::BadValue))?;
         if self.starting.is_some_and(|starting| !starting.accepted) {
             self.kept.prepare(|stored| stored.timelines = timelines);

@@ -55,12 +55,14 @@ impl Entropy for Dice {
     }
 }
 
+/// Certificate, its key, login, certificate id, CONNECT.
+pub type Pin = (Vec<u8>, [u8; 65], u32, u32, bool);
+
 /// An instance's catalog.
 pub struct Book {
     pub key: SigningKey,
     pub certificate: Vec<u8>,
-    /// Certificate, its key, login, certificate id, CONNECT.
-    pub pins: Vec<(Vec<u8>, [u8; 65], u32, u32, bool)>,
+    pub pins: Vec<Pin>,
     pub has_identity: bool,
     pub not_waiting: Reason,
 }
