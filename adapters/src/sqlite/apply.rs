@@ -17,7 +17,7 @@ use rusqlite::Connection;
 use super::files::{Files, begin_read, checkpoint_passive, end_read};
 use super::shm::{IndexHeader, IndexWriter, Lock};
 use super::table::{PageTable, Wanted, hash_main, load};
-use super::tail::{Checkpointed, Folded, published};
+use super::tail::{CHECKPOINT_AGAIN, Checkpointed, Folded, published};
 use super::wal::{WalHeader, emit_frame, frame_offset};
 use super::{Anchor, Error, Result, page_hash};
 
@@ -69,6 +69,8 @@ pub struct Applier {
     index: IndexWriter,
     /// Frame of the last complete checkpoint in this log.
     folded: u32,
+    /// After a checkpoint that could not be completed: when the next one is worth trying.
+    again: Option<Instant>,
 }
 
 /// Bytes of frames that are written at once.
@@ -133,6 +135,7 @@ impl Applier {
             log,
             index: IndexWriter::default(),
             folded: 0,
+            again: None,
         })
     }
 
@@ -291,10 +294,12 @@ impl Applier {
         Ok(log)
     }
 
-    /// Whether the write-ahead log has grown enough for a checkpoint.
+    /// Whether the write-ahead log has grown enough for a checkpoint, and the last one that could not be completed is a moment
+    /// ago.
     #[must_use]
     pub fn wants_checkpoint(&self) -> bool {
         self.published.max_frame.saturating_sub(self.folded) >= self.options.checkpoint_frames
+            && self.again.is_none_or(|again| Instant::now() >= again)
     }
 
     /// Syncs the write-ahead log, moves it into the main file as far as readers' snapshots allow, and syncs that. Readers are
@@ -305,8 +310,10 @@ impl Applier {
     pub fn checkpoint(&mut self) -> Result<Checkpointed> {
         checkpoint_passive(&self.checkpointer)?;
         let complete = self.files.shm.backfilled() == self.published.max_frame;
+        self.again = Some(Instant::now() + CHECKPOINT_AGAIN);
         if complete {
             self.folded = self.published.max_frame;
+            self.again = None;
         }
         Ok(Checkpointed { complete })
     }

@@ -92,6 +92,8 @@ pub struct Tail {
     looked: Instant,
     /// Since when the published header has not been whole.
     torn: Option<Instant>,
+    /// After a checkpoint that could not be completed: when the next one is worth trying.
+    again: Option<Instant>,
 }
 
 /// How often the path is compared with the open file.
@@ -99,6 +101,8 @@ const IDENTITY_EVERY: Duration = Duration::from_millis(250);
 /// How long a header may stay half written before its writer is taken for dead: it takes a writer nanoseconds, and a
 /// descheduled one keeps its lock, so nothing breaks if this is too short.
 const TORN_FOR: Duration = Duration::from_millis(50);
+/// Between checkpoints that a reader's snapshot or a long write transaction holds up.
+pub(super) const CHECKPOINT_AGAIN: Duration = Duration::from_millis(200);
 /// How long a checkpoint tries for the write lock before it leaves that for the next time.
 const LOCK_TRIES: u32 = 20;
 
@@ -180,6 +184,7 @@ impl Tail {
             folded: 0,
             looked: Instant::now(),
             torn: None,
+            again: None,
             files: Arc::new(files),
         })
     }
@@ -312,10 +317,12 @@ impl Tail {
         Ok(())
     }
 
-    /// Whether the write-ahead log has grown enough for a checkpoint.
+    /// Whether the write-ahead log has grown enough for a checkpoint, and the last one that could not be completed is a moment
+    /// ago.
     #[must_use]
     pub fn wants_checkpoint(&self) -> bool {
         self.anchor.wal.frame.saturating_sub(self.folded) >= self.options.checkpoint_frames
+            && self.again.is_none_or(|again| Instant::now() >= again)
     }
 
     /// Moves captured frames into the main file and lets the application restart its log.
@@ -339,8 +346,8 @@ impl Tail {
         end_read(&self.readers[old])?;
         checkpoint_passive(&self.checkpointer)?;
         // Then the rest, with writers stopped.
-        let locked = self.lock_writers()?;
-        if !locked {
+        self.again = Some(Instant::now() + CHECKPOINT_AGAIN);
+        if !self.lock_writers()? {
             return Ok(Checkpointed { complete: false });
         }
         let done = self.checkpoint_locked(old, new, harden);
@@ -349,6 +356,7 @@ impl Tail {
         unlocked?;
         if complete {
             self.folded = self.anchor.wal.frame;
+            self.again = None;
         }
         Ok(Checkpointed { complete })
     }
