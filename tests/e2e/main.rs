@@ -1,0 +1,11 @@
+//! Whole-system tests: real `dbmirror` processes, real SQLite files, third-party peers, `kill -9`.
+//!
+//! Each test binds loopback addresses of its own (127.x.0.1, .2, …), so that all of them run side by side although the
+//! documented scripts name one port.
+
+mod crash;
+mod hostile;
+mod identity;
+mod mirroring;
+mod openssl;
+mod quickstart;
