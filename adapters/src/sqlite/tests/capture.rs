@@ -92,6 +92,47 @@ fn spilled_transactions_vacuum_drop_and_shrink() {
     rig.prove_equal();
 }
 
+/// A foreign reader's old snapshot, and a writer that idles in its transaction, hold a checkpoint up; they lose nothing and stop
+/// nobody.
+#[test]
+fn checkpoints_that_are_held_up() {
+    let mut rig = Rig::new(TABLE);
+    rig.seed();
+    rig.tail = None;
+    let options = crate::sqlite::TailOptions {
+        patience: Duration::from_millis(100),
+        ..tail_options()
+    };
+    rig.tail = Some(Tail::resume(&rig.source, options, &rig.start, 1).unwrap());
+    let mut writer = Shell::open(&rig.source);
+    writer.run("PRAGMA wal_autocheckpoint=1;");
+    let mut reader = Shell::open(&rig.source);
+    writer.run("INSERT INTO t(b) VALUES (randomblob(5000));");
+    assert_eq!(reader.run("BEGIN; SELECT count(*) FROM t;"), "1\n");
+    for _ in 0..20 {
+        writer.run("INSERT INTO t(b) VALUES (randomblob(5000));");
+        writer.run(".timeout 5\nPRAGMA wal_checkpoint(TRUNCATE);\n.timeout 10000");
+        rig.capture();
+        assert!(!rig.checkpoint());
+    }
+    assert_eq!(reader.run("SELECT count(*) FROM t;"), "1\n");
+    let busy = rig.tail().fold(&mut |_| panic!("everything is captured"));
+    assert!(matches!(busy, Err(Error::Busy(_))));
+    reader.run("COMMIT;");
+
+    writer.run("BEGIN IMMEDIATE; INSERT INTO t(b) VALUES (randomblob(5000));");
+    assert!(!rig.checkpoint());
+    let busy = rig.tail().fold(&mut |_| panic!("everything is captured"));
+    assert!(matches!(busy, Err(Error::Busy(_))));
+    writer.run("COMMIT;");
+    assert_eq!(rig.capture(), 1);
+    assert!(rig.checkpoint());
+    writer.run("INSERT INTO t(b) VALUES (randomblob(5000));");
+    rig.pump();
+    assert_eq!(rig.log.blocks.len(), 23);
+    rig.prove_equal();
+}
+
 #[test]
 fn incremental_blobs_and_two_writers() {
     let mut rig = Rig::new(TABLE);
