@@ -6,6 +6,7 @@ pub mod block;
 pub mod codec;
 mod field;
 mod ids;
+mod messages;
 mod record;
 mod text;
 mod timeline;

@@ -11,6 +11,7 @@ mod machine;
 mod mirror;
 mod principal;
 mod properties;
+mod seeding;
 mod speak;
 mod start;
 mod storage;

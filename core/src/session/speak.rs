@@ -2,7 +2,7 @@
 //! stale is ever sent; and what states the record is built from the durable one only (`docs/safety.md` I5).
 
 use super::machine::{Ctx, Link, Session, Side};
-use super::principal::SeedOut;
+use super::seeding::SeedOut;
 use super::storage::{SeedRead, StorageError};
 use super::stored::STORED_LEN_MAX;
 use crate::message::Address;

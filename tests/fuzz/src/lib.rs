@@ -4,6 +4,7 @@
 
 mod block;
 mod certificate;
+mod message;
 pub mod nocrypto;
 mod record;
 mod unwrap;
@@ -17,7 +18,9 @@ pub type Body = fn(&[u8]);
 pub const TARGETS: &[(&str, Body)] = &[
     ("block", block::block),
     ("certificate", certificate::certificate),
+    ("message", message::message),
     ("record", record::record),
+    ("session", message::session),
     ("subject", certificate::subject),
     ("unwrap", unwrap::unwrap),
 ];

@@ -1,8 +1,12 @@
 //! Endpoints in memory: virtual time, links that can be cut, storages that lose what was not hardened.
 
+mod actions;
 mod connections;
 mod disk;
+mod ending;
 mod random;
-mod session;
+mod restarting;
+mod starting;
 mod strangers;
+mod streaming;
 mod world;
