@@ -1,7 +1,7 @@
 //! SIGKILL at random moments: of the writer, of the capture, of the mirror's writer. Nothing is lost and nothing is torn.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::string::ToString;
 use std::time::{Duration, Instant};
 
@@ -83,7 +83,7 @@ fn mirror_process() {
 struct Killed {
     name: &'static str,
     env: [(&'static str, PathBuf); 2],
-    child: Option<Child>,
+    child: Option<Guard>,
 }
 
 impl Killed {
@@ -96,25 +96,17 @@ impl Killed {
     }
 
     fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
+        if let Some(Guard(child)) = &mut self.child {
             assert_eq!(child.try_wait().unwrap(), None, "{} ended by itself", self.name);
             child.kill().unwrap();
             child.wait().unwrap();
+            self.child = None;
         }
     }
 }
 
-impl Drop for Killed {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn writer(path: &Path, seed: u64) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+fn writer(path: &Path, seed: u64) -> Guard {
+    let writer = Command::new(std::env::current_exe().unwrap())
         .args(["sqlite::tests::workload::writer_process", "--exact"])
         .env("WRITER_DATABASE", path)
         .env("WRITER_SEED", seed.to_string())
@@ -123,8 +115,8 @@ fn writer(path: &Path, seed: u64) -> Child {
         .env("WRITER_AUTOCHECKPOINT", "0")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+        .spawn();
+    Guard(writer.unwrap())
 }
 
 #[test]
@@ -170,8 +162,8 @@ fn kills_at_random_lose_nothing() {
         std::thread::sleep(Duration::from_millis(100 + dice.below(400)));
         match dice.below(3) {
             0 => {
-                writing.kill().unwrap();
-                writing.wait().unwrap();
+                writing.0.kill().unwrap();
+                writing.0.wait().unwrap();
                 writing = writer(&rig.source, dice.next() | 1);
             }
             1 => {
@@ -186,12 +178,12 @@ fn kills_at_random_lose_nothing() {
         }
         kills += 1;
     }
-    writing.kill().unwrap();
-    writing.wait().unwrap();
+    writing.0.kill().unwrap();
+    writing.0.wait().unwrap();
     capture.kill();
     mirror.kill();
     std::fs::write(&stop, b"").unwrap();
-    let reader_ok = reader.wait().unwrap().success();
+    let reader_ok = reader.0.wait().unwrap().success();
     assert!(reader_ok, "a reader saw a broken state");
 
     // Everything starts once more, in this process, and ends equal.

@@ -293,8 +293,18 @@ impl Drop for Shell {
     }
 }
 
+/// Another process that does not outlive its test.
+pub struct Guard(pub Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Runs the test `name` of this binary as another process, with `role` telling it what to do.
-pub fn child(name: &str, role: &[(&str, &Path)]) -> Child {
+pub fn child(name: &str, role: &[(&str, &Path)]) -> Guard {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args([
@@ -307,7 +317,7 @@ pub fn child(name: &str, role: &[(&str, &Path)]) -> Child {
     for (key, value) in role {
         command.env(key, value);
     }
-    command.spawn().unwrap()
+    Guard(command.spawn().unwrap())
 }
 
 /// What such a process was told.

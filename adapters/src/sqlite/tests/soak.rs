@@ -29,20 +29,20 @@ fn random_transactions_end_in_equal_files() {
     let mut writers: Vec<_> = ["17", "4711"]
         .into_iter()
         .map(|seed| {
-            Command::new(std::env::current_exe().unwrap())
+            let writer = Command::new(std::env::current_exe().unwrap())
                 .args(["sqlite::tests::workload::writer_process", "--exact"])
                 .env("WRITER_DATABASE", &rig.source)
                 .env("WRITER_SEED", seed)
                 .env("WRITER_COUNT", count.to_string())
                 .env("WRITER_AUTOCHECKPOINT", "10")
                 .stdout(std::process::Stdio::null())
-                .spawn()
-                .unwrap()
+                .spawn();
+            Guard(writer.unwrap())
         })
         .collect();
     let mut dice = Dice(99);
     let mut checkpoints = 0;
-    while !writers.iter_mut().all(|w| w.try_wait().unwrap().is_some()) {
+    while !writers.iter_mut().all(|w| w.0.try_wait().unwrap().is_some()) {
         rig.pump();
         if rig.tail().wants_checkpoint() || dice.below(500) == 0 {
             checkpoints += u32::from(rig.checkpoint());
@@ -52,13 +52,13 @@ fn random_transactions_end_in_equal_files() {
         }
         std::thread::sleep(Duration::from_micros(dice.below(1_500)));
     }
-    for mut writer in writers {
-        assert!(writer.wait().unwrap().success());
+    for writer in &mut writers {
+        assert!(writer.0.wait().unwrap().success());
     }
     rig.pump();
     std::fs::write(&stop, b"").unwrap();
     for reader in &mut readers {
-        assert!(reader.wait().unwrap().success(), "a reader saw a broken state");
+        assert!(reader.0.wait().unwrap().success(), "a reader saw a broken state");
     }
     assert!(checkpoints > 0);
     rig.prove_equal();
