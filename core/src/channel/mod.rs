@@ -31,7 +31,7 @@
 //!     deliver: &mut dyn FnMut(&[u8]),
 //! ) -> Result<(usize, usize), ChannelError> {
 //!     let sent = channel.write(env, tx)?;
-//!     if channel.wants_write() {
+//!     if sent > 0 || channel.wants_write() {
 //!         return Ok((0, sent)); // send these first, then come back
 //!     }
 //!     let step = channel.read(env, rx)?;
