@@ -3,7 +3,7 @@
 use super::auth::{self, Pinned, Proved};
 use super::error::ChannelError;
 use super::handshake::{Cost, Keys, State};
-use super::key_schedule::{ExporterSecret, FinishedVerified, HandshakeSecret, TrafficSecret, TrafficSecrets};
+use super::key_schedule::{ExporterSecret, FinishedVerified, HandshakeSecret, TrafficSecrets};
 use super::messages::auth::{check_certificate_request, parse_certificate, parse_finished};
 use super::messages::client_hello::Offer;
 use super::messages::server_hello::{ServerAnswer, parse_encrypted_extensions};
@@ -66,7 +66,8 @@ pub(crate) struct Answer<P: Provider> {
     transcript: Transcript<P::Sha256>,
     alpn: Alpn,
     proofs: (Proved, FinishedVerified),
-    traffic: TrafficSecret<P::Sha256>,
+    /// For the application: made before our Finished is sent, so that a failure is told under keys that the server has.
+    sealer: Sealer<P>,
     exporter: ExporterSecret<P::Sha256>,
 }
 
@@ -310,7 +311,7 @@ impl<P: Provider> Keyed<P> {
             transcript,
             alpn,
             proofs: (proved, finished),
-            traffic: client,
+            sealer: Sealer::new(client).map_err(local)?,
             exporter,
         };
         Ok(Client::Send(answer, Next::Certificate))
@@ -344,11 +345,11 @@ impl<P: Provider> Answer<P> {
                 let Self {
                     alpn,
                     proofs,
-                    traffic,
+                    sealer,
                     exporter,
                     ..
                 } = self;
-                keys.sealer = Some(Sealer::new(traffic).map_err(local)?);
+                keys.sealer = Some(sealer);
                 let outcome = Outcome::new(Role::Client, alpn, proofs, exporter);
                 return Ok((State::Done(outcome), Cost::Cheap));
             }

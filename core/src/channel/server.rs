@@ -49,12 +49,13 @@ pub(crate) struct SendHello<P: Provider> {
     client_share: [u8; POINT_LEN],
 }
 
-/// The ServerHello is out, in clear; what follows is protected.
+/// The ServerHello is out, in clear; what follows is protected. The keys are made before anything changes, so that a
+/// failure is told under keys that the client has.
 pub(crate) struct SendExtensions<P: Provider> {
     transcript: Transcript<P::Sha256>,
     alpn: Alpn,
     secret: HandshakeSecret<P::Sha256>,
-    traffic: TrafficSecrets<P::Sha256>,
+    sealer: Sealer<P>,
 }
 
 pub(crate) struct SendFlight<P: Provider> {
@@ -76,7 +77,7 @@ enum Next {
 /// The Finished is out, under the handshake keys; what follows is under the application keys.
 pub(crate) struct SwitchKeys<P: Provider> {
     client: Client<P>,
-    own: TrafficSecret<P::Sha256>,
+    sealer: Sealer<P>,
 }
 
 /// While the client's flight is awaited.
@@ -184,8 +185,8 @@ impl<P: Provider> Server<P> {
             Self::SendHello(state) => state.stage(keys, outgoing, env),
             Self::SendExtensions(state) => state.stage(keys, outgoing),
             Self::SendFlight(state) => state.stage(keys, outgoing, env),
-            Self::SwitchKeys(SwitchKeys { client, own }) => {
-                keys.sealer = Some(Sealer::new(own).map_err(local)?);
+            Self::SwitchKeys(SwitchKeys { client, sealer }) => {
+                keys.sealer = Some(sealer);
                 Ok((Self::ExpectCertificate(client), Cost::Cheap))
             }
             Self::ExpectHello(_)
@@ -293,13 +294,15 @@ impl<P: Provider> SendHello<P> {
         })?;
         keys.owe_change_cipher_spec(session_id.as_bytes());
         let secret = HandshakeSecret::new(shared.expose()).map_err(local)?;
-        let traffic = secret.traffic(&transcript.hash()).map_err(local)?;
+        let TrafficSecrets { client, server } = secret.traffic(&transcript.hash()).map_err(local)?;
+        let sealer = Sealer::new(server).map_err(local)?;
+        keys.opener = Some(Opener::new(client).map_err(local)?);
         Ok((
             Server::SendExtensions(SendExtensions {
                 transcript,
                 alpn,
                 secret,
-                traffic,
+                sealer,
             }),
             Cost::PublicKey,
         ))
@@ -312,10 +315,9 @@ impl<P: Provider> SendExtensions<P> {
             mut transcript,
             alpn,
             secret,
-            traffic,
+            sealer,
         } = self;
-        keys.sealer = Some(Sealer::new(traffic.server).map_err(local)?);
-        keys.opener = Some(Opener::new(traffic.client).map_err(local)?);
+        keys.sealer = Some(sealer);
         outgoing.stage(&mut transcript, |w| emit_encrypted_extensions(w, &alpn))?;
         let next = Next::Request;
         Ok((
@@ -371,7 +373,10 @@ impl<P: Provider> SendFlight<P> {
                     exporter,
                 };
                 return Ok((
-                    Server::SwitchKeys(SwitchKeys { client, own: server }),
+                    Server::SwitchKeys(SwitchKeys {
+                        client,
+                        sealer: Sealer::new(server).map_err(local)?,
+                    }),
                     Cost::Cheap,
                 ));
             }
