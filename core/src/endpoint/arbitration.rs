@@ -261,6 +261,23 @@ impl<P: Provider> Endpoint<'_, P> {
         }
     }
 
+    /// Every place for a connection is taken: those who want `address` wait a while.
+    pub(super) fn no_place_to_dial(&mut self, env: &mut Env<'_, P>, address: Address) {
+        let limits = self.config.limits;
+        for at in 0..self.session_count() {
+            if self
+                .session(at)
+                .is_some_and(|session| session.kept.get().partner == address)
+            {
+                self.with_session(env, at, |session, ctx| {
+                    session
+                        .dial
+                        .failed(ctx.now, limits.redial_first, limits.redial_last);
+                });
+            }
+        }
+    }
+
     /// The next session whose partner has to be dialed now: its address, and what for.
     pub(super) fn dial_wanted(&self) -> Option<(Address, Purpose)> {
         if !self.running {

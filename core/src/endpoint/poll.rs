@@ -15,7 +15,7 @@ use crate::time::Instant;
 use crate::wire::{Full, Writer};
 
 /// The least room in which a record is worth making.
-const RECORD_MIN: usize = HEAD_ROOM + 64 + TAIL_ROOM;
+pub(super) const RECORD_MIN: usize = HEAD_ROOM + 64 + TAIL_ROOM;
 
 /// What polling one connection came to.
 enum Turn {
@@ -125,6 +125,9 @@ impl<P: Provider> Endpoint<'_, P> {
             && let Some((address, purpose)) = self.dial_wanted()
         {
             index = self.dial(env, address, purpose);
+            if index.is_none() {
+                self.no_place_to_dial(env, address);
+            }
         }
         let index = index?;
         let connection = self.id(index);

@@ -1,6 +1,7 @@
 //! What is due because time has passed. Each timer is worked out from the state it belongs to; none is stored apart.
 
 use super::close::CloseReason;
+use super::poll::RECORD_MIN;
 use super::slot::{Connection, Purpose, Reply, Stage};
 use super::{Endpoint, Env};
 use crate::crypto::Provider;
@@ -111,7 +112,8 @@ impl<P: Provider> Endpoint<'_, P> {
             return Some(closing.until);
         }
         let end = self.end_of(index, live).map(|(at, _)| at);
-        let ping = (live.stage == Stage::Online && live.room > 0).then_some(live.next_ping);
+        let ping = (live.stage == Stage::Online && live.room >= RECORD_MIN && !live.channel.wants_write())
+            .then_some(live.next_ping);
         [end, ping].into_iter().flatten().min()
     }
 

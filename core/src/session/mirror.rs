@@ -368,6 +368,9 @@ impl Session {
         let Side::Mirror(side) = &self.side else {
             return None;
         };
-        side.start_over.filter(|at| *at != Instant::from_micros(u64::MAX))
+        // While writes are under way it is their end that counts, and pings wake often enough to see it.
+        let awaits = side.inflow.awaits(self.end.position);
+        side.start_over
+            .filter(|at| !awaits && *at != Instant::from_micros(u64::MAX))
     }
 }

@@ -4,6 +4,7 @@ mod actions;
 mod connections;
 mod disk;
 mod ending;
+mod hostile;
 mod random;
 mod restarting;
 mod starting;

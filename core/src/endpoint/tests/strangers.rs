@@ -6,7 +6,7 @@ use std::vec::Vec;
 use super::world::{DB, Dice, Pipe, RAW, World};
 use crate::channel::{self, Channel, ClientOptions, HEAD_ROOM, Protocol, TAIL_ROOM};
 use crate::crypto::rustcrypto::RustCrypto;
-use crate::endpoint::{ALPN, Event};
+use crate::endpoint::{ALPN, CloseReason, ConnectionEvent, ConnectionId, Event, Step};
 use crate::message::codec::{
     Ack, Ask, Block, Confirm, Grant, Hello, Message, None as NoSession, Propose, SeedRequest, SessionHello,
     SetProperties, Tombstone, Use,
@@ -19,7 +19,7 @@ use crate::wire::{Reader, Writer};
 /// A client of our own making: node 2's certificate, any message.
 pub struct Raw {
     channel: Channel<RustCrypto>,
-    pipe: usize,
+    id: ConnectionId,
     arrived: Vec<u8>,
     /// What was said to it, as it came.
     pub heard: Vec<Vec<u8>>,
@@ -40,7 +40,7 @@ impl Raw {
         });
         let mut raw = Self {
             channel: Channel::client(ClientOptions::default()),
-            pipe: world.pipes.len() - 1,
+            id,
             arrived: Vec::new(),
             heard: Vec::new(),
             dice: Dice(99),
@@ -50,12 +50,25 @@ impl Raw {
         raw
     }
 
+    fn pipe<'w>(&self, world: &'w mut World) -> Option<&'w mut Pipe> {
+        world.pipes.iter_mut().find(|pipe| pipe.ends[0] == (RAW, self.id))
+    }
+
+    /// Whether the other side has not closed.
+    pub fn stands(&self, world: &World) -> bool {
+        world
+            .pipes
+            .iter()
+            .any(|pipe| pipe.ends[0] == (RAW, self.id) && !pipe.closed[1] && !pipe.cut)
+    }
+
     pub fn pump(&mut self, world: &mut World) {
         for _ in 0..50 {
             world.run();
-            while let Some(bytes) = world.pipes[self.pipe].flying[1].pop_front() {
+            while let Some(bytes) = self.pipe(world).and_then(|pipe| pipe.flying[1].pop_front()) {
                 self.arrived.extend(bytes);
             }
+            let mut say = Vec::new();
             let book = &world.nodes[2].book;
             let protocols = [Protocol {
                 alpn: ALPN,
@@ -71,7 +84,7 @@ impl Raw {
                 let mut buf = std::vec![0; 4096];
                 let len = self.channel.write(&mut env, &mut buf).unwrap();
                 buf.truncate(len);
-                world.pipes[self.pipe].flying[0].push_back(buf);
+                say.push(buf);
             }
             while !self.arrived.is_empty() && !self.channel.wants_write() {
                 let Ok(step) = self.channel.read(&mut env, &mut self.arrived) else {
@@ -85,6 +98,9 @@ impl Raw {
                     break;
                 }
                 self.arrived.drain(..consumed);
+            }
+            if let Some(pipe) = self.pipe(world) {
+                pipe.flying[0].extend(say);
             }
         }
     }
@@ -100,9 +116,13 @@ impl Raw {
     }
 
     pub fn say_bytes(&mut self, world: &mut World, mut buf: Vec<u8>, len: usize) {
-        let sealed = self.channel.seal(&mut buf, len).unwrap();
+        let Ok(sealed) = self.channel.seal(&mut buf, len) else {
+            return; // The other side has closed.
+        };
         buf.truncate(sealed);
-        world.pipes[self.pipe].flying[0].push_back(buf);
+        if let Some(pipe) = self.pipe(world) {
+            pipe.flying[0].push_back(buf);
+        }
         self.pump(world);
     }
 
@@ -326,6 +346,32 @@ fn own_instance_id_from_somebody_else_is_refused() {
     let own = world.nodes[0].id;
     raw.hello(&mut world, own);
     assert_eq!(world.nodes[0].endpoint.connections().count(), 0);
+}
+
+#[test]
+fn an_authenticated_peer_that_says_nothing_is_listed_and_closed() {
+    let mut world = World::new(3, false);
+    let _raw = Raw::dial(&mut world, 0);
+    world.pass(Duration::from_secs(9));
+    let view = world.nodes[0].endpoint.connections().next().unwrap();
+    assert_eq!(view.state.code(), 4);
+    assert_eq!(view.login_state.code(), 12);
+    assert_eq!((view.login, view.certificate), (Some(102), Some(202)));
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.nodes[0].endpoint.connections().count(), 0);
+    let closed = world.nodes[0].events.iter().any(|event| {
+        matches!(
+            event,
+            Event::Connection {
+                event: ConnectionEvent::Closed {
+                    step: Step::Hello,
+                    reason: CloseReason::Idle
+                },
+                ..
+            }
+        )
+    });
+    assert!(closed);
 }
 
 #[test]
