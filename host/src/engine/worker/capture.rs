@@ -208,6 +208,23 @@ impl Thread {
             self.trouble("capture", &file_error(&self.subject.name, &e));
             // Resuming from the log's last block heals what can be healed: a gap, a block that could not be stored.
             self.pause = RETRY;
+            if matches!(e, sqlite::Error::TooLarge { .. }) {
+                self.leave_out();
+            }
+        }
+    }
+
+    /// A commit that no block can carry would stop every resumed capture again: it is left out like one that was missed.
+    fn leave_out(&mut self) {
+        let begun = self.subject.row().and_then(|row| match row {
+            Some(row) => {
+                let end = self.subject.log_end();
+                self.begin_log(row.timelines, end)
+            }
+            None => Ok(()),
+        });
+        if let Err(e) = begun {
+            self.trouble("capture", &e);
         }
     }
 
