@@ -41,6 +41,8 @@ pub fn failed(error: KeyError) -> Raised {
 /// A master key at rest.
 #[derive(Clone, Debug)]
 pub struct MasterKeyRow {
+    /// Drawn with the key.
+    pub guid: [u8; 16],
     /// Wrapped by its password.
     pub by_password: Vec<u8>,
     /// Wrapped by the service master key; absent when it does not open by itself.
@@ -54,12 +56,13 @@ pub struct MasterKeyRow {
 pub fn row(master: &Connection, database_id: i32) -> rusqlite::Result<Option<MasterKeyRow>> {
     first(
         master,
-        "SELECT by_password, by_service_master_key FROM master_key WHERE database_id = ?1",
+        "SELECT by_password, by_service_master_key, key_guid FROM master_key WHERE database_id = ?1",
         [database_id],
         |row| {
             Ok(MasterKeyRow {
                 by_password: row.get(0)?,
                 by_service_master_key: row.get(1)?,
+                guid: row.get(2)?,
             })
         },
     )
@@ -69,19 +72,14 @@ pub fn row(master: &Connection, database_id: i32) -> rusqlite::Result<Option<Mas
 ///
 /// # Errors
 /// SQLite's.
-pub fn store(
-    master: &Connection,
-    database_id: i32,
-    guid: &[u8; 16],
-    key: &MasterKeyRow,
-) -> rusqlite::Result<()> {
+pub fn store(master: &Connection, database_id: i32, key: &MasterKeyRow) -> rusqlite::Result<()> {
     master
         .execute(
             "INSERT INTO master_key (database_id, key_guid, by_password, by_service_master_key, create_date, modify_date)
              VALUES (?1, ?2, ?3, ?4, ?5, ?5)
              ON CONFLICT (database_id) DO UPDATE SET key_guid = excluded.key_guid, by_password = excluded.by_password,
                by_service_master_key = excluded.by_service_master_key, modify_date = excluded.modify_date",
-            params![database_id, guid, key.by_password, key.by_service_master_key, dates::now()],
+            params![database_id, key.guid, key.by_password, key.by_service_master_key, dates::now()],
         )
         .map(drop)
 }
@@ -110,6 +108,7 @@ impl MasterKeyRow {
             .transpose()
             .map_err(failed)?;
         Ok(Self {
+            guid: crate::instance::random()?,
             by_password: by_password.to_vec(),
             by_service_master_key,
         })

@@ -2,12 +2,13 @@
 
 use dbmirror_adapters::entropy::OsEntropy;
 use dbmirror_core::cert::{self, CERTIFICATE_LEN_MAX, CertError};
-use dbmirror_core::keys::{KeyError, PrivateKey, WrappedKey};
+use dbmirror_core::keys::PrivateKey;
 use dbmirror_core::time::UnixSeconds;
 
-use super::{Done, Out, SqlSession, Stop, passwords, pem};
+use super::private_keys::AtRest;
+use super::{Done, Out, SqlSession, Stop, pem};
 use crate::catalog::certificates::{self, New};
-use crate::catalog::keys::{Crypto, failed, iterations};
+use crate::catalog::keys::{Crypto, failed};
 use crate::catalog::{dates, endpoints, first, principals};
 use crate::engine::PeerSelector;
 use crate::instance::{read_bounded, write_new};
@@ -69,14 +70,18 @@ impl SqlSession {
             CertificateSource::Import { pfx: true, .. } => {
                 return Err(later("CREATE CERTIFICATE … WITH FORMAT = 'PFX'"));
             }
-            CertificateSource::Import {
-                private_key: Some(_), ..
-            } => {
-                return Err(later("CREATE CERTIFICATE … FROM … WITH PRIVATE KEY"));
-            }
             CertificateSource::Import { certificate, .. } => self.read_certificate(certificate, out)?,
         };
         let parsed = parse(&der).map_err(|error| M15468.refuse(&[name, &error]))?;
+        if let CertificateSource::Import {
+            certificate,
+            private_key: Some(options),
+            ..
+        } = &create.source
+        {
+            let private = self.read_private_key(name, &parsed.point, options, Some(certificate))?;
+            private_key = Some(self.wrap_private_key(&private, options.encryption.as_ref())?);
+        }
         self.change(|catalog| {
             if let Some(same) = certificates::by_name(catalog, self.database_id, name)? {
                 return Err(M15232
@@ -133,31 +138,15 @@ impl SqlSession {
     }
 
     /// Makes a key pair and a self-signed certificate; returns its DER, and the private key at rest.
-    #[expect(
-        clippy::type_complexity,
-        reason = "two byte strings and what protects the second"
-    )]
     fn generate(
         &self,
         name: &str,
         password: Option<&Password>,
         subject: &Text,
         validity: &Validity,
-    ) -> Result<(Vec<u8>, (Vec<u8>, &'static str)), Stop> {
-        if let Some(password) = password {
-            passwords::check_policy(password.expose(), None)?;
-        }
+    ) -> Result<(Vec<u8>, AtRest), Stop> {
         let private = PrivateKey::generate::<Crypto>(&mut OsEntropy).map_err(failed)?;
-        let wrapped: Result<WrappedKey, KeyError> = match password {
-            Some(password) => {
-                private.wrap_by_password(password.expose().as_bytes(), iterations()?, &mut OsEntropy)
-            }
-            None => {
-                let master = self.instance.master();
-                private.wrap_by_database_master_key(self.master_key(&master)?.get())
-            }
-        };
-        let wrapped = wrapped.and_then(|wrapped| wrapped.to_der()).map_err(failed)?;
+        let at_rest = self.wrap_private_key(&private, password)?;
         let request = cert::Request {
             subject: &subject.value,
             not_before: UnixSeconds(validity.start),
@@ -177,8 +166,7 @@ impl SqlSession {
                 }
             })?;
         let der = der.get(..length).unwrap_or_default().to_vec();
-        let protection = if password.is_some() { "PW" } else { "MK" };
-        Ok((der, (wrapped.to_vec(), protection)))
+        Ok((der, at_rest))
     }
 
     /// The DER of a certificate that a peer made.
@@ -221,8 +209,11 @@ impl SqlSession {
         let name = &backup.name.value;
         let certificate = certificates::by_name(&self.instance.master(), self.database_id, name)?
             .ok_or_else(|| M15151.refuse(&[&"find", &"certificate", name]))?;
-        if backup.pfx || backup.private_key.is_some() {
-            return Err(later("BACKUP CERTIFICATE … WITH PRIVATE KEY"));
+        if backup.pfx {
+            return Err(later("BACKUP CERTIFICATE … WITH FORMAT = 'PFX'"));
+        }
+        if let Some(options) = &backup.private_key {
+            return self.backup_with_private_key(&certificate, backup, options);
         }
         let refused = |why: &dyn std::fmt::Display| M15240.refuse(&[&backup.file.value, why]);
         let path = self
@@ -323,6 +314,9 @@ fn date_warnings(name: &str, parsed: &Parsed) -> Vec<Raised> {
 
 fn later(what: &str) -> Stop {
     M40510
-        .refuse(&[&what, &"private keys do not leave or enter an instance yet"])
+        .refuse(&[
+            &what,
+            &"private keys leave and enter as PKCS #8: WITH PRIVATE KEY (FILE = …)",
+        ])
         .into()
 }

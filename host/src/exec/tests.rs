@@ -400,3 +400,84 @@ fn queries_see_the_views_and_nothing_else() {
 }
 
 use crate::tsql::SqlType;
+
+#[test]
+fn private_keys_leave_and_enter_encrypted() {
+    let mut f = Fixture::new();
+    f.keys();
+    let out = "BACKUP CERTIFICATE A_cert TO FILE = 'a.cer' WITH PRIVATE KEY (FILE = 'a.key'";
+    assert_eq!(
+        f.refused(&format!(
+            "{out}, DECRYPTION BY PASSWORD = 'x', ENCRYPTION BY PASSWORD = 'Out-of-here-1')"
+        )),
+        [15147]
+    );
+    assert_eq!(
+        f.refused(&format!("{out}, ENCRYPTION BY PASSWORD = 'short')")),
+        [15116]
+    );
+    f.ok(&format!("{out}, ENCRYPTION BY PASSWORD = 'Out-of-here-1')"));
+    assert_eq!(
+        f.refused(&format!("{out}, ENCRYPTION BY PASSWORD = 'Out-of-here-1')")),
+        [15240]
+    );
+    assert_eq!(
+        f.rows("SELECT name FROM sys.certificates WHERE pvt_key_last_backup_date IS NOT NULL"),
+        ["A_cert"]
+    );
+    let mut b = Fixture::new();
+    b.ok("CREATE MASTER KEY ENCRYPTION BY PASSWORD = '<1_Strong_Password!>'");
+    let (from, to) = [&f, &b].map(|f| f.instance.dir().root().join("backup")).into();
+    for file in ["a.cer", "a.key"] {
+        std::fs::copy(from.join(file), to.join(file)).unwrap();
+    }
+    let into = |password: &str, more: &str| {
+        format!(
+            "CREATE CERTIFICATE A_cert FROM FILE = 'a.cer' WITH PRIVATE KEY (FILE = 'a.key', DECRYPTION BY PASSWORD = '{password}'{more})"
+        )
+    };
+    assert_eq!(b.refused(&into("Out-of-here-2", "")), [15465]);
+    assert_eq!(
+        b.refused("CREATE CERTIFICATE A_cert FROM FILE = 'a.cer' WITH PRIVATE KEY (FILE = 'a.cer')"),
+        [15208]
+    );
+    b.ok(&into(
+        "Out-of-here-1",
+        ", ENCRYPTION BY PASSWORD = 'In-here-only-1'",
+    ));
+    let protection = "SELECT pvt_key_encryption_type_desc FROM sys.certificates";
+    assert_eq!(b.rows(protection), ["ENCRYPTED_BY_PASSWORD"]);
+    let endpoint = "CREATE ENDPOINT e AS TCP (LISTENER_PORT = 7024) FOR DATABASE_MIRRORING (AUTHENTICATION = CERTIFICATE A_cert, ROLE = ALL)";
+    assert_eq!(b.refused(endpoint), [28055]);
+    assert_eq!(
+        b.refused("ALTER CERTIFICATE A_cert WITH PRIVATE KEY (DECRYPTION BY PASSWORD = 'In-here-only-2')"),
+        [15465]
+    );
+    b.ok("ALTER CERTIFICATE A_cert WITH PRIVATE KEY (DECRYPTION BY PASSWORD = 'In-here-only-1')");
+    assert_eq!(b.rows(protection), ["ENCRYPTED_BY_MASTER_KEY"]);
+    b.ok(endpoint);
+    assert_eq!(b.refused("ALTER CERTIFICATE A_cert REMOVE PRIVATE KEY"), [3716]);
+
+    // A new master key, and one that does not open by itself.
+    b.ok("ALTER MASTER KEY REGENERATE WITH ENCRYPTION BY PASSWORD = '<2_Strong_Password!>'");
+    assert_eq!(
+        b.refused("ALTER MASTER KEY ADD ENCRYPTION BY SERVICE MASTER KEY"),
+        [15579]
+    );
+    b.ok("ALTER MASTER KEY DROP ENCRYPTION BY SERVICE MASTER KEY");
+    assert_eq!(
+        b.rows("SELECT is_master_key_encrypted_by_server FROM sys.databases"),
+        ["0"]
+    );
+    assert_eq!(b.refused("CREATE CERTIFICATE x WITH SUBJECT = 'x'"), [15581]);
+    assert_eq!(
+        b.refused("ALTER MASTER KEY ADD ENCRYPTION BY SERVICE MASTER KEY"),
+        [15581]
+    );
+    assert_eq!(
+        b.refused("OPEN MASTER KEY DECRYPTION BY PASSWORD = '<1_Strong_Password!>'"),
+        [15313]
+    );
+    b.ok("OPEN MASTER KEY DECRYPTION BY PASSWORD = '<2_Strong_Password!>'; CREATE CERTIFICATE x WITH SUBJECT = 'x';
+          ALTER MASTER KEY ADD ENCRYPTION BY SERVICE MASTER KEY; CLOSE MASTER KEY; ALTER ENDPOINT e FOR DATABASE_MIRRORING (AUTHENTICATION = CERTIFICATE x)");
+}
