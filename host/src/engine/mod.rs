@@ -16,6 +16,7 @@
 //! | `storage` | core's storage trait over the block log and the databases' threads |
 //! | `worker` | a thread per database: capture, redo, seeds |
 //! | `records` | `engine.db`: session records, histories, anchors |
+//! | `upkeep` | how long the log is kept |
 //! | `directory`, `explain` | the catalog as handshakes ask it; failures in words |
 //! | `statements`, `sessions`, `backup` | what the handle's calls do |
 
@@ -31,6 +32,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod types;
+mod upkeep;
 mod worker;
 mod world;
 

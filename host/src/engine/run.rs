@@ -171,6 +171,7 @@ impl Instance<'_> {
                 for (id, end) in ends {
                     self.hardened(id, end);
                 }
+                self.prune_if_due();
             }
             Durability::Failed(why) => self.world.log_own(
                 24,

@@ -47,7 +47,7 @@ pub(super) fn start(
         let (log, recovery) = BlockLog::open(&dir, Options::default(), on_durable)
             .map_err(|e| failed("The block log", e.to_string()))?;
         let logs = Logs::new(Arc::new(log), Arc::new(Mutex::new(records)));
-        let site = Site::new(logs, notices);
+        let site = Site::new(logs, notices, handle);
         report_recovery(&site, &recovery);
         Ok(site)
     })

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, SyncSender};
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
 
 use dbmirror_adapters::entropy::OsEntropy;
@@ -15,13 +15,20 @@ use dbmirror_core::time::{Instant, UnixSeconds};
 
 use super::directory::Catalog;
 use super::records::{Records, Write};
+use super::run::Handle;
 use super::storage::Logs;
+use super::upkeep::Pruning;
 use super::{DatabaseConfig, EngineError, ErrorRow, Guid, LogLine, Notices, TestStep};
 
 /// Rows of `sys.dm_dbmirror_errors`.
 const ERRORS: usize = 256;
 /// The same failure of the same peer is told again after this.
 const TOLD_AGAIN: Duration = Duration::from_secs(60);
+
+/// The records, to oneself. Each use of them is whole, so one that panicked leaves nothing behind.
+pub(super) fn locked(records: &Mutex<Records>) -> MutexGuard<'_, Records> {
+    records.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// An event with what was known of its connection when it happened.
 pub(super) struct Told {
@@ -54,6 +61,8 @@ pub(super) struct Site {
     /// `connection_id` and `transport_stream_id`.
     pub guids: HashMap<ConnectionId, (Guid, Guid)>,
     pub address: Option<SocketAddr>,
+    pub handle: Handle,
+    pub pruning: Pruning,
     entropy: OsEntropy,
     pending: Vec<(Ticket, Write)>,
     /// The records could not be written: nothing is confirmed any more.
@@ -63,7 +72,7 @@ pub(super) struct Site {
 }
 
 impl Site {
-    pub(super) fn new(logs: Logs, notices: Arc<dyn Notices>) -> Self {
+    pub(super) fn new(logs: Logs, notices: Arc<dyn Notices>, handle: Handle) -> Self {
         Self {
             catalog: Catalog::default(),
             logs,
@@ -75,6 +84,8 @@ impl Site {
             probes: HashMap::new(),
             guids: HashMap::new(),
             address: None,
+            handle,
+            pruning: Pruning::default(),
             entropy: OsEntropy,
             pending: Vec::new(),
             broken: false,
@@ -98,10 +109,7 @@ impl Site {
     }
 
     pub(super) fn records(&self) -> MutexGuard<'_, Records> {
-        self.logs
-            .records
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        locked(&self.logs.records)
     }
 
     /// Makes what is to be persisted durable, in one transaction, and returns what may be confirmed.

@@ -28,6 +28,8 @@ impl Thread {
             self.pause = RETRY;
             let database = self.subject.database;
             self.subject.handle.run(move |i| i.capture_failed(database, &e));
+        } else if self.seed_wanted {
+            self.seed_open();
         }
     }
 

@@ -94,6 +94,7 @@ impl Worker {
                     sink: None,
                     pause: RETRY,
                     wants_capture: false,
+                    seed_wanted: false,
                 }
                 .run();
             })?;
@@ -136,6 +137,8 @@ struct Thread {
     inbox: Receiver<Command>,
     using: Using,
     sink: Option<SeedSink>,
+    /// A snapshot for a seed is to be held as soon as the capture runs.
+    seed_wanted: bool,
     /// Between two looks at a captured file.
     pause: Duration,
     /// The file is to be captured, whether or not that works at the moment.

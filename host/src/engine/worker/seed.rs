@@ -35,6 +35,12 @@ pub(in crate::engine) struct SeedReader {
 
 impl Thread {
     pub(super) fn seed_open(&mut self) {
+        if matches!(self.using, Using::Nothing) {
+            // The capture is about to begin, or is tried again: the snapshot is taken when it runs.
+            self.seed_wanted = true;
+            return;
+        }
+        self.seed_wanted = false;
         let database = self.subject.database;
         let opened = self.try_seed_open();
         if let Err(e) = &opened {
