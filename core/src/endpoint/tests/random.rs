@@ -1,7 +1,7 @@
 //! A session under a random mix of commits, cuts, crashes and slow disks, from one seed; at the end the logs are equal.
 
 use super::world::{DB, Dice, World};
-use crate::session::SessionEvent;
+use crate::session::{Safety, SessionEvent, StorageError};
 use crate::time::Duration;
 
 fn run(seed: u64, steps: u32) {
@@ -20,7 +20,7 @@ fn run(seed: u64, steps: u32) {
     let mut value = 100;
     for step in 0..steps {
         let up = [world.nodes[0].up, world.nodes[1].up];
-        match dice.below(20) {
+        match dice.below(23) {
             0..6 if up[0] && world.nodes[0].may_capture => {
                 for _ in 0..=dice.below(4) {
                     value += 1;
@@ -79,6 +79,21 @@ fn run(seed: u64, steps: u32) {
                     .unwrap();
                 world.with(0, |e, env| e.log_grew(env, DB, end));
             }
+            17 => {
+                let who = dice.below(2) as usize;
+                let refuse = [None, Some(StorageError::Full), Some(StorageError::Chain)];
+                world.nodes[who].disk.refuse = refuse[dice.below(3) as usize];
+            }
+            18 if up[0] && up[1] => {
+                let suspended = world.view(0).is_some_and(|v| v.suspended);
+                let who = dice.below(2) as usize;
+                // Refused where the partner is away: then nothing has changed.
+                let _ = world.with(who, |e, env| e.set_suspended(env, DB, !suspended));
+            }
+            19 if up[0] => {
+                let safety = [Safety::Off, Safety::Full][dice.below(2) as usize];
+                world.with(0, |e, env| e.set_safety(env, DB, safety)).unwrap();
+            }
             _ => world.pass(Duration::from_millis(50 + dice.below(3_000))),
         }
         if dice.below(3) == 0 {
@@ -96,7 +111,14 @@ fn run(seed: u64, steps: u32) {
     for pipe in &mut world.pipes {
         pipe.frozen = false;
     }
+    for node in &mut world.nodes {
+        node.disk.refuse = None;
+    }
     world.cut_after = None;
+    world.pass(Duration::from_secs(30));
+    if world.view(0).is_some_and(|v| v.suspended) {
+        world.with(0, |e, env| e.set_suspended(env, DB, false)).unwrap();
+    }
     world.pass(Duration::from_secs(70));
     let (p, m) = (world.view(0), world.view(1));
     assert_eq!(
@@ -106,6 +128,11 @@ fn run(seed: u64, steps: u32) {
         &world.session_events(0)
     );
     world.assert_level(0, 1);
+    let (p, m) = (world.view(0).unwrap(), world.view(1).unwrap());
+    assert_eq!(
+        (p.safety, p.safety_sequence, p.suspended),
+        (m.safety, m.safety_sequence, m.suspended)
+    );
 }
 
 /// What must hold at every moment.
