@@ -141,7 +141,7 @@ impl PrincipalSide {
 
     /// When an unhardened block has been so for the time-out.
     fn late_at(&self, timeout: Duration) -> Option<Instant> {
-        let (_, since) = self.behind.filter(|_| self.synced)?;
+        let (_, since) = self.behind.filter(|_| self.synced && self.streaming)?;
         Some(since.after(timeout))
     }
 }
@@ -323,7 +323,10 @@ impl Session {
                 self.reseed(ctx, ReseedReason::ChainMismatch, at);
             }
             // It says hello again when it can go on.
-            Block::<'static>::KIND => side.streaming = false,
+            Block::<'static>::KIND => {
+                side.streaming = false;
+                side.synced = false;
+            }
             crate::message::codec::SeedBegin::KIND
             | Seed::<'static>::KIND
             | crate::message::codec::SeedEnd::KIND => self.seed_failed(ctx, error, None),

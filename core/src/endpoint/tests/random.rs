@@ -173,6 +173,14 @@ fn random_runs_end_level() {
     }
 }
 
+/// Seeds that once found something: 1065, a principal whose mirror had refused asked to be woken in the past.
+#[test]
+fn past_findings_stay_mended() {
+    for seed in [1_065, 1_153] {
+        run(seed, 150);
+    }
+}
+
 /// `DBMIRROR_SEED=n cargo test -p dbmirror-core one_random_run`
 #[test]
 fn one_random_run() {
