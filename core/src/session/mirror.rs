@@ -282,7 +282,9 @@ impl Session {
         match &self.side {
             Side::Mirror(side) if side.seed.is_some() => self.seed_refused(ctx, SeedEnd::KIND, error),
             Side::Mirror(_) => self.log_refused(ctx, error, end),
-            Side::Principal(side) if side.adopt.is_some() => self.adoption_failed(ctx, error),
+            Side::Principal(side) if side.adopt.is_some() || side.adopting_awaits(end) => {
+                self.adoption_failed(ctx, error, end);
+            }
             Side::Principal(side) if side.seed.is_some() => {
                 let failed = SessionError::new(1458, Reason::Storage);
                 self.seed_failed(ctx, failed, Some(error));

@@ -212,8 +212,11 @@ impl Session {
 
     /// The log may go on after a restart: said once.
     pub(crate) fn settle(&mut self, ctx: &mut Ctx<'_>, new_timeline: bool) {
+        let end = self.end.position;
+        // Blocks of a tail that are still on their way into log and file come first.
         if let Some(side) = self.principal()
             && !side.settled
+            && !side.adopting_awaits(end)
         {
             side.settled = true;
             (ctx.events)(SessionEvent::MayCapture { new_timeline });
@@ -352,6 +355,7 @@ impl Session {
         {
             return Err(());
         }
+        let accepted = side.inflow.received;
         side.inflow
             .block(piece.position, piece.offset, piece.total, piece.bytes.len())
             .map_err(|_| ())?;
@@ -362,18 +366,20 @@ impl Session {
             decided: piece.position,
         };
         if let Err(error) = ctx.storage.adopt_block(database, at, piece.bytes) {
-            self.adoption_failed(ctx, error);
+            self.adoption_failed(ctx, error, accepted);
         }
         Ok(())
     }
 
-    /// The tail cannot be taken over: the mirror's copy gives way instead.
-    pub(crate) fn adoption_failed(&mut self, ctx: &mut Ctx<'_>, error: StorageError) {
+    /// The tail cannot be taken over beyond `accepted`, which may still become durable: the mirror's copy gives way instead.
+    pub(crate) fn adoption_failed(&mut self, ctx: &mut Ctx<'_>, error: StorageError, accepted: Position) {
         let end = self.end.position;
-        if let Some(side) = self.principal() {
-            side.inflow.restart(end);
-        }
         (ctx.events)(SessionEvent::StorageFailed(error));
+        let Some(side) = self.principal() else { return };
+        side.inflow.restart(accepted);
+        if side.adopt.is_none() {
+            return; // The binding it came by has gone; the logs are compared again on the next.
+        }
         let why = match error {
             StorageError::Chain | StorageError::Corrupt => ReseedReason::ChainMismatch,
             _ => ReseedReason::CannotAdopt,
@@ -383,6 +389,9 @@ impl Session {
 
     /// The tail is durable in log and file up to `end`.
     pub(crate) fn adopted(&mut self, ctx: &mut Ctx<'_>, end: LogEnd) {
+        if end.position.sequence <= self.end.position.sequence {
+            return;
+        }
         self.end = end;
         let Some(side) = self.principal() else { return };
         side.inflow.hardened(end.position.sequence);
@@ -427,8 +436,8 @@ impl Session {
         let Side::Principal(side) = &self.side else {
             return None;
         };
-        let settle =
-            (self.is_established() && !side.settled && side.adopt.is_none()).then_some(side.settle_by);
+        let taking = side.adopt.is_some() || side.adopting_awaits(self.end.position);
+        let settle = (self.is_established() && !side.settled && !taking).then_some(side.settle_by);
         let seed = side
             .seed_due
             .filter(|_| side.seed.is_none() && self.is_bound() && !self.kept.get().properties.suspended)

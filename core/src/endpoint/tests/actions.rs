@@ -106,6 +106,7 @@ impl World {
         assert_eq!(p.state, SessionState::Synchronized, "principal {p:?}");
         assert_eq!(m.state, SessionState::Synchronized, "mirror {m:?}");
         assert_eq!(p.end, m.end);
+        assert_eq!(p.end, self.nodes[principal].disk.db(DB).end(), "the whole log");
         assert_eq!(p.hardened_on_both, p.end.position);
         assert_eq!(self.content(principal), self.content(mirror));
     }
