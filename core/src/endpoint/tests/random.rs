@@ -1,5 +1,6 @@
 //! A session under a random mix of commits, cuts, crashes and slow disks, from one seed; at the end the logs are equal.
 
+use super::disk::Later;
 use super::world::{DB, Dice, World};
 use crate::session::{Safety, SessionEvent, StorageError};
 use crate::time::Duration;
@@ -21,7 +22,7 @@ fn run(seed: u64, steps: u32) {
     let trace = std::env::var_os("DBMIRROR_TRACE").is_some();
     for step in 0..steps {
         let up = [world.nodes[0].up, world.nodes[1].up];
-        match dice.below(23) {
+        match dice.below(25) {
             0..6 if up[0] && world.nodes[0].may_capture => {
                 for _ in 0..=dice.below(4) {
                     value += 1;
@@ -90,6 +91,23 @@ fn run(seed: u64, steps: u32) {
                 let who = dice.below(2) as usize;
                 // Refused where the partner is away: then nothing has changed.
                 let _ = world.with(who, |e, env| e.set_suspended(env, DB, !suspended));
+            }
+            20 => world.nodes[0].disk.never_adopt = dice.below(2) == 0,
+            21 if up[0] => {
+                // What is put into the own log and file late, or never.
+                if dice.below(2) == 0 {
+                    world.confirm_one(0);
+                } else if let Some(later) = world.nodes[0].disk.later.pop_back() {
+                    match later {
+                        Later::Adopted(db, end) => {
+                            let log = world.nodes[0].disk.db(db);
+                            log.blocks.retain(|b| b.position.sequence < end.position.sequence);
+                            let failed = StorageError::CannotAdopt;
+                            world.with(0, |e, env| e.storage_failed(env, db, failed));
+                        }
+                        other => world.nodes[0].disk.later.push_back(other),
+                    }
+                }
             }
             19 if up[0] => {
                 let safety = [Safety::Off, Safety::Full][dice.below(2) as usize];
