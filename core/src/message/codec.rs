@@ -1,4 +1,4 @@
-//! Messages of `dbm/1` into bytes and back (`docs/protocol.md` §1). [`super::messages`] has the table.
+//! Messages of `dbm/1` into bytes and back (`docs/protocol.md` §1). The table is in `messages.rs`.
 //!
 //! A message is a header of eight bytes (length of the body, kind, zero) and its body, whose fields follow one another in
 //! the order of the table. A record of the channel carries one or more whole messages; none spans two.
