@@ -38,6 +38,10 @@ pub fn transaction(connection: &Connection, dice: &mut Dice) {
         return;
     }
     begin(connection);
+    let last: i64 = connection
+        .query_row("SELECT coalesce(max(id),0)+1 FROM account", [], |row| row.get(0))
+        .unwrap();
+    let last = last as u64;
     for _ in 0..=dice.below(6) {
         // randomblob(0) has one byte.
         let pad = 1 + dice.below(3_000) as i64;
@@ -52,9 +56,9 @@ pub fn transaction(connection: &Connection, dice: &mut Dice) {
                     .unwrap();
             }
             5..=8 => {
-                let pick = "SELECT id FROM account ORDER BY abs(id-?1) LIMIT 1";
+                let pick = "SELECT id FROM account WHERE id>=?1 ORDER BY id LIMIT 1";
                 let id = |dice: &mut Dice| {
-                    connection.query_row(pick, [dice.below(2_000) as i64], |row| row.get::<_, i64>(0))
+                    connection.query_row(pick, [dice.below(last) as i64], |row| row.get::<_, i64>(0))
                 };
                 if let (Ok(from), Ok(to)) = (id(dice), id(dice)) {
                     let amount = dice.below(100) as i64;
@@ -65,8 +69,8 @@ pub fn transaction(connection: &Connection, dice: &mut Dice) {
             }
             9 => {
                 // All pairs in a range go, with their balance put on one that stays.
-                let low = dice.below(1_500) as i64;
-                let range = [low, low + dice.below(60) as i64];
+                let low = dice.below(last) as i64;
+                let range = [low, low + dice.below(last / 10 + 10) as i64];
                 let (count, balance, bytes): (i64, i64, i64) = connection
                     .query_row(
                         "SELECT count(*), coalesce(sum(balance),0), coalesce(sum(length(pad)),0) FROM account \
