@@ -315,7 +315,7 @@ impl Instance<'_> {
     }
 
     /// A mirror that had nothing learns whose copy it becomes.
-    fn learn_family(&mut self, database: DatabaseId) {
+    pub(super) fn learn_family(&mut self, database: DatabaseId) {
         let family = self
             .endpoint
             .sessions()

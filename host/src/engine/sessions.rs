@@ -294,6 +294,7 @@ impl Instance<'_> {
         let now = self.now();
         let restored = self.endpoint.restore(&mut self.world.env_at(now), record, end);
         restored.map_err(|e| self.session_error(id, e))?;
+        self.learn_family(id);
         // A timeline that was begun just before the instance stopped may have missed the session's record.
         let row = self.world.records().database(id)?;
         for timeline in row.iter().flat_map(|row| row.timelines.as_slice()) {

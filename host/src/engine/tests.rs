@@ -533,3 +533,43 @@ fn a_recovered_copy_goes_its_own_way() {
     a.stop();
     b.stop();
 }
+
+#[test]
+fn a_mirror_that_restarts_before_its_seed_is_complete_is_seeded() {
+    let (mut a, mut b) = mirrored();
+    // At whatever point the seed is.
+    b.stop();
+    write_rows(&a.file(), 1000, 5);
+    b.start(&a);
+    b.engine()
+        .attach_database(b.database(DatabaseState::Restoring))
+        .unwrap();
+    b.listen();
+    level(&a, &b);
+    assert_eq!(rows(&b.file()), 15);
+    a.stop();
+    b.stop();
+}
+
+#[test]
+fn a_stranger_cannot_fill_the_log() {
+    let (mut a, mut b) = pair();
+    for _ in 0..40 {
+        let mut stranger = std::net::TcpStream::connect((b.ip, 7024)).unwrap();
+        std::io::Write::write_all(&mut stranger, b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let _ = std::io::Read::read_to_end(&mut stranger, &mut Vec::new());
+    }
+    assert!((1..=20).contains(&b.engine().errors().len()));
+    assert!(
+        b.log
+            .lines
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|l| l.severity > 10)
+            .count()
+            <= 20
+    );
+    a.stop();
+    b.stop();
+}

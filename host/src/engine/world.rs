@@ -24,6 +24,8 @@ use super::{DatabaseConfig, EngineError, ErrorRow, Guid, LogLine, Notices, TestS
 const ERRORS: usize = 256;
 /// The same failure of the same peer is told again after this.
 const TOLD_AGAIN: Duration = Duration::from_secs(60);
+/// How often within that time the same failure is told of one host that connects.
+const TOLD_MOST: u32 = 20;
 
 /// The records, to oneself. Each use of them is whole, so one that panicked leaves nothing behind.
 pub(super) fn locked(records: &Mutex<Records>) -> MutexGuard<'_, Records> {
@@ -68,7 +70,8 @@ pub(super) struct Site {
     /// The records could not be written: nothing is confirmed any more.
     broken: bool,
     events: Vec<Told>,
-    told: HashMap<(String, i32), Clock>,
+    /// Since when, and how often, a failure has been told.
+    told: HashMap<(String, i32), (Clock, u32)>,
 }
 
 impl Site {
@@ -163,17 +166,21 @@ impl Site {
         log_number: i32,
     ) {
         let now = Clock::now();
-        self.told.retain(|_, at| now.duration_since(*at) < TOLD_AGAIN);
+        self.told
+            .retain(|_, (since, _)| now.duration_since(*since) < TOLD_AGAIN);
         // Who comes from outside chooses a port anew each time: he is known by his host.
         let known_by = peer
             .rsplit_once(':')
             .filter(|_| direction == "inbound")
             .map_or(peer, |(host, _)| host);
-        let repeated = self
+        let told = self
             .told
-            .insert((format!("{direction} {known_by} {step}"), number), now)
-            .is_some();
-        if repeated && direction == "outbound" {
+            .entry((format!("{direction} {known_by} {step}"), number))
+            .or_insert((now, 0));
+        told.1 += 1;
+        // What comes from outside is told up to a number of times, so that a stranger cannot fill the disk with our lines.
+        let most = if direction == "inbound" { TOLD_MOST } else { 1 };
+        if told.1 > most {
             return;
         }
         if self.errors.len() == ERRORS {

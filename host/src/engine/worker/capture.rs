@@ -23,6 +23,7 @@ impl Thread {
     /// Begins or resumes the capture, and goes on trying.
     pub(super) fn capture(&mut self, restart: bool) {
         self.wants_capture = true;
+        self.apply_again = None;
         self.using = Using::Nothing;
         if let Err(e) = self.try_capture(restart) {
             self.pause = RETRY;

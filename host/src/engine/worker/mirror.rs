@@ -13,6 +13,7 @@ impl Thread {
         if matches!(self.using, Using::Capture(_)) || self.sink.is_some() {
             return;
         }
+        self.apply_again = None;
         let outcome = self.open_mirror().and_then(|()| self.apply_upto(upto));
         let database = self.subject.database;
         match outcome {
@@ -23,7 +24,9 @@ impl Thread {
                 let end = applier.anchor().end;
                 self.subject.handle.run(move |i| i.adopted(database, end));
             }
-            Ok(()) | Err(sqlite::Error::Busy(_)) => {}
+            Ok(()) => {}
+            // Somebody holds a lock for the moment.
+            Err(sqlite::Error::Busy(_)) => self.apply_again = Some((upto, adopt)),
             Err(e) => {
                 self.using = Using::Nothing;
                 self.trouble("apply", &file_error(&self.subject.name, &e));

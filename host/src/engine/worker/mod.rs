@@ -27,6 +27,9 @@ pub(super) use seed::{PIECE, SeedReader, Snapshot};
 /// After a failed capture, until it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// After a file was found locked, until it is tried again.
+const LOCKED: Duration = Duration::from_millis(200);
+
 /// What a database's thread is asked to do.
 pub(super) enum Command {
     /// Capture the file from where its log ends; `restart` begins a new timeline first.
@@ -95,6 +98,7 @@ impl Worker {
                     pause: RETRY,
                     wants_capture: false,
                     seed_wanted: false,
+                    apply_again: None,
                 }
                 .run();
             })?;
@@ -137,6 +141,8 @@ struct Thread {
     inbox: Receiver<Command>,
     using: Using,
     sink: Option<SeedSink>,
+    /// What could not be redone because the file was locked for the moment.
+    apply_again: Option<(Position, bool)>,
     /// A snapshot for a seed is to be held as soon as the capture runs.
     seed_wanted: bool,
     /// Between two looks at a captured file.
@@ -148,11 +154,15 @@ struct Thread {
 impl Thread {
     fn run(mut self) {
         loop {
-            let command = if self.wants_capture {
-                match self.inbox.recv_timeout(self.pause) {
+            let command = if self.wants_capture || self.apply_again.is_some() {
+                let pause = if self.wants_capture { self.pause } else { LOCKED };
+                match self.inbox.recv_timeout(pause) {
                     Ok(command) => command,
                     Err(RecvTimeoutError::Timeout) => {
-                        self.capture_some();
+                        match self.apply_again {
+                            Some((upto, adopt)) => self.apply(upto, adopt),
+                            None => self.capture_some(),
+                        }
                         continue;
                     }
                     Err(RecvTimeoutError::Disconnected) => return,
