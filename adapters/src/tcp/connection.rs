@@ -81,6 +81,11 @@ impl Connection {
         }
     }
 
+    /// Whether there is room to read into.
+    pub(super) fn has_room(&self) -> bool {
+        self.start > 0 || self.end < self.receive.len()
+    }
+
     /// Reads what the network has, behind the bytes that wait. `Ok(None)` when there is nothing (or no room), `Ok(Some(0))`
     /// at the end.
     pub(super) fn fill(&mut self) -> io::Result<Option<usize>> {
@@ -158,7 +163,11 @@ impl Connection {
                 return true;
             }
         }
-        while self.readable {
+        // A little at a time: who sends without end waits for the deadline.
+        for _ in 0..8 {
+            if !self.readable {
+                break;
+            }
             (self.start, self.end) = (0, 0);
             match self.fill() {
                 Ok(Some(0)) | Err(_) => return true,

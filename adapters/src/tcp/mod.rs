@@ -266,7 +266,7 @@ impl Driver {
             || self
                 .connections
                 .values()
-                .any(|c| c.readable && !c.ended && c.stage == Stage::Open);
+                .any(|c| c.readable && !c.ended && c.stage == Stage::Open && c.has_room());
         if busy {
             return Some(Span::ZERO);
         }

@@ -4,6 +4,7 @@ use dbmirror_core::endpoint::{CloseReason, ConnectionEvent, ConnectionId, Event,
 use dbmirror_core::session::{DatabaseId, EndedBy, ReseedReason, SessionError, SessionEvent, SessionState};
 
 use super::run::Instance;
+use super::worker::Command;
 use super::world::{Probe, Told};
 use super::{DatabaseState, EngineError, TestStep, explain};
 
@@ -323,6 +324,7 @@ impl Instance<'_> {
             .and_then(|s| s.family);
         if let (Some(family), Some(d)) = (family, self.world.logs.databases.get_mut(&database)) {
             d.family = family;
+            d.worker.send(Command::Family(family));
         }
     }
 

@@ -34,6 +34,8 @@ const LOCKED: Duration = Duration::from_millis(200);
 pub(super) enum Command {
     /// Capture the file from where its log ends; `restart` begins a new timeline first.
     Capture { restart: bool },
+    /// Whose copy the database is.
+    Family(FamilyGuid),
     /// Begin a new timeline after what has been captured, and answer with the history and the end of the log.
     NewTimeline(SyncSender<Result<(Timelines, LogEnd), EngineError>>),
     /// Write the log's blocks up to this one into the file. `adopt`: on a principal that is closed.
@@ -187,6 +189,7 @@ impl Thread {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Capture { restart } => self.capture(restart),
+            Command::Family(family) => self.subject.family = family,
             Command::NewTimeline(reply) => {
                 let _ = reply.send(self.new_timeline());
             }
