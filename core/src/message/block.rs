@@ -25,6 +25,11 @@ pub const CHAINED_LEN: usize = 112;
 /// CRC32C (Castagnoli), sixteen bytes a step.
 static CRC32C: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISCSI);
 
+/// CRC32C of bytes that are all there.
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
+    CRC32C.checksum(bytes)
+}
+
 /// Running CRC32C over stored bytes: finds transport and storage damage, proves nothing.
 #[derive(Clone)]
 struct Crc(crc::Digest<'static, u32, crc::Table<16>>);

@@ -351,3 +351,23 @@ impl core::fmt::Display for SessionError {
 }
 
 impl core::error::Error for SessionError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_sent_as_their_numbers() {
+        for (code, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, code, "{reason:?}");
+            assert_eq!(usize::from(reason.code()), code);
+            assert_eq!(Reason::from_code(reason.code()), *reason);
+        }
+        assert_eq!(Reason::from_code(32), Reason::Unknown, "one of a later version");
+        for code in 0..=255 {
+            if let Some(state) = SessionState::from_code(code) {
+                assert_eq!(state.code(), code);
+            }
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use super::command::Safety;
 use super::storage::DatabaseId;
 use super::view::Role;
+use crate::message::block::crc32c;
 use crate::message::codec::Properties;
 use crate::message::{Address, DatabaseName, FamilyGuid, Field, InstanceId, Record, SessionGuid, Timelines};
 use crate::wire::{Full, Malformed, Reader, Writer};
@@ -13,8 +14,6 @@ pub const STORED_LEN_MAX: usize = 1_536;
 const MAGIC: u32 = 0x534d_4244;
 /// The version of the stored form, the only one so far.
 const VERSION: u16 = 1;
-/// CRC-32C, as in log blocks.
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
 
 /// Where a session stands, durably.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +110,7 @@ impl Stored {
         to.u16_le(VERSION)?;
         to.u16_le(0)?;
         self.write(&mut to)?;
-        let crc = CRC.checksum(to.written());
+        let crc = crc32c(to.written());
         to.u32_le(crc)?;
         Ok(to.len())
     }
@@ -130,7 +129,7 @@ impl Stored {
             return Err(StoredError::Version { found: version });
         }
         let (covered, crc) = bytes.split_last_chunk::<4>().ok_or(StoredError::Damaged)?;
-        if CRC.checksum(covered) != u32::from_le_bytes(*crc) {
+        if crc32c(covered) != u32::from_le_bytes(*crc) {
             return Err(StoredError::Damaged);
         }
         let mut from = Reader::new(covered);
