@@ -73,7 +73,11 @@ fn core_uses_only_what_lies_below() {
     let mut wrong = Vec::new();
     for file in files {
         let own = room(&file);
-        if own == "lib" || file.to_string_lossy().contains("tests") {
+        if own == "lib"
+            || file
+                .strip_prefix(core_src())
+                .is_ok_and(|inside| inside.to_string_lossy().contains("tests"))
+        {
             continue;
         }
         let place = ROOMS
@@ -104,6 +108,13 @@ fn core_knows_no_world() {
     let mut files = Vec::new();
     sources(&core_src(), &mut files);
     for file in files {
+        // Tests may print and use std: they never ship.
+        if file
+            .strip_prefix(core_src())
+            .is_ok_and(|inside| inside.to_string_lossy().contains("tests"))
+        {
+            continue;
+        }
         let text = std::fs::read_to_string(&file).expect("a readable file");
         for word in [
             "extern crate alloc",
