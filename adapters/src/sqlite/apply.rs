@@ -17,7 +17,7 @@ use rusqlite::Connection;
 use super::files::{Files, begin_read, checkpoint_passive, end_read};
 use super::shm::{IndexHeader, IndexWriter, Lock};
 use super::table::{PageTable, Wanted, hash_main, load};
-use super::tail::{CHECKPOINT_AGAIN, Checkpointed, Folded, published};
+use super::tail::{CHECKPOINT_AGAIN, Checkpointed, Folded, IDENTITY_EVERY, published};
 use super::wal::{WalHeader, emit_frame, frame_offset};
 use super::{Anchor, Error, Result, page_hash};
 
@@ -71,6 +71,7 @@ pub struct Applier {
     folded: u32,
     /// After a checkpoint that could not be completed: when the next one is worth trying.
     again: Option<Instant>,
+    looked: Instant,
 }
 
 /// Bytes of frames that are written at once.
@@ -136,6 +137,7 @@ impl Applier {
             index: IndexWriter::default(),
             folded: 0,
             again: None,
+            looked: Instant::now(),
         })
     }
 
@@ -166,6 +168,10 @@ impl Applier {
         }
         if header.pages_before != self.anchor.pages {
             return Err(Error::WrongDatabase);
+        }
+        if self.looked.elapsed() >= IDENTITY_EVERY {
+            self.files.check_identity()?;
+            self.looked = Instant::now();
         }
         if !self.files.shm.is_at(&self.published) {
             return Err(Error::ForeignWrite);

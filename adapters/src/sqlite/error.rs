@@ -89,6 +89,8 @@ pub enum GapReason {
     PageSize,
     /// The write-ahead log ends before the last captured frame.
     LogShrank,
+    /// The write-ahead log or the wal-index was removed or replaced under its path.
+    LogRemoved,
     /// More commits were counted than were seen.
     CommitsMissed,
     /// The frames do not continue the checksums of those captured.
@@ -198,6 +200,7 @@ impl fmt::Display for GapReason {
             Self::SumNotFound => "the file is in no state that the log ends with",
             Self::PageSize => "the page size has changed",
             Self::LogShrank => "the write-ahead log ends before the last captured commit",
+            Self::LogRemoved => "the write-ahead log or the wal-index was removed from under its path",
             Self::CommitsMissed => "SQLite counted more commits than were seen",
             Self::ChecksumBroken => "the write-ahead log does not continue what was captured",
         })

@@ -18,7 +18,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::shm::{IndexHeader, Lock, Shm};
 use super::sys::{try_lock, unlock};
-use super::{Error, Result};
+use super::{Error, GapReason, Result};
 
 /// The byte of the main file that whoever captures or applies holds: far beyond what SQLite locks or a file is long.
 const SOLE_LOCK: i64 = 0x6462_6d69_7272_6f72;
@@ -65,6 +65,8 @@ pub(super) struct Files {
     pub log: std::sync::Arc<File>,
     pub shm: Shm,
     pub page_size: u32,
+    /// Log and wal-index by path, and which files those were when they were opened.
+    beside: [(PathBuf, (u64, u64)); 2],
     // Last, so that it is given up after the descriptors are closed.
     claim: Claim,
 }
@@ -95,18 +97,20 @@ impl Files {
         let open = |suffix: &str| {
             let mut name = path.clone().into_os_string();
             name.push(suffix);
-            OpenOptions::new().read(true).write(true).open(name)
+            let file = OpenOptions::new().read(true).write(true).open(&name)?;
+            let meta = file.metadata()?;
+            Ok((file, (PathBuf::from(name), (meta.dev(), meta.ino()))))
         };
-        let log = open("-wal").map_err(Error::io("open the write-ahead log"))?;
-        let shm = open("-shm")
-            .and_then(|file| Shm::new(file, writable_index))
-            .map_err(Error::io("open the wal-index"))?;
+        let (log, log_id) = open("-wal").map_err(Error::io("open the write-ahead log"))?;
+        let (shm, shm_id) = open("-shm").map_err(Error::io("open the wal-index"))?;
+        let shm = Shm::new(shm, writable_index).map_err(Error::io("open the wal-index"))?;
         let files = Self {
             path,
             main,
             log: std::sync::Arc::new(log),
             shm,
             page_size,
+            beside: [log_id, shm_id],
             claim,
         };
         Ok((files, first))
@@ -117,11 +121,15 @@ impl Files {
         connect(&self.path)
     }
 
-    /// Fails when the path leads to another file by now.
+    /// Fails when the path leads to another file by now, or log or wal-index do: whoever removed those has others write into new
+    /// ones, which nothing here would ever see.
     pub fn check_identity(&self) -> Result<()> {
-        let here = fs::metadata(&self.path).ok().map(|m| (m.dev(), m.ino()));
-        if here != Some(self.claim.0) {
+        let is = |path: &Path, id| fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == id);
+        if !is(&self.path, self.claim.0) {
             return Err(Error::Replaced(self.path.clone()));
+        }
+        if !self.beside.iter().all(|(path, id)| is(path, *id)) {
+            return Err(Error::Gap(GapReason::LogRemoved));
         }
         Ok(())
     }

@@ -96,8 +96,8 @@ pub struct Tail {
     again: Option<Instant>,
 }
 
-/// How often the path is compared with the open file.
-const IDENTITY_EVERY: Duration = Duration::from_millis(250);
+/// How often the paths are compared with the open files.
+pub(super) const IDENTITY_EVERY: Duration = Duration::from_millis(250);
 /// How long a header may stay half written before its writer is taken for dead: it takes a writer nanoseconds, and a
 /// descheduled one keeps its lock, so nothing breaks if this is too short.
 const TORN_FOR: Duration = Duration::from_millis(50);

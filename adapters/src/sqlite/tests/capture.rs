@@ -292,6 +292,26 @@ fn another_file_under_the_path_is_found_out() {
     assert!(matches!(rig.tail().next_block(), Err(Error::Replaced(_))));
 }
 
+/// An operator who tidies up: nobody would ever see what is written into a new log beside the file, were it not found out.
+#[test]
+fn a_removed_log_is_found_out() {
+    let mut rig = Rig::new(TABLE);
+    shell(&rig.source, "INSERT INTO t(b) VALUES (1);");
+    rig.capture();
+    assert!(rig.checkpoint());
+    for suffix in ["-wal", "-shm"] {
+        let mut name = rig.source.clone().into_os_string();
+        name.push(suffix);
+        fs::remove_file(name).unwrap();
+    }
+    shell(&rig.source, "INSERT INTO t(b) VALUES (2);");
+    std::thread::sleep(Duration::from_millis(300));
+    let found = rig.tail().next_block();
+    assert!(matches!(found, Err(Error::Gap(GapReason::LogRemoved))));
+    rig.resume().unwrap();
+    assert_eq!(rig.capture(), 1, "what the new log holds is captured");
+}
+
 #[test]
 fn files_that_cannot_be_captured_are_refused() {
     let dir = tempfile::tempdir().unwrap();
