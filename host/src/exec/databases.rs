@@ -22,8 +22,8 @@ pub(super) fn find(master: &Connection, name: &str) -> Result<Database, Stop> {
     Ok(databases::by_name(master, name)?.ok_or_else(|| M911.refuse(&[&name]))?)
 }
 
-/// The files that SQLite may keep beside a database.
-const BESIDE: &[&str] = &["-wal", "-shm", "-journal"];
+/// The files that SQLite may keep beside a database, and a seed that was cut off.
+const BESIDE: &[&str] = &["-wal", "-shm", "-journal", "-seed"];
 
 impl SqlSession {
     /// Whether a session may have `database` as its current one.
@@ -119,7 +119,6 @@ impl SqlSession {
                 .into());
         }
         let mut attached_before = None;
-        check_file(&path)?;
         let instance = &self.instance;
         self.change(|catalog| {
             if databases::by_name(catalog, name)?.is_some() {
@@ -135,6 +134,8 @@ impl SqlSession {
                     .refuse(&[written, &format!("it is the file of database '{other}' already")])
                     .into());
             }
+            // Only now: opening and closing a file that is captured would drop SQLite's locks on it (`docs/capture.md` §6).
+            check_file(&path)?;
             let database = insert(catalog, name, &path, true, State::Online)?;
             Ok(instance.engine().attach_database(database.config())?)
         })
