@@ -284,7 +284,10 @@ pub fn write<E: From<io::Error>>(
         );
     }
     let written = if replace && exists {
-        let temporary = path.with_extension("replacing");
+        // Beside it, and no other backup's: Sales.bak and Sales.trn may be replaced at the same time.
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".replacing");
+        let temporary = std::path::PathBuf::from(temporary);
         let file = File::options()
             .read(true)
             .write(true)
@@ -300,6 +303,11 @@ pub fn write<E: From<io::Error>>(
             (0, 0)
         } else {
             let (sets, end) = sets(path)?;
+            if ends_whole(&lock, end)? {
+                let text = "a backup set before its last one is damaged; nothing is appended, since that would cut off those after it: \
+                            back up to another file";
+                return Err(damaged(text).into());
+            }
             (u32::try_from(sets.len()).unwrap_or(u32::MAX), end)
         };
         if count >= SETS_MAX {
@@ -325,6 +333,19 @@ pub fn write<E: From<io::Error>>(
     let set = written?;
     File::open(parent)?.sync_all()?;
     Ok(set)
+}
+
+/// Whether a whole set ends the file, behind `end` where the readable ones do. What a crash left of a set does not end with a trailer.
+fn ends_whole(file: &File, end: u64) -> io::Result<bool> {
+    use std::os::unix::fs::FileExt as _;
+    let length = file.metadata()?.len();
+    let trailer = u64::try_from(TRAILER_LEN).unwrap_or(u64::MAX);
+    let Some(at) = length.checked_sub(trailer).filter(|at| *at >= end) else {
+        return Ok(false);
+    };
+    let mut magic = [0; TRAILER_MAGIC.len()];
+    file.read_exact_at(&mut magic, at)?;
+    Ok(magic == TRAILER_MAGIC)
 }
 
 fn append<E: From<io::Error>>(

@@ -121,3 +121,38 @@ fn damage_is_found_and_other_files_are_left_alone() {
     }
     assert_eq!(std::fs::read(&other).unwrap(), b"a certificate");
 }
+
+/// What follows a damaged set is not cut off by the next backup, as the leavings of a crash are.
+#[test]
+fn a_damaged_set_costs_none_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.bak");
+    put(&path, false, Kind::Full, b"one", 1).unwrap();
+    let first = std::fs::metadata(&path).unwrap().len();
+    put(&path, false, Kind::Log, b"two", 2).unwrap();
+    put(&path, false, Kind::Log, b"three", 3).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[usize::try_from(first).unwrap() + 20] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let refused = put(&path, false, Kind::Log, b"four", 4).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+/// Two backups into files that differ in their extension do not share what they write before it takes the old one's place.
+#[test]
+fn files_of_one_stem_are_replaced_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bak, trn) = (dir.path().join("x.bak"), dir.path().join("x.trn"));
+    for path in [&bak, &trn] {
+        put(path, false, Kind::Full, b"old", 1).unwrap();
+    }
+    let outer = write::<io::Error>(&bak, true, header(Kind::Full), |out| {
+        out.write_all(&[1; 3_000_000])?;
+        put(&trn, true, Kind::Full, b"inner", 2)?;
+        Ok(3)
+    });
+    let (outer, (inner, _)) = (outer.unwrap(), sets(&trn).unwrap());
+    assert_eq!(body(&outer, &bak).unwrap(), [1; 3_000_000]);
+    assert_eq!(body(&inner[0], &trn).unwrap(), b"inner");
+}
