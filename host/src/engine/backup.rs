@@ -172,25 +172,31 @@ pub(super) fn restore_database(
     let anchor = sink.finish(start.at, DatabaseSum(sum)).map_err(|_| damaged())?;
     let id = core_id(database.database_id);
     let to_loop = handle.clone();
-    handle.ask(move |i: &mut Instance<'_>| {
-        i.add_database(&database, to_loop)?;
+    let config = database.clone();
+    let (log, log_id, begun) = handle.ask(move |i: &mut Instance<'_>| {
+        i.add_database(&config, to_loop)?;
         let d = i
             .world
             .logs
             .databases
             .get_mut(&id)
-            .ok_or_else(|| unknown(database.database_id))?;
+            .ok_or_else(|| unknown(config.database_id))?;
         d.hardened = start.at;
-        let begun = i.world.logs.log.start_log(d.log_id, start.at);
-        begun.map_err(|e| EngineError::new(3013, e.to_string()))?;
-        let row = DatabaseRow {
-            log: d.log_id,
-            family: FamilyGuid(database.family_guid),
-            timelines: start.timelines,
-            anchor: Some(anchor.to_bytes().to_vec()),
-        };
-        i.world.records().set_database(id, &row)
+        let log = std::sync::Arc::clone(&i.world.logs.log);
+        let begun = log.start_log(d.log_id, start.at);
+        let begun = begun.map_err(|e| EngineError::new(3013, e.to_string()))?;
+        Ok((log, d.log_id, begun))
     })??;
+    // The log's beginning is durable before the record that names the log.
+    log.wait(begun)
+        .map_err(|e| EngineError::new(3013, e.to_string()))?;
+    let row = DatabaseRow {
+        log: log_id,
+        family: FamilyGuid(database.family_guid),
+        timelines: start.timelines,
+        anchor: Some(anchor.to_bytes().to_vec()),
+    };
+    handle.ask(move |i: &mut Instance<'_>| i.world.records().set_database(id, &row))??;
     Ok(lsn(start.at.position))
 }
 

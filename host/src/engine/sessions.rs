@@ -57,9 +57,33 @@ pub(super) fn attach_database(handle: &Handle, config: DatabaseConfig) -> Result
 /// Opens a restored copy: its log goes on in a new timeline, and applications may write.
 pub(super) fn recover_database(handle: &Handle, database_id: i32) -> Result<(), EngineError> {
     let id = core_id(database_id);
-    handle.ask(move |i: &mut Instance<'_>| i.restoring(id))??;
-    // All that the log holds goes into the file first.
-    checkpoint(handle, database_id)?;
+    // All that the log holds goes into the file first, also what a mirror hardened and was never told to be decided: its
+    // principal may have counted on it.
+    let end = handle.ask(move |i: &mut Instance<'_>| {
+        i.restoring(id)?;
+        let d = i
+            .world
+            .logs
+            .databases
+            .get(&id)
+            .ok_or_else(|| unknown(database_id))?;
+        let end = i.world.logs.log.extent(d.log_id).map_or(LogEnd::START, |e| e.end);
+        d.worker.send(Command::Apply {
+            upto: end.position,
+            adopt: false,
+        });
+        Ok(end.position)
+    })??;
+    let reached = checkpoint(handle, database_id)?.lsn;
+    if reached != Lsn::new(end.timeline, end.sequence) {
+        return Err(EngineError::new(
+            5120,
+            format!(
+                "The file is at {reached} and its log ends at {}: what lies between could not be written into it; see the error log.",
+                end.lsn()
+            ),
+        ));
+    }
     let running = handle.ask(move |i: &mut Instance<'_>| {
         i.restoring(id)?;
         let Some(config) = i.world.names.get_mut(&id) else {

@@ -573,3 +573,42 @@ fn a_stranger_cannot_fill_the_log() {
     a.stop();
     b.stop();
 }
+
+/// A mirror whose file is behind its log, and whose principal is gone: what it hardened, it may have been counted on for.
+#[test]
+fn a_recovered_mirror_has_all_that_it_hardened() {
+    let (mut a, mut b) = mirrored();
+    write_rows(&a.file(), 1000, 5);
+    level(&a, &b);
+    // By another process: a descriptor closed in this one would drop SQLite's locks.
+    let earlier = b.dir.path().join("earlier.db");
+    let copied = std::process::Command::new("cp")
+        .arg(b.file())
+        .arg(&earlier)
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    write_rows(&a.file(), 2000, 7);
+    let end = a.engine().checkpoint(5).unwrap().lsn;
+    wait_for("the mirror hardens and redoes the rows", || {
+        b.engine().sessions()[0].redone_lsn == Some(end)
+    });
+    a.stop();
+    b.stop();
+    // As after a power cut: nothing of the mirror's log had been synced yet.
+    for suffix in ["-wal", "-shm"] {
+        let mut name = b.file().into_os_string();
+        name.push(suffix);
+        std::fs::remove_file(name).unwrap();
+    }
+    std::fs::rename(&earlier, b.file()).unwrap();
+    b.start(&a);
+    b.engine()
+        .attach_database(b.database(DatabaseState::Restoring))
+        .unwrap();
+    b.engine().partner_off(5).unwrap();
+    wait_for("no session is left", || b.engine().sessions().is_empty());
+    b.engine().recover_database(5).unwrap();
+    assert_eq!(rows(&b.file()), 22);
+    b.stop();
+}

@@ -59,10 +59,15 @@ impl Thread {
         match resumed {
             Ok(tail) => {
                 self.using = Using::Capture(Box::new(tail));
+                self.replaced = false;
                 self.pause = BUSY;
                 let begun = row.timelines.last().filter(|_| restart);
                 self.tell_running(begun, false);
                 Ok(())
+            }
+            // Somebody's empty or older file must not cost the mirror's copy, which may be the last good one.
+            Err(sqlite::Error::Gap(_)) if self.replaced => {
+                Err(error(&sqlite::Error::Replaced(subject.path.clone())))
             }
             Err(sqlite::Error::Gap(why)) => {
                 let text = format!(
@@ -208,6 +213,7 @@ impl Thread {
         let outcome = outcome.and_then(|()| self.checkpoint_if_due());
         if let Err(e) = outcome {
             self.using = Using::Nothing;
+            self.replaced |= matches!(e, sqlite::Error::Replaced(_));
             self.trouble("capture", &file_error(&self.subject.name, &e));
             // Resuming from the log's last block heals what can be healed: a gap, a block that could not be stored.
             self.pause = RETRY;
@@ -265,8 +271,9 @@ fn next_timeline(timelines: &mut Timelines, end: LogEnd) -> Result<(), EngineErr
     OsEntropy.fill_public(&mut fork).map_err(|_| no_entropy())?;
     let number = timelines.last().map_or(1, |t| t.number.saturating_add(1));
     let first = end.position.sequence.saturating_add(1);
+    // A log that was lost, or cut at damage, goes on before timelines that its history still names.
     timelines
-        .push(Timeline {
+        .fork(Timeline {
             number,
             fork: ForkId(u64::from_le_bytes(fork)),
             first,
@@ -282,4 +289,23 @@ fn no_entropy() -> EngineError {
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err wants")]
 fn log_error(e: dbmirror_adapters::blocklog::LogError) -> EngineError {
     EngineError::new(1499, e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_log_goes_on_before_its_timelines() {
+        let mut timelines = Timelines::EMPTY;
+        let at = |timeline, sequence| LogEnd {
+            position: Position { timeline, sequence },
+            chain: Chain::START,
+        };
+        for end in [LogEnd::START, at(1, 10), LogEnd::START] {
+            next_timeline(&mut timelines, end).unwrap();
+        }
+        let numbers: Vec<_> = timelines.as_slice().iter().map(|t| (t.number, t.first)).collect();
+        assert_eq!(numbers, [(1, 1), (3, 1)]);
+    }
 }

@@ -110,6 +110,10 @@ pub(super) fn storage_error(e: &sqlite::Error) -> StorageError {
         sqlite::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             StorageError::Full
         }
+        // The file itself, or a block that it needs, is gone: only a seed brings it back.
+        sqlite::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            StorageError::Corrupt
+        }
         sqlite::Error::Io { .. } => StorageError::Failed,
         _ => StorageError::Unavailable,
     }

@@ -101,6 +101,7 @@ impl Worker {
                     wants_capture: false,
                     seed_wanted: false,
                     apply_again: None,
+                    replaced: false,
                 }
                 .run();
             })?;
@@ -151,6 +152,8 @@ struct Thread {
     pause: Duration,
     /// The file is to be captured, whether or not that works at the moment.
     wants_capture: bool,
+    /// While it was captured another file took its place, which is no continuation of it until that is shown.
+    replaced: bool,
 }
 
 impl Thread {
