@@ -14,6 +14,8 @@ pub(super) const RECEIVE: usize = 128 * 1024;
 /// Bytes that may wait for the network on one connection. Core sends no more than this room, so what is important never
 /// waits behind more than this.
 pub(super) const SEND: usize = 256 * 1024;
+/// How often a draining connection is read in one turn.
+const DRAIN_READS: usize = 8;
 
 /// How far a connection is, as the socket sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,8 +165,8 @@ impl Connection {
                 return true;
             }
         }
-        // A little at a time: who sends without end waits for the deadline.
-        for _ in 0..8 {
+        // Not for ever: a peer that goes on sending must not hold the loop. The next turn reads on.
+        for _ in 0..DRAIN_READS {
             if !self.readable {
                 break;
             }

@@ -34,6 +34,9 @@ const WAKE: Token = Token(0);
 const CONNECT_TIMEOUT: Span = Span::from_secs(5);
 /// How long a closed connection may take to send what is queued.
 const DRAIN_TIMEOUT: Span = Span::from_secs(2);
+/// Closed connections that may be draining at one time: one more ends the oldest of them. Each holds a descriptor and
+/// buffers, and strangers decide how many there are.
+const DRAINING_MAX: usize = 128;
 /// Bytes that one connection may bring before the others have their turn.
 const READ_BUDGET: usize = 1024 * 1024;
 
@@ -263,10 +266,14 @@ impl Driver {
 
     fn timeout(&self, at_most: Option<Span>) -> Option<Span> {
         let busy = !self.acceptable.is_empty()
-            || self
-                .connections
-                .values()
-                .any(|c| c.readable && !c.ended && c.stage == Stage::Open && c.has_room());
+            || self.connections.values().any(|c| {
+                let wanted = match c.stage {
+                    Stage::Open => c.has_room(),
+                    Stage::Draining { .. } => true,
+                    _ => false,
+                };
+                c.readable && !c.ended && wanted
+            });
         if busy {
             return Some(Span::ZERO);
         }
@@ -492,6 +499,21 @@ impl Driver {
         };
         if connecting || c.drain() {
             self.remove(token);
+        } else {
+            self.end_oldest_draining();
+        }
+    }
+
+    /// Keeps the number of draining connections at its bound.
+    fn end_oldest_draining(&mut self) {
+        let draining = self.connections.iter().filter_map(|(token, c)| match c.stage {
+            Stage::Draining { deadline } => Some((deadline, token.0)),
+            _ => None,
+        });
+        if draining.clone().count() > DRAINING_MAX
+            && let Some((_, oldest)) = draining.min()
+        {
+            self.remove(Token(oldest));
         }
     }
 

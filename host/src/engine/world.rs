@@ -24,8 +24,10 @@ use super::{DatabaseConfig, EngineError, ErrorRow, Guid, LogLine, Notices, TestS
 const ERRORS: usize = 256;
 /// The same failure of the same peer is told again after this.
 const TOLD_AGAIN: Duration = Duration::from_secs(60);
-/// How often within that time the same failure is told of one host that connects.
-const TOLD_MOST: u32 = 20;
+/// How often within that time a failure of somebody who comes from outside is told, since each may be another one.
+const TOLD_INBOUND: u32 = 30;
+/// Kinds of failures that are remembered as told.
+const TOLD_MAX: usize = 4096;
 
 /// The records, to oneself. Each use of them is whole, so one that panicked leaves nothing behind.
 pub(super) fn locked(records: &Mutex<Records>) -> MutexGuard<'_, Records> {
@@ -70,7 +72,7 @@ pub(super) struct Site {
     /// The records could not be written: nothing is confirmed any more.
     broken: bool,
     events: Vec<Told>,
-    /// Since when, and how often, a failure has been told.
+    /// When a failure was first told, and how often it has happened since.
     told: HashMap<(String, i32), (Clock, u32)>,
 }
 
@@ -167,21 +169,34 @@ impl Site {
     ) {
         let now = Clock::now();
         self.told
-            .retain(|_, (since, _)| now.duration_since(*since) < TOLD_AGAIN);
+            .retain(|_, (at, _)| now.duration_since(*at) < TOLD_AGAIN);
+        if self.told.len() >= TOLD_MAX {
+            self.told.clear();
+        }
         // Who comes from outside chooses a port anew each time: he is known by his host.
         let known_by = peer
             .rsplit_once(':')
             .filter(|_| direction == "inbound")
             .map_or(peer, |(host, _)| host);
-        let told = self
+        let known_by = known_by.to_owned();
+        let (_, times) = self
             .told
             .entry((format!("{direction} {known_by} {step}"), number))
-            .or_insert((now, 0));
-        told.1 += 1;
-        // What comes from outside is told up to a number of times, so that a stranger cannot fill the disk with our lines.
-        let most = if direction == "inbound" { TOLD_MOST } else { 1 };
-        if told.1 > most {
-            return;
+            .and_modify(|(_, times)| *times = times.saturating_add(1))
+            .or_insert((now, 1));
+        match (direction, *times) {
+            ("outbound", 2..) => return,
+            ("inbound", times) if times > TOLD_INBOUND + 1 => return,
+            ("inbound", times) if times > TOLD_INBOUND => {
+                self.log_own(
+                    10,
+                    format!(
+                        "More of number {number} from {known_by} at step {step} is not told for a minute."
+                    ),
+                );
+                return;
+            }
+            _ => {}
         }
         if self.errors.len() == ERRORS {
             self.errors.pop_front();

@@ -21,13 +21,53 @@ use crate::messages::Raised;
 
 /// The most bytes of the file's end that [`read`] looks at.
 const READ_MAX: u64 = 8 << 20;
-/// The size at which the file is put aside as `errorlog.1` when an instance starts.
+/// The size at which the file is put aside as `errorlog.1`, whose place it takes: what strangers can cause to be written
+/// is bounded by twice this.
 const ROTATE_AT: u64 = 64 << 20;
 
 /// The layer that writes the lines.
 struct Lines {
-    file: Mutex<File>,
+    file: Mutex<Current>,
     stderr: bool,
+}
+
+/// The file that is being written.
+struct Current {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    rotate_at: u64,
+}
+
+impl Current {
+    fn open(path: &Path, rotate_at: u64) -> io::Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        if std::fs::metadata(path).is_ok_and(|found| found.len() > rotate_at) {
+            std::fs::rename(path, path.with_extension("1"))?;
+        }
+        let file = File::options().append(true).create(true).mode(0o600).open(path)?;
+        let length = file.metadata()?.len();
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            length,
+            rotate_at,
+        })
+    }
+
+    fn line(&mut self, line: &str) -> io::Result<()> {
+        if self.length > self.rotate_at {
+            match Self::open(&self.path, self.rotate_at) {
+                Ok(next) => *self = next,
+                // It goes on in the old file, and is tried again when that has grown by as much.
+                Err(_) => self.length = 0,
+            }
+        }
+        self.length = self
+            .length
+            .saturating_add(u64::try_from(line.len()).unwrap_or(u64::MAX));
+        self.file.write_all(line.as_bytes())
+    }
 }
 
 /// Opens the log under `path` and makes it the process's log; `quiet` silences stderr.
@@ -36,21 +76,13 @@ struct Lines {
 /// When the file cannot be opened.
 pub fn install(path: &Path, quiet: bool) -> io::Result<()> {
     let lines = Lines {
-        file: Mutex::new(open(path)?),
+        file: Mutex::new(Current::open(path, ROTATE_AT)?),
         stderr: !quiet,
     };
     let subscriber = tracing_subscriber::registry().with(lines.with_filter_level());
     // A process runs one instance; in tests a second call keeps the first log.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(())
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    if std::fs::metadata(path).is_ok_and(|found| found.len() > ROTATE_AT) {
-        std::fs::rename(path, path.with_extension("1"))?;
-    }
-    File::options().append(true).create(true).mode(0o600).open(path)
 }
 
 /// Logs a message that was raised: an error as ERROR, information as INFO.
@@ -96,7 +128,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Lines {
         line.push('\n');
         // The log is the last place to tell of trouble: when it fails there is nobody left to tell.
         if let Ok(mut file) = self.file.lock() {
-            let _ = file.write_all(line.as_bytes());
+            let _ = file.line(&line);
         }
         if self.stderr {
             let _ = io::stderr().write_all(line.as_bytes());
@@ -240,7 +272,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("errorlog");
         let lines = Lines {
-            file: Mutex::new(open(&path).unwrap()),
+            file: Mutex::new(Current::open(&path, ROTATE_AT).unwrap()),
             stderr: false,
         };
         let subscriber = tracing_subscriber::registry().with(lines.with_filter_level());
@@ -262,5 +294,21 @@ mod tests {
         assert_eq!(read[2].text, "plain peer=127.0.0.1:7024 step=\"tcp connect\"");
         assert_eq!(read[0].date.len(), 23);
         assert_eq!(&read[0].date[10..11], " ");
+    }
+
+    #[test]
+    fn the_log_is_put_aside_while_it_runs_and_stays_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("errorlog");
+        let mut current = Current::open(&path, 1000).unwrap();
+        for n in 0..200 {
+            current.line(&format!("line {n} of a flood\n")).unwrap();
+        }
+        let length = |path: &Path| std::fs::metadata(path).unwrap().len();
+        assert!(length(&path) <= 1100, "{}", length(&path));
+        assert!(length(&path.with_extension("1")) <= 1100);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with("line 199 of a flood\n"), "{text}");
     }
 }

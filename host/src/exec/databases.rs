@@ -231,10 +231,11 @@ fn create_file(path: &Path) -> Result<(), Raised> {
 /// Refuses a file that is not a SQLite database in WAL mode.
 fn check_file(path: &Path) -> Result<(), Raised> {
     let shown = path.display();
-    let mut file = std::fs::File::open(path).map_err(|error| M5120.refuse(&[&shown, &error]))?;
-    if !file.metadata().is_ok_and(|found| found.is_file()) {
+    // Asked before it is opened: to open a pipe is to wait for its other end.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(M5120.refuse(&[&shown, &"it is not a regular file"]));
     }
+    let mut file = std::fs::File::open(path).map_err(|error| M5120.refuse(&[&shown, &error]))?;
     let mut header = [0; 20];
     file.read_exact(&mut header)
         .map_err(|error| M5172.refuse(&[&shown, &format!("its header cannot be read ({error})")]))?;

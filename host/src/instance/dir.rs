@@ -126,7 +126,8 @@ impl DataDir {
     /// `backup/`.
     ///
     /// # Errors
-    /// Why the name is refused: empty, too long, `..`, another absolute path, a network share.
+    /// Why the name is refused: empty, too long, `..`, another absolute path, a network share, something there that is not
+    /// a regular file.
     pub fn statement_file(&self, name: &str) -> Result<PathBuf, String> {
         if name.is_empty() || name.len() > NAME_MAX || name.chars().any(char::is_control) {
             return Err("the name is empty, too long or holds control characters".to_owned());
@@ -161,6 +162,10 @@ impl DataDir {
         }
         if parts == 0 || rest.ends_with('/') {
             return Err("the name names no file".to_owned());
+        }
+        // A pipe would hold the statement until somebody opens its other end, and the end of the instance with it.
+        if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err("it is not a regular file".to_owned());
         }
         Ok(path)
     }

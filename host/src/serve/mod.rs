@@ -35,6 +35,7 @@ fn serve(args: &ServeArgs) -> Result<(), StartError> {
         name: args.name.clone(),
         bind: args.bind,
     };
+    end_with_a_defect();
     let instance = Instance::start(&options, args.quiet)?;
     let listener =
         Listener::bind(instance.dir().root()).map_err(unusable("the admin socket cannot be made"))?;
@@ -58,6 +59,25 @@ fn serve(args: &ServeArgs) -> Result<(), StartError> {
     let _ = std::fs::remove_file(instance.dir().admin_socket());
     crate::errorlog::raised(&M50108.inform(&[&instance.name()]));
     ended.map_err(unusable("the admin socket failed"))
+}
+
+/// Has a panic written into the error log, and lets it end the process unless it is in a statement, whose connection ends
+/// instead: an instance without its loop, or without the thread of a database, would look alive and mirror nothing. Every
+/// start reads again what is stored, as after `kill -9`.
+fn end_with_a_defect() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("?");
+        let place = panic
+            .location()
+            .map_or_else(|| "?".to_owned(), ToString::to_string);
+        tracing::error!("A defect of the server at {place}, in the thread '{name}'.");
+        if !name.starts_with("admin-") {
+            std::process::abort();
+        }
+    }));
 }
 
 /// `ready name=N admin=PATH endpoint=ADDR:PORT|none pid=N`
