@@ -25,7 +25,7 @@ const ERRORS: usize = 256;
 /// The same failure of the same peer is told again after this.
 const TOLD_AGAIN: Duration = Duration::from_secs(60);
 /// How often within that time a failure of somebody who comes from outside is told, since each may be another one.
-const TOLD_INBOUND: u32 = 30;
+const TOLD_INBOUND: u32 = 20;
 /// Kinds of failures that are remembered as told.
 const TOLD_MAX: usize = 4096;
 
