@@ -122,8 +122,9 @@ impl Process {
 
     fn say(&mut self, line: &str) {
         let stdin = self.child.stdin.as_mut().expect("piped");
-        writeln!(stdin, "{line}")
-            .and_then(|()| stdin.flush())
+        // In one write: OpenSSL sends what one read of its standard input gives.
+        stdin
+            .write_all(format!("{line}\n").as_bytes())
             .expect("it listens");
     }
 
