@@ -254,6 +254,13 @@ impl Tail {
         Ok(Some(block))
     }
 
+    /// Whether the last [`Tail::next_block`] that returned `None` found the file's last commit captured: not while a dead
+    /// writer's half-published commit waits to be mended.
+    #[must_use]
+    pub const fn is_level(&self) -> bool {
+        self.target.is_none() && self.torn.is_none()
+    }
+
     /// Looks whether something was published that is not captured; then it becomes the target.
     fn look(&mut self) -> Result<bool> {
         if self.looked.elapsed() >= IDENTITY_EVERY {

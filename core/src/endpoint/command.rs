@@ -4,7 +4,7 @@ use super::output::Ticket;
 use super::slot::SessionSlot;
 use super::{Endpoint, Env};
 use crate::crypto::Provider;
-use crate::message::{LogEnd, SessionGuid, Timeline};
+use crate::message::{LogEnd, Position, SessionGuid, Timeline};
 use crate::session::{
     DatabaseId, Reason, Role, Safety, Session, SessionError, StartAsPrincipal, StorageError, Stored,
     StoredPhase, WaitAsMirror,
@@ -158,6 +158,15 @@ impl<P: Provider> Endpoint<'_, P> {
     pub fn log_grew(&mut self, env: &mut Env<'_, P>, database: DatabaseId, end: LogEnd) {
         self.told(env, database, Role::Principal, |session, ctx| {
             session.log_grew(ctx, end);
+        });
+    }
+
+    /// Principal: once its log has grown to `at` it covers every commit that was found in the file; with `None` the capture has
+    /// stopped, and what the file holds beyond the log is not known. A restored session is in the second state: it is
+    /// SYNCHRONIZING until this was said, however equal the two logs are.
+    pub fn caught_up(&mut self, env: &mut Env<'_, P>, database: DatabaseId, at: Option<Position>) {
+        self.told(env, database, Role::Principal, |session, ctx| {
+            session.caught_up(ctx, at);
         });
     }
 

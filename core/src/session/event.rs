@@ -76,7 +76,7 @@ pub enum SessionEvent {
     /// The principal may append to the log. Given once after each restart of a principal, when it has heard its mirror or
     /// may go on without it; until then nothing is to be captured (`docs/safety.md` R7).
     MayCapture {
-        /// The log has to go on in a new timeline: begin one, and tell it by `Endpoint::log_restarted`.
+        /// The log has to go on in a new timeline: begin one, and tell it by `Endpoint::new_timeline`.
         new_timeline: bool,
     },
     /// The principal took over what the mirror held beyond its log.

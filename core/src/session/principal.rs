@@ -33,6 +33,9 @@ pub(crate) struct PrincipalSide {
     pub(crate) settled: bool,
     /// When it goes on without the mirror.
     pub(crate) settle_by: Instant,
+    /// The log covered every commit of the file at this position; `None` while nobody knows what the file holds beyond the
+    /// log. Without it an end of log that both share is not the end of what applications were told is committed.
+    caught_up: Option<Position>,
     /// The mirror was level, and no block has stayed unhardened for the time-out since (R1).
     pub(crate) synced: bool,
     /// A block that is not hardened yet, and since when that is known.
@@ -69,6 +72,7 @@ impl PrincipalSide {
             adopt: None,
             settled,
             settle_by: Instant::ZERO,
+            caught_up: if settled { Some(Position::START) } else { None },
             synced: false,
             behind: None,
             status_due: false,
@@ -124,7 +128,8 @@ impl PrincipalSide {
 
     /// Judges whether the mirror is level with `end`.
     fn weigh(&mut self, now: Instant, end: Position, timeout: Duration) {
-        if self.streaming && self.seed.is_none() && self.acked == end {
+        let covers = self.caught_up.is_some_and(|at| at.sequence <= end.sequence);
+        if self.streaming && self.seed.is_none() && self.acked == end && covers {
             self.synced = true;
             self.behind = None;
             return;
@@ -233,6 +238,18 @@ impl Session {
         if let Some(side) = self.principal() {
             side.settled = true;
             side.weigh(ctx.now, end.position, timeout);
+        }
+    }
+
+    /// The log will cover every commit of the file once it has grown to `at`, or (`None`) that is not known any more.
+    pub(crate) fn caught_up(&mut self, ctx: &mut Ctx<'_>, at: Option<Position>) {
+        let (end, timeout) = (self.end.position, self.timeout());
+        if let Some(side) = self.principal() {
+            side.caught_up = at;
+            if at.is_none() {
+                side.synced = false;
+            }
+            side.weigh(ctx.now, end, timeout);
         }
     }
 

@@ -12,7 +12,7 @@ use dbmirror_adapters::blocklog::Durability;
 use dbmirror_adapters::tcp::Driver;
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
 use dbmirror_core::endpoint::{Config, ConnectionSlot, Endpoint, Event, SessionSlot};
-use dbmirror_core::message::{FamilyGuid, LogEnd, Timeline};
+use dbmirror_core::message::{FamilyGuid, LogEnd, Position, Timeline};
 use dbmirror_core::session::{DatabaseId, StorageError};
 use dbmirror_core::time::Instant;
 use mio::Waker;
@@ -224,6 +224,12 @@ impl Instance<'_> {
             self.endpoint
                 .log_grew(&mut self.world.env_at(now), database, extent.end);
         }
+    }
+
+    /// A database's thread has captured all that its file held (the log then ends at `at`), or has stopped capturing.
+    pub(super) fn caught_up(&mut self, database: DatabaseId, at: Option<Position>) {
+        let now = self.now();
+        self.endpoint.caught_up(&mut self.world.env_at(now), database, at);
     }
 
     /// A database's thread can not capture; it goes on trying.

@@ -118,6 +118,42 @@ fn a_tail_that_cannot_be_taken_over_gives_way() {
 }
 
 #[test]
+fn equal_logs_are_not_level_before_the_file_was_looked_at() {
+    let mut world = started(false);
+    world.assert_level(0, 1);
+    world.nodes[0].disk.db(DB).hard = world.nodes[0].disk.db(DB).blocks.len();
+    world.crash(0, 0);
+    world.nodes[0].catches_up = false;
+    world.restart(0);
+    world.pass(Duration::from_secs(5));
+    assert!(world.nodes[0].may_capture);
+    assert_eq!(
+        world.view(0).unwrap().end.position,
+        world.view(1).unwrap().end.position
+    );
+    for at in 0..2 {
+        assert_eq!(world.state(at), Some(SessionState::Synchronizing));
+    }
+    // What was committed while the daemon was down is found: the report comes before the block is durable.
+    let end = world.nodes[0].disk.db(DB).append(3, 40);
+    world.with(0, |e, env| e.caught_up(env, DB, Some(end.position)));
+    world.pass(SECOND);
+    assert_eq!(world.state(0), Some(SessionState::Synchronizing));
+    world.with(0, |e, env| e.log_grew(env, DB, end));
+    world.pass(SECOND);
+    world.assert_level(0, 1);
+    // A capture that stops takes the word back, and one that goes on gives it again.
+    world.with(0, |e, env| e.caught_up(env, DB, None));
+    world.pass(SECOND);
+    for at in 0..2 {
+        assert_eq!(world.state(at), Some(SessionState::Synchronizing));
+    }
+    world.with(0, |e, env| e.caught_up(env, DB, Some(end.position)));
+    world.pass(SECOND);
+    world.assert_level(0, 1);
+}
+
+#[test]
 fn different_chains_at_one_position_reseed_the_mirror() {
     let mut world = started(false);
     for value in 3..6 {

@@ -131,6 +131,8 @@ pub struct Node {
     pub prompt: bool,
     /// Blocks are captured at all: not before the session allows it.
     pub may_capture: bool,
+    /// Says by itself that the log covers the file, as soon as it may capture.
+    pub catches_up: bool,
     pub up: bool,
 }
 
@@ -246,6 +248,7 @@ impl World {
                     writing: VecDeque::new(),
                     prompt: true,
                     may_capture: true,
+                    catches_up: true,
                     up: true,
                 };
                 node.endpoint
@@ -312,6 +315,11 @@ impl World {
                             node.endpoint
                                 .new_timeline(&mut env, database, timeline, false)
                                 .unwrap();
+                        }
+                        if node.catches_up {
+                            let end = node.disk.db(database).end().position;
+                            let mut env = env!(node, now);
+                            node.endpoint.caught_up(&mut env, database, Some(end));
                         }
                     }
                     node.events.push(event);

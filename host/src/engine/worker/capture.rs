@@ -25,6 +25,7 @@ impl Thread {
         self.wants_capture = true;
         self.apply_again = None;
         self.using = Using::Nothing;
+        self.tell_level(false);
         if let Err(e) = self.try_capture(restart) {
             self.pause = RETRY;
             let database = self.subject.database;
@@ -128,6 +129,17 @@ impl Thread {
             .run(move |i| i.capture_running(database, begun, gap));
     }
 
+    /// Tells the loop that the log covers what the file holds, or that this is not known any more.
+    fn tell_level(&mut self, level: bool) {
+        if self.level_told == level {
+            return;
+        }
+        self.level_told = level;
+        let database = self.subject.database;
+        let at = level.then(|| self.subject.log_end().position);
+        self.subject.handle.run(move |i| i.caught_up(database, at));
+    }
+
     /// Captures what is committed now, and waits until that is durable.
     pub(super) fn catch_up(&mut self) -> Result<(Timelines, LogEnd), EngineError> {
         let until = Instant::now() + CATCH_UP;
@@ -189,6 +201,7 @@ impl Thread {
         };
         let started = Instant::now();
         let mut any = false;
+        let mut level = false;
         let outcome = loop {
             match tail.next_block() {
                 Ok(Some(block)) => {
@@ -200,7 +213,10 @@ impl Thread {
                         break Ok(());
                     }
                 }
-                Ok(None) => break Ok(()),
+                Ok(None) => {
+                    level = tail.is_level();
+                    break Ok(());
+                }
                 Err(sqlite::Error::Busy(_)) => break Ok(()),
                 Err(e) => break Err(e),
             }
@@ -210,9 +226,13 @@ impl Thread {
         } else {
             (self.pause + Duration::from_micros(100)).min(QUIET)
         };
+        if level {
+            self.tell_level(true);
+        }
         let outcome = outcome.and_then(|()| self.checkpoint_if_due());
         if let Err(e) = outcome {
             self.using = Using::Nothing;
+            self.tell_level(false);
             self.replaced |= matches!(e, sqlite::Error::Replaced(_));
             self.trouble("capture", &file_error(&self.subject.name, &e));
             // Resuming from the log's last block heals what can be healed: a gap, a block that could not be stored.

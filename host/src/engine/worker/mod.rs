@@ -99,6 +99,7 @@ impl Worker {
                     sink: None,
                     pause: RETRY,
                     wants_capture: false,
+                    level_told: false,
                     seed_wanted: false,
                     apply_again: None,
                     replaced: false,
@@ -152,6 +153,8 @@ struct Thread {
     pause: Duration,
     /// The file is to be captured, whether or not that works at the moment.
     wants_capture: bool,
+    /// The loop was told that the log covers what the file holds.
+    level_told: bool,
     /// While it was captured another file took its place, which is no continuation of it until that is shown.
     replaced: bool,
 }
