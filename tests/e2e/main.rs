@@ -9,3 +9,4 @@ mod identity;
 mod mirroring;
 mod openssl;
 mod quickstart;
+mod strangers;

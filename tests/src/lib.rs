@@ -2,3 +2,4 @@
 
 pub mod processes;
 pub mod provider_kit;
+pub mod stranger;
