@@ -73,6 +73,18 @@ fn shell_writer(file: &Path) -> Child {
     child
 }
 
+/// A writer that goes through this project's own SQLite build.
+fn own_writer(file: &Path) -> Child {
+    Command::new(program())
+        .arg("quickstart-writer")
+        .arg(file)
+        .arg("100000")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the writer starts")
+}
+
 fn end(mut child: Child) {
     let _ = child.kill();
     let _ = child.wait();
@@ -80,10 +92,26 @@ fn end(mut child: Child) {
 
 #[test]
 fn kills_at_random_moments_lose_nothing() {
+    kills_under(pair(101), shell_writer, "t");
+}
+
+#[test]
+fn kills_under_the_load_of_our_own_sqlite_lose_nothing() {
+    kills_under(pair(105), own_writer, "quickstart_orders");
+}
+
+fn kills_under(mut pair: Pair, start: fn(&Path) -> Child, table: &str) {
     let mut random = Random::new();
-    let mut pair = pair(101);
     let file = pair.mirrored("load");
-    let mut writer = shell_writer(&file);
+    open(&file)
+        .execute_batch("CREATE TABLE quickstart_orders (id INTEGER PRIMARY KEY, note TEXT NOT NULL)")
+        .expect("a table");
+    let rows_of = |file: &Path| -> i64 {
+        open(file)
+            .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
+            .expect("a count")
+    };
+    let mut writer = start(&file);
     for round in 0..kills() {
         std::thread::sleep(Duration::from_millis(50 + random.below(400)));
         match random.below(3) {
@@ -99,7 +127,7 @@ fn kills_at_random_moments_lose_nothing() {
             }
             _ => {
                 end(writer);
-                writer = shell_writer(&file);
+                writer = start(&file);
             }
         }
         if round % 5 == 4 {
@@ -115,11 +143,11 @@ fn kills_at_random_moments_lose_nothing() {
         }
     }
     end(writer);
-    let rows = count(&file);
+    let rows = rows_of(&file);
     assert!(rows > 0, "the writer wrote");
     pair.assert_level_and_equal("load", &file);
     assert_eq!(
-        count(&pair.b.checkpoint("load").0),
+        rows_of(&pair.b.checkpoint("load").0),
         rows,
         "no row is missing on the mirror"
     );

@@ -3,10 +3,15 @@
 //! Each test binds loopback addresses of its own (127.x.0.1, .2, …), so that all of them run side by side although the
 //! documented scripts name one port.
 
+mod admission;
+mod backups;
 mod crash;
+mod databases;
 mod hostile;
 mod identity;
+mod instance;
 mod mirroring;
 mod openssl;
 mod quickstart;
+mod sql_client;
 mod strangers;

@@ -175,6 +175,29 @@ impl Host {
         said
     }
 
+    /// Runs a script that must be refused; gives the number of every error.
+    #[track_caller]
+    pub fn refusals(&self, script: &str) -> Vec<u32> {
+        let output = self.sql(&["-Q", script]);
+        let said = text(&output.stderr);
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{} accepted {script}: {}{said}",
+            self.name,
+            text(&output.stdout)
+        );
+        said.lines()
+            .filter_map(|line| line.strip_prefix("Msg ")?.split(',').next()?.parse().ok())
+            .collect()
+    }
+
+    /// Rows with their columns joined by `|`.
+    #[track_caller]
+    pub fn lines(&self, query: &str) -> Vec<String> {
+        self.rows(query).iter().map(|row| row.join("|")).collect()
+    }
+
     /// Runs a script file's text, which must be accepted; gives stdout.
     pub fn script(&self, script: &str) -> String {
         let path = self.dir.join("script.sql");
@@ -212,6 +235,18 @@ impl Host {
         let rows = self.rows(query);
         assert_eq!(rows.len(), 1, "{}: {query} gave {rows:?}", self.name);
         rows[0][0].clone()
+    }
+
+    /// `test-connection` from inside this instance, held for so many seconds: exit code, stdout, stderr.
+    pub fn held_connection(&self, url: &str, seconds: u32) -> (i32, String, String) {
+        command(&[
+            "test-connection",
+            "-S",
+            self.dir.to_str().expect("a UTF-8 path"),
+            url,
+            "--hold",
+            &seconds.to_string(),
+        ])
     }
 
     /// `test-connection` from inside this instance.
@@ -280,6 +315,20 @@ impl Drop for Host {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Runs the program under test: exit code, stdout, stderr.
+pub fn command(args: &[&str]) -> (i32, String, String) {
+    let output = Command::new(program())
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program runs");
+    (
+        output.status.code().expect("it was not killed"),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 /// Sends a signal by its name.

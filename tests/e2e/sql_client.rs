@@ -1,48 +1,38 @@
 //! `dbmirror sql` as an operator uses it: the documented scripts from files, standard input, pipes, exit codes.
 
-mod common;
-
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::Server;
+use dbmirror_tests::processes::*;
 
 fn script(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../tests/e2e/scripts")
         .join(name);
-    path.to_str().unwrap().to_owned()
+    path.to_str().expect("UTF-8").to_owned()
 }
 
 /// Runs `dbmirror sql -S DIR arguments…`: exit code, output, errors.
-fn sql(server: &Server, arguments: &[&str]) -> (i32, String, String) {
-    let mut line = vec!["sql", "-S", server.dir.to_str().unwrap()];
+fn sql(host: &Host, arguments: &[&str]) -> (i32, String, String) {
+    let mut line = vec!["sql", "-S", host.dir.to_str().expect("UTF-8")];
     line.extend(arguments);
-    server.command(&line)
+    command(&line)
 }
 
 /// What a run prints that must succeed.
 #[track_caller]
-fn printed(server: &Server, arguments: &[&str]) -> String {
-    let (code, out, errors) = sql(server, arguments);
+fn printed(host: &Host, arguments: &[&str]) -> String {
+    let (code, out, errors) = sql(host, arguments);
     assert_eq!((code, errors.as_str()), (0, ""), "{arguments:?}: {out}");
     out
 }
 
-fn carry(from: &Server, to: &Server, file: &str) {
-    std::fs::copy(
-        from.dir.join("backup").join(file),
-        to.dir.join("backup").join(file),
-    )
-    .unwrap();
-}
-
 #[test]
 fn documented_scripts_from_files() {
-    let root = tempfile::tempdir().unwrap();
-    let a = Server::start(root.path(), "HOST_A", "127.83.1.1");
-    let b = Server::start(root.path(), "HOST_B", "127.83.1.2");
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let a = Host::start(root.path(), "HOST_A", "127.125.0.1");
+    let b = Host::start(root.path(), "HOST_B", "127.125.0.2");
     let shown = printed(&a, &["-i", &script("host_a_outbound.sql"), "-W", "-s", "|"]);
     assert!(shown.contains("|ENCRYPTED_BY_MASTER_KEY|"), "{shown}");
     assert!(
@@ -50,8 +40,8 @@ fn documented_scripts_from_files() {
         "{shown}"
     );
     printed(&b, &["-i", &script("host_b_outbound.sql")]);
-    carry(&a, &b, "HOST_A_cert.cer");
-    carry(&b, &a, "HOST_B_cert.cer");
+    copy_certificate(&a, &b, "HOST_A_cert.cer");
+    copy_certificate(&b, &a, "HOST_B_cert.cer");
     printed(&a, &["-i", &script("host_a_inbound.sql")]);
     printed(&b, &["-i", &script("host_b_inbound.sql")]);
     let endpoints = "SELECT name, role_desc, state_desc, connection_auth_desc, encryption_algorithm_desc \
@@ -68,11 +58,11 @@ fn documented_scripts_from_files() {
             "{observed}"
         );
     }
-    let (code, steps, errors) = a.command(&[
+    let (code, steps, errors) = command(&[
         "test-connection",
         "-S",
-        a.dir.to_str().unwrap(),
-        "TCP://127.83.1.2:7024",
+        a.dir.to_str().expect("it works"),
+        "TCP://127.125.0.2:7024",
     ]);
     assert_eq!(code, 0, "{steps}{errors}");
     // A second time every CREATE is refused, and nothing else happens.
@@ -85,11 +75,11 @@ fn documented_scripts_from_files() {
 
 #[test]
 fn two_partners_and_a_witness_know_each_other() {
-    let root = tempfile::tempdir().unwrap();
+    let root = tempfile::tempdir().expect("a temporary directory");
     let names = ["a", "b", "w"];
     let hosts = names.map(|name| {
-        let address = format!("127.83.2.{}", name.as_bytes()[0]);
-        Server::start(root.path(), &format!("HOST_{}", name.to_uppercase()), &address)
+        let address = format!("127.126.0.{}", name.as_bytes()[0]);
+        Host::start(root.path(), &format!("HOST_{}", name.to_uppercase()), &address)
     });
     for (host, name) in hosts.iter().zip(names) {
         printed(
@@ -99,12 +89,12 @@ fn two_partners_and_a_witness_know_each_other() {
     }
     for (from, name) in hosts.iter().zip(names) {
         for to in hosts.iter().filter(|to| to.name != from.name) {
-            carry(from, to, &format!("{}_cert.cer", name.to_uppercase()));
+            copy_certificate(from, to, &format!("{}_cert.cer", name.to_uppercase()));
         }
     }
     for (host, name) in hosts.iter().zip(names) {
         printed(host, &["-i", &script(&format!("three_hosts/{name}_inbound.sql"))]);
-        let count = |query: &str| host.rows(query);
+        let count = |query: &str| host.lines(query);
         let own = "SELECT COUNT(*) FROM sys.certificates WHERE pvt_key_encryption_type_desc = ";
         assert_eq!(count(&format!("{own}'ENCRYPTED_BY_MASTER_KEY'")), ["1"]);
         assert_eq!(count(&format!("{own}'NO_PRIVATE_KEY'")), ["2"]);
@@ -113,14 +103,18 @@ fn two_partners_and_a_witness_know_each_other() {
         assert_eq!(count(granted), ["2"]);
     }
     assert_eq!(
-        hosts[2].rows("SELECT role_desc FROM sys.database_mirroring_endpoints"),
+        hosts[2].lines("SELECT role_desc FROM sys.database_mirroring_endpoints"),
         ["WITNESS"]
     );
     for from in &hosts {
         for to in hosts.iter().filter(|to| to.name != from.name) {
             let address = format!("TCP://{}:7024", to.address);
-            let (code, steps, errors) =
-                from.command(&["test-connection", "-S", from.dir.to_str().unwrap(), &address]);
+            let (code, steps, errors) = command(&[
+                "test-connection",
+                "-S",
+                from.dir.to_str().expect("it works"),
+                &address,
+            ]);
             assert_eq!(code, 0, "{} to {}: {steps}{errors}", from.name, to.name);
         }
     }
@@ -128,18 +122,18 @@ fn two_partners_and_a_witness_know_each_other() {
 
 #[test]
 fn errors_variables_and_files() {
-    let root = tempfile::tempdir().unwrap();
-    let server = Server::start(root.path(), "HOST_A", "127.83.3.1");
-    let (code, out, errors) = sql(&server, &["-Q", "PRINT 'one'\nGO\n\nFROM x\nGO\nPRINT 'two'"]);
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let mut host = Host::start(root.path(), "HOST_A", "127.127.0.1");
+    let (code, out, errors) = sql(&host, &["-Q", "PRINT 'one'\nGO\n\nFROM x\nGO\nPRINT 'two'"]);
     assert_eq!((code, out.as_str()), (1, "one\ntwo\n"));
     assert!(
         errors.starts_with("Msg 156, Level 15, State 1, Line 2\n"),
         "{errors}"
     );
-    assert_eq!(sql(&server, &["-b", "-Q", "FROM x\nGO\nPRINT 'two'"]).1, "");
+    assert_eq!(sql(&host, &["-b", "-Q", "FROM x\nGO\nPRINT 'two'"]).1, "");
     // Nothing of a batch that is not understood is run.
     let (code, out, _) = sql(
-        &server,
+        &host,
         &[
             "-Q",
             "CREATE LOGIN half WITH PASSWORD = 'Zz!9-half-a-batch'; FROM x",
@@ -147,31 +141,34 @@ fn errors_variables_and_files() {
     );
     assert_eq!((code, out.as_str()), (1, ""));
     assert_eq!(
-        server.rows("SELECT COUNT(*) FROM sys.server_principals WHERE name = 'half'"),
+        host.lines("SELECT COUNT(*) FROM sys.server_principals WHERE name = 'half'"),
         ["0"]
     );
     let file = root.path().join("out.txt");
     let out = printed(
-        &server,
+        &host,
         &[
             "-v",
             "WHO=world",
             "-Q",
             "PRINT 'hello $(who)'",
             "-o",
-            file.to_str().unwrap(),
+            file.to_str().expect("it works"),
         ],
     );
     assert_eq!(
-        (out.as_str(), std::fs::read_to_string(file).unwrap().as_str()),
+        (
+            out.as_str(),
+            std::fs::read_to_string(file).expect("it works").as_str()
+        ),
         ("", "hello world\n")
     );
-    assert_eq!(sql(&server, &["-Q", "PRINT '$(nobody)'"]).0, 1);
-    assert_eq!(sql(&server, &["-i", "/nowhere.sql"]).0, 2);
-    assert_eq!(sql(&server, &["-o", "/nowhere/out", "-Q", "PRINT 1"]).0, 2);
-    assert_eq!(sql(&server, &["--wrong"]).0, 2);
+    assert_eq!(sql(&host, &["-Q", "PRINT '$(nobody)'"]).0, 1);
+    assert_eq!(sql(&host, &["-i", "/nowhere.sql"]).0, 2);
+    assert_eq!(sql(&host, &["-o", "/nowhere/out", "-Q", "PRINT 1"]).0, 2);
+    assert_eq!(sql(&host, &["--wrong"]).0, 2);
     let lines = printed(
-        &server,
+        &host,
         &[
             "--format",
             "json",
@@ -183,54 +180,63 @@ fn errors_variables_and_files() {
         lines.contains("\n{\"kind\":\"row\",\"row\":{\"name\":\"master\",\"database_id\":1}}\n"),
         "{lines}"
     );
-    let dir = server.dir.clone();
-    server.stop();
-    let nobody = Command::new(env!("CARGO_BIN_EXE_dbmirror"))
+    host.stop();
+    let nobody = Command::new(program())
         .args(["sql", "-Q", "PRINT 1", "-S"])
-        .arg(&dir)
+        .arg(&host.dir)
         .output()
-        .unwrap();
+        .expect("it works");
     assert_eq!(nobody.status.code(), Some(3));
 }
 
 #[test]
 fn standard_input_and_a_reader_that_leaves() {
-    let root = tempfile::tempdir().unwrap();
+    let root = tempfile::tempdir().expect("a temporary directory");
     // Longer than a socket address allows.
     let deep: PathBuf = root.path().join("d".repeat(90)).join("e".repeat(90));
-    std::fs::create_dir_all(&deep).unwrap();
-    let server = Server::start(&deep, "HOST_A", "127.83.4.1");
+    std::fs::create_dir_all(&deep).expect("it works");
+    let host = Host::start(&deep, "HOST_A", "127.128.0.1");
     let spawn = |arguments: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_dbmirror"))
+        Command::new(program())
             .args(["sql", "-S"])
-            .arg(&server.dir)
+            .arg(&host.dir)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap()
+            .expect("it works")
     };
     let mut child = spawn(&[]);
     let typed = "PRINT 'a'\n  go 2  \n/*\nGO\n*/ PRINT 'b'\nGO\nPRINT 'not run'\nexit\nPRINT 'nor this'\n";
-    child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "a\na\nb\n");
+    child
+        .stdin
+        .take()
+        .expect("it works")
+        .write_all(typed.as_bytes())
+        .expect("it works");
+    let output = child.wait_with_output().expect("it works");
+    assert_eq!(String::from_utf8(output.stdout).expect("it works"), "a\na\nb\n");
     assert_eq!(output.status.code(), Some(0));
 
     let many = "PRINT REPLACE('0123456789012345678901234567890123456789', '0', '0000000000000000000000')\nGO 300\n\
                 CREATE LOGIN ending WITH PASSWORD = 'Zz!9-behind-it-all'\n";
     let mut child = spawn(&["-Q", many]);
     let mut first = [0; 16];
-    child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    child
+        .stdout
+        .as_mut()
+        .expect("it works")
+        .read_exact(&mut first)
+        .expect("it works");
     drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
+    let output = child.wait_with_output().expect("it works");
     assert_eq!(
         (output.status.code(), output.stderr.as_slice()),
         (Some(0), b"".as_slice())
     );
     assert_eq!(
-        server.rows("SELECT COUNT(*) FROM sys.server_principals WHERE name = 'ending'"),
+        host.lines("SELECT COUNT(*) FROM sys.server_principals WHERE name = 'ending'"),
         ["1"]
     );
 }
