@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use dbmirror_core::message::codec::*;
 use dbmirror_core::message::{
-    Chain, DatabaseSum, FamilyGuid, ForkId, InstanceId, LogEnd, Position, Record, SessionGuid, Sync, Text,
-    Timeline, Timelines, UseNumber,
+    Chain, DatabaseSum, FamilyGuid, ForkId, InstanceId, LogEnd, Position, Record, SessionGuid, Signature,
+    Sync, Text, Timeline, Timelines, UseNumber,
 };
 use dbmirror_core::session::{DatabaseId, Role, STORED_LEN_MAX, Stored, StoredError, StoredPhase};
 use dbmirror_core::wire::{Reader, Writer};
@@ -106,6 +106,32 @@ fn samples() -> Vec<(&'static str, Message<'static>)> {
                 kind: 0x0030,
                 number: 1402,
                 reason: 12,
+            }
+            .into(),
+        ),
+        (
+            "successor",
+            Successor {
+                number: 0x0102_0304_0506_0708,
+                signature: Signature::new(&[0x30, 0x06, 0x02, 0x01, 0x01, 0x02, 0x01, 0x02]).unwrap(),
+                certificate: b"certificate in DER",
+            }
+            .into(),
+        ),
+        (
+            "retired",
+            Retired {
+                number: 9,
+                digest: [0xd1; 32],
+            }
+            .into(),
+        ),
+        (
+            "certificate_answer",
+            CertificateAnswer {
+                number: 9,
+                message: 15232,
+                reason: 34,
             }
             .into(),
         ),
@@ -442,7 +468,10 @@ fn prefixes_and_trailing_bytes_are_refused() {
         }
         // A body that is shorter, or longer, than its fields.
         let body = u32::try_from(bytes.len() - HEADER_LEN).unwrap();
-        let open_ended = matches!(message, Message::Block(_) | Message::Tail(_) | Message::Seed(_));
+        let open_ended = matches!(
+            message,
+            Message::Block(_) | Message::Tail(_) | Message::Seed(_) | Message::Successor(_)
+        );
         for wrong in [body.wrapping_sub(1), body + 1] {
             let mut other = bytes.clone();
             other.push(0);
@@ -492,6 +521,8 @@ fn impossible_values_are_refused() {
     refused("ask_suspend", &|b| *b.last_mut().unwrap() = 2); // neither yes nor no
     refused("ack", &|b| b[28..32].fill(0)); // timeline 0 with a sequence
     refused("tombstone", &|b| b[8 + 16 + 28] = 3); // neither SYNC nor UNSYNC
+    refused("successor", &|b| b[16] = 0); // no signature
+    refused("successor", &|b| b[16] = 73); // longer than any signature
     refused("hello", &|b| *b.last_mut().unwrap() = 0); // a control character
     refused("hello", &|b| *b.last_mut().unwrap() = 0xff); // not UTF-8
     refused("seed_begin", &|b| b[8 + 20 + 28 + 12] = 17); // too many timelines

@@ -49,6 +49,11 @@ impl<P: Provider> Endpoint<'_, P> {
                     live.said_goodbye = Some(goodbye.number);
                 }
             }
+            (Stage::Online, Message::Successor(offer)) => self.successor_offered(env, index, offer),
+            (Stage::Online, Message::Retired(retired)) => self.certificate_retired(env, index, retired),
+            (Stage::Online, Message::CertificateAnswer(answer)) => {
+                self.certificate_answered(env, index, answer);
+            }
             (Stage::Online, _) => {
                 if let (Some(guid), Some(peer)) = (message.guid(), live.peer()) {
                     self.about_session(env, index, peer, guid, message);
@@ -70,6 +75,7 @@ impl<P: Provider> Endpoint<'_, P> {
         live.stage = Stage::Online;
         live.instance = hello.instance;
         live.boot = hello.boot;
+        live.capabilities = hello.capabilities;
         live.name = hello.name;
         live.probe |= hello.probe;
         live.order = order;
@@ -321,6 +327,9 @@ fn may_say(message: &Message<'_>, role: Role) -> bool {
         | Message::Use(_)
         | Message::Ping(_)
         | Message::Goodbye(_)
+        | Message::Successor(_)
+        | Message::Retired(_)
+        | Message::CertificateAnswer(_)
         | Message::Ask(_)
         | Message::Grant(_)
         | Message::Denial(_)
@@ -403,6 +412,9 @@ fn hear(
         | Message::Use(_)
         | Message::Ping(_)
         | Message::Goodbye(_)
+        | Message::Successor(_)
+        | Message::Retired(_)
+        | Message::CertificateAnswer(_)
         | Message::Ask(_)
         | Message::Grant(_)
         | Message::Denial(_)

@@ -44,6 +44,7 @@ impl<P: Provider> Endpoint<'_, P> {
         let index = self
             .open(Channel::server(), true, Purpose::Sessions, Text::EMPTY)
             .ok_or(Full)?;
+        self.choose_certificate(env, index, None);
         self.tell(index, ConnectionEvent::Connected);
         if let Err(error) = env.directory.identity() {
             self.close(index, CloseReason::Identity(error));
@@ -93,6 +94,7 @@ impl<P: Provider> Endpoint<'_, P> {
         }
         let channel = Channel::client(ClientOptions::default());
         let index = self.open(channel, false, purpose, address)?;
+        self.choose_certificate(env, index, Some(address));
         if let Err(error) = env.directory.identity() {
             self.close(index, CloseReason::Identity(error));
             self.dial_over(env, index);

@@ -15,9 +15,10 @@
 //! - *Capacity* is the length of the slices lent to [`Endpoint::new`]; full is an answer.
 //!
 //! Where a session's rules are: [`crate::session`]. Which connection sessions use: `arbitration` (R2). Who may say what:
-//! `dispatch` (R11).
+//! `dispatch` (R11). How certificates are replaced over standing connections: `certificates`.
 
 mod arbitration;
+mod certificates;
 mod close;
 mod command;
 mod config;
@@ -30,9 +31,10 @@ mod slot;
 mod timers;
 mod view;
 
+pub use certificates::{PROOF_LEN, SUCCESSION, SUCCESSOR_EXPORTER, SUCCESSOR_LEN_MAX, successor_proof};
 pub use close::{CloseReason, DialError, Step};
 pub use config::{Config, Limits};
-pub use env::{Directory, Env, IdentityError};
+pub use env::{Directory, Env, IdentityError, Notice, NoticeBody, PeerNotice, PeerNoticeBody};
 pub use input::Consumed;
 pub use output::{ConnectionEvent, ConnectionId, Event, Output, RecordWrite, Ticket};
 pub use slot::{ConnectionSlot, SessionSlot};
@@ -272,7 +274,8 @@ impl<'a, P: Provider> Endpoint<'a, P> {
         index: usize,
         step: impl FnOnce(&mut Connection<P>, &mut channel::Env<'_, P>) -> R,
     ) -> Option<R> {
-        let identity = match env.directory.identity() {
+        let own = self.live(index).map_or(0, |live| live.own_certificate);
+        let identity = match env.directory.identity_of(own) {
             Ok(identity) => identity,
             Err(error) => {
                 self.close(index, CloseReason::Identity(error));

@@ -2,7 +2,7 @@
 
 use super::close::{CloseReason, Step};
 use crate::message::{Address, InstanceId, SessionGuid};
-use crate::session::{DatabaseId, SessionEvent};
+use crate::session::{DatabaseId, SessionError, SessionEvent};
 use crate::time::Instant;
 
 /// One connection of this endpoint. Never used again for another one.
@@ -151,6 +151,18 @@ pub enum ConnectionEvent {
     Online {
         /// Its instance id.
         instance: InstanceId,
+    },
+    /// The peer has answered a notice on own certificates (`Directory::notice`).
+    CertificateAnswered {
+        /// The notice.
+        number: u64,
+        /// `None`: it is done there, durably.
+        refusal: Option<SessionError>,
+    },
+    /// A notice of the peer on its certificates was refused before the directory heard of it.
+    CertificateRefused {
+        /// Why.
+        refusal: SessionError,
     },
     /// It ended.
     Closed {

@@ -1,5 +1,6 @@
 //! What the endpoint wants done, worked out when it is asked.
 
+use super::certificates::SUCCESSION;
 use super::close::CloseReason;
 use super::output::{Output, RecordWrite, Ticket};
 use super::slot::{Reply, Stage};
@@ -7,7 +8,8 @@ use super::{Endpoint, Env, SEND_LEN_MIN};
 use crate::channel::{HEAD_ROOM, PAYLOAD_LEN_MAX, TAIL_ROOM, WRITE_ROOM_MIN};
 use crate::crypto::Provider;
 use crate::message::codec::{
-    Goodbye, Hello, Message, None as NoSession, Ping, Refusal, StartRefused, Tombstone, Use, VERSION,
+    CertificateAnswer, Goodbye, Hello, Message, None as NoSession, Ping, Refusal, StartRefused, Tombstone,
+    Use, VERSION,
 };
 use crate::message::{SessionGuid, UseNumber};
 use crate::session::{STORED_LEN_MAX, Stored};
@@ -195,6 +197,7 @@ impl<P: Provider> Endpoint<'_, P> {
         let mut said = 0_u64;
         // Full means that the rest is said in the next record.
         if self.say_of_connection(env, index, &mut to, &mut said).is_ok()
+            && self.say_of_certificates(env, index, &mut to, &mut said).is_ok()
             && self.live(index).is_some_and(super::slot::Connection::is_online)
             && self.say_of_sessions(env, index, &mut to, &mut said).is_ok()
             && to.is_empty()
@@ -261,7 +264,7 @@ impl<P: Provider> Endpoint<'_, P> {
             let hello = Hello {
                 version_min: VERSION,
                 version_max: VERSION,
-                capabilities: 0,
+                capabilities: SUCCESSION,
                 instance: config.instance,
                 boot: config.boot,
                 probe: live.probe,
@@ -308,6 +311,14 @@ impl<P: Provider> Endpoint<'_, P> {
                         kind,
                         number: error.number,
                         reason: error.reason.code(),
+                    }
+                    .into(),
+                ),
+                Reply::Certificate(number, error) => Some(
+                    CertificateAnswer {
+                        number,
+                        message: error.map_or(0, |error| error.number),
+                        reason: error.map_or(0, |error| error.reason.code()),
                     }
                     .into(),
                 ),

@@ -114,6 +114,8 @@ pub(super) enum Reply {
     StartRefused(SessionGuid, SessionError),
     /// A message that was not accepted.
     Refusal(SessionGuid, u16, SessionError),
+    /// What came of a SUCCESSOR or RETIRED of that number.
+    Certificate(u64, Option<SessionError>),
 }
 
 /// Answers that may wait on one connection. Reading stops at a third of it, and one record asks for two thirds at most.
@@ -154,6 +156,16 @@ pub(super) struct Connection<P: Provider> {
     pub(super) instance: InstanceId,
     pub(super) boot: u64,
     pub(super) name: InstanceName,
+    /// What it can do beyond the version.
+    pub(super) capabilities: u64,
+    /// The own certificate that the handshake shows (`Directory::certificate_for`).
+    pub(super) own_certificate: u32,
+    /// The number of the last notice on own certificates that was said here.
+    pub(super) notice_said: u64,
+    /// It has not been answered.
+    pub(super) notice_unanswered: bool,
+    /// The number of the peer's notice that the directory has not answered yet.
+    pub(super) notice_open: Option<u64>,
     /// Order in which connections came online; 0 before.
     pub(super) order: u64,
     pub(super) hello_said: bool,
@@ -212,6 +224,11 @@ impl<P: Provider> Connection<P> {
             instance: InstanceId::default(),
             boot: 0,
             name: Text::EMPTY,
+            capabilities: 0,
+            own_certificate: 0,
+            notice_said: 0,
+            notice_unanswered: false,
+            notice_open: None,
             order: 0,
             hello_said: false,
             used: UseNumber::NONE,
@@ -321,6 +338,7 @@ impl<P: Provider> Connection<P> {
             last_activity: self.last_activity,
             login: self.login,
             certificate: self.certificate,
+            own_certificate: self.own_certificate,
             instance: (self.stage == Stage::Online).then_some(self.instance),
             name: self.name,
             bytes_sent: self.bytes_sent,

@@ -92,6 +92,8 @@ pub struct ConnectionView {
     pub login: Option<u32>,
     /// `peer_certificate_id`: the local id of the peer's certificate.
     pub certificate: Option<u32>,
+    /// The own certificate that the handshake showed, or shows (`Directory::certificate_for`).
+    pub own_certificate: u32,
     /// `peer_arbitration_id`: the peer's instance id.
     pub instance: Option<InstanceId>,
     /// The peer's name for itself.

@@ -135,7 +135,13 @@ impl<'a> Message<'a> {
     #[must_use]
     pub const fn guid(&self) -> Option<SessionGuid> {
         Some(match self {
-            Self::Hello(_) | Self::Use(_) | Self::Ping(_) | Self::Goodbye(_) => return None,
+            Self::Hello(_)
+            | Self::Use(_)
+            | Self::Ping(_)
+            | Self::Goodbye(_)
+            | Self::Successor(_)
+            | Self::Retired(_)
+            | Self::CertificateAnswer(_) => return None,
             Self::Refusal(m) => m.guid,
             Self::Start(m) => m.guid,
             Self::StartAccepted(m) => m.guid,

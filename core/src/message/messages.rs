@@ -3,9 +3,10 @@
 use super::field::Field;
 use super::ids::{DatabaseSum, FamilyGuid, InstanceId, LogEnd, Position, SessionGuid, UseNumber};
 use super::record::Record;
+use super::signature::Signature;
 use super::text::{Address, DatabaseName, InstanceName};
 use super::timeline::Timelines;
-use crate::crypto::POINT_LEN;
+use crate::crypto::{HASH_LEN, POINT_LEN};
 use crate::wire::{Full, Malformed, Reader, Writer};
 
 macro_rules! messages {
@@ -116,6 +117,32 @@ messages! {
         kind: u16,
         /// The message number.
         number: u32,
+        /// The reason's code.
+        reason: u16,
+    }
+
+    /// The sender is going to prove itself by this certificate: keep it beside the one that it proves itself by now.
+    Successor<'a> = 0x0006 {
+        /// The sender's number for this message; it rises.
+        number: u64,
+        /// By the certificate's own key, over what `docs/protocol.md` §2 lists.
+        signature: Signature,
+        /// The certificate in DER.
+        certificate: &'a [u8],
+    }
+    /// The sender will never again prove itself by that certificate: it need not be kept.
+    Retired = 0x0007 {
+        /// The sender's number for this message; it rises.
+        number: u64,
+        /// SHA-256 of the certificate in DER.
+        digest: [u8; HASH_LEN],
+    }
+    /// Answers a SUCCESSOR or RETIRED.
+    CertificateAnswer = 0x0008 {
+        /// The number of what is answered.
+        number: u64,
+        /// 0: it is done, durably; else the message number of the refusal.
+        message: u32,
         /// The reason's code.
         reason: u16,
     }

@@ -8,11 +8,13 @@ mod field;
 mod ids;
 mod messages;
 mod record;
+mod signature;
 mod text;
 mod timeline;
 
 pub use ids::{Chain, DatabaseSum, FamilyGuid, ForkId, InstanceId, LogEnd, Position, SessionGuid, UseNumber};
 pub use record::{Record, Sync};
+pub use signature::Signature;
 pub use text::{Address, DatabaseName, InstanceName, Text, TextTooLong};
 pub use timeline::{TIMELINES_MAX, Timeline, Timelines, TimelinesError};
 

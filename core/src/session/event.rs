@@ -249,11 +249,19 @@ pub enum Reason {
     NotConnected = 30,
     /// The session ended there (1443).
     Ended = 31,
+    /// The signature over a successor certificate is not by its own key for this connection (28038).
+    BadProof = 32,
+    /// A successor certificate that cannot be read, is too long or is not valid now (28035).
+    BadCertificate = 33,
+    /// The certificate, or its key, is another's there (15232).
+    CertificateOfAnother = 34,
+    /// The login has a successor already that it has not come with yet (15232).
+    SuccessorPending = 35,
 }
 
 impl Reason {
     /// All reasons, in the order of their codes.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::Unknown,
         Self::AlreadyMirrored,
         Self::NotMirrored,
@@ -286,6 +294,10 @@ impl Reason {
         Self::NotSuspended,
         Self::NotConnected,
         Self::Ended,
+        Self::BadProof,
+        Self::BadCertificate,
+        Self::CertificateOfAnother,
+        Self::SuccessorPending,
     ];
 
     /// The code as sent.
@@ -330,7 +342,7 @@ impl Reason {
             Self::OtherRoleSequence => "the role sequence is not the session's",
             Self::Storage => "the storage refused",
             Self::Chain => "the chain does not match",
-            Self::NotSupported => "witness and role changes are not supported by this version",
+            Self::NotSupported => "not supported by this version",
             Self::BadValue => "the value is out of range",
             Self::Newer => "the partner holds a newer value",
             Self::BadRecord => "the stored session record is damaged or of an unknown version",
@@ -340,6 +352,12 @@ impl Reason {
             Self::NotSuspended => "the session is not in the state that the command asks for",
             Self::NotConnected => "the partner is not connected",
             Self::Ended => "the session has ended there",
+            Self::BadProof => "the proof does not show that the sender owns the successor's key",
+            Self::BadCertificate => {
+                "the successor certificate cannot be read, is too long, or is not valid now"
+            }
+            Self::CertificateOfAnother => "the certificate or its key is known there as another's",
+            Self::SuccessorPending => "another successor of that login is waiting there to be used",
         }
     }
 }
@@ -363,7 +381,7 @@ mod tests {
             assert_eq!(usize::from(reason.code()), code);
             assert_eq!(Reason::from_code(reason.code()), *reason);
         }
-        assert_eq!(Reason::from_code(32), Reason::Unknown, "one of a later version");
+        assert_eq!(Reason::from_code(36), Reason::Unknown, "one of a later version");
         for code in 0..=255 {
             if let Some(state) = SessionState::from_code(code) {
                 assert_eq!(state.code(), code);

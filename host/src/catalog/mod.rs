@@ -8,6 +8,7 @@ pub mod endpoints;
 pub mod functions;
 pub mod keys;
 pub mod principals;
+pub mod rotations;
 pub mod schema;
 pub mod views;
 

@@ -5,12 +5,12 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The version that this build reads and writes (`PRAGMA user_version`).
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// Marks the file as ours (`PRAGMA application_id`): "DBMm".
 const APPLICATION_ID: i64 = 0x4442_4d6d;
 
 /// One step per version: `STEPS[n]` leads from version n to n + 1.
-const STEPS: &[&str] = &[FIRST];
+const STEPS: &[&str] = &[FIRST, ROTATION];
 
 /// Version 1.
 ///
@@ -132,6 +132,47 @@ CREATE TABLE server_permission (
 -- User-made identities begin where operators expect them.
 INSERT INTO sqlite_sequence (name, seq) VALUES
   ('server_principal', 256), ('database', 4), ('certificate', 255), ('endpoint', 65535);
+";
+
+/// Version 2: certificates that are replaced over standing connections (`docs/operations.md`, "Renewing certificates").
+const ROTATION: &str = r"
+CREATE TABLE rotation (
+  rotation_id INTEGER PRIMARY KEY AUTOINCREMENT,
+  state INTEGER NOT NULL,                       -- 1 DISTRIBUTING … 6 CANCELLED
+  notice INTEGER NOT NULL UNIQUE,               -- the number under which peers are told now
+  endpoint_id INTEGER NOT NULL,
+  old_certificate_id INTEGER NOT NULL,
+  old_certificate TEXT NOT NULL,
+  old_digest BLOB NOT NULL CHECK (length(old_digest) = 32),
+  new_certificate_id INTEGER NOT NULL,
+  new_certificate TEXT NOT NULL,
+  new_digest BLOB NOT NULL CHECK (length(new_digest) = 32),
+  start_date TEXT NOT NULL,
+  switch_date TEXT,
+  end_date TEXT
+) STRICT;
+
+CREATE TABLE rotation_peer (
+  rotation_id INTEGER NOT NULL,
+  login_id INTEGER NOT NULL,
+  instance_id BLOB NOT NULL CHECK (length(instance_id) = 16),
+  confirmed_date TEXT,                          -- it has stored the successor
+  completed_date TEXT,                          -- it has completed a handshake with the successor
+  told_date TEXT,                               -- it knows that the predecessor is gone
+  refusal INTEGER,
+  refusal_reason INTEGER,
+  PRIMARY KEY (rotation_id, login_id, instance_id)
+) STRICT, WITHOUT ROWID;
+
+-- Pins that no operator imported: their peer handed them over.
+CREATE TABLE certificate_origin (
+  certificate_id INTEGER PRIMARY KEY,
+  login_id INTEGER NOT NULL,
+  instance_id BLOB NOT NULL,
+  predecessor TEXT NOT NULL,
+  received_date TEXT NOT NULL,
+  used_date TEXT                                -- NULL: the peer has not come with it yet
+) STRICT;
 ";
 
 /// Brings the catalog behind `master` to this build's version, and tells whether it was new.

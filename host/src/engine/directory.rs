@@ -1,22 +1,62 @@
 //! The catalog as the endpoint asks it at each handshake: whom it lets in, and who this instance is.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use dbmirror_core::channel::{Identity, PeerRefusal, PeerVerifier, VerifiedPeer};
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
 use dbmirror_core::crypto::{Provider, SigningKey as _};
-use dbmirror_core::endpoint::{Directory, IdentityError};
-use dbmirror_core::session::Reason;
+use dbmirror_core::endpoint::{Directory, IdentityError, Notice, NoticeBody, PeerNotice, PeerNoticeBody};
+use dbmirror_core::message::{Address, InstanceId};
+use dbmirror_core::session::{Reason, SessionError};
 use dbmirror_core::time::UnixSeconds;
 
+use super::succession::{NoticeWhat, PeerCertificate, PeerCertificateWhat, Succession};
 use super::{Connect, EndpointIdentity, EngineError, Pin};
 
 type Key = <RustCrypto as Provider>::SigningKey;
 
+/// A certificate of this instance with its key.
+struct Own {
+    id: u32,
+    key: Key,
+    der: Vec<u8>,
+}
+
+impl Own {
+    fn new(identity: &EndpointIdentity) -> Result<Self, EngineError> {
+        let key = Key::from_scalar(&identity.signing_key).map_err(|_| {
+            EngineError::new(
+                28037,
+                "The private key of the endpoint's certificate is not a P-256 key.",
+            )
+        })?;
+        Ok(Self {
+            id: identity.certificate_id.cast_unsigned(),
+            key,
+            der: identity.certificate_der.clone(),
+        })
+    }
+
+    fn lent(&self) -> Identity<'_, RustCrypto> {
+        Identity {
+            signing_key: &self.key,
+            certificate_der: &self.der,
+        }
+    }
+}
+
 /// Own identity, pins and the names of the databases.
 #[derive(Default)]
 pub(super) struct Catalog {
-    identity: Option<(Key, Vec<u8>)>,
+    identity: Option<Own>,
+    /// Other own certificates, and who is dialled with them.
+    others: Vec<Own>,
+    dialed: HashMap<String, u32>,
+    /// What peers are to be told about own certificates, by rising numbers.
+    notices: Vec<super::Notice>,
+    /// What they told about theirs, until the loop passes it on.
+    told: RefCell<Vec<PeerCertificate>>,
     pins: Pins,
     /// Why no session can start for a database, by its name in lower case.
     refusals: HashMap<String, Reason>,
@@ -28,22 +68,43 @@ impl Catalog {
     /// # Errors
     /// 28037 when the key is none, 28036 when it is not the certificate's.
     pub(super) fn set_identity(&mut self, identity: &EndpointIdentity) -> Result<(), EngineError> {
-        let key = Key::from_scalar(&identity.signing_key).map_err(|_| {
-            EngineError::new(
-                28037,
-                "The private key of the endpoint's certificate is not a P-256 key.",
-            )
-        })?;
-        if let Some(pin) = self.pins.0.iter().find(|p| p.der == identity.certificate_der)
-            && pin.point != key.public_point()
+        let own = Own::new(identity)?;
+        if let Some(pin) = self.pins.0.iter().find(|p| p.der == own.der)
+            && pin.point != own.key.public_point()
         {
             return Err(EngineError::new(
                 28036,
                 "The private key that is stored with the endpoint's certificate does not belong to it.",
             ));
         }
-        self.identity = Some((key, identity.certificate_der.clone()));
+        self.identity = Some(own);
         Ok(())
+    }
+
+    /// Takes over what is beside the endpoint's certificate, instead of what was.
+    ///
+    /// # Errors
+    /// 28037 when a key is none; nothing has changed then.
+    pub(super) fn set_succession(&mut self, succession: Succession) -> Result<(), EngineError> {
+        let others: Result<Vec<Own>, EngineError> = succession.others.iter().map(Own::new).collect();
+        self.others = others?;
+        self.dialed = succession
+            .dialed
+            .into_iter()
+            .map(|(address, id)| (address, id.cast_unsigned()))
+            .collect();
+        self.notices = succession.notices;
+        self.notices.sort_by_key(|notice| notice.number);
+        Ok(())
+    }
+
+    /// What peers have told about their certificates since the last time.
+    pub(super) fn take_told(&mut self) -> Vec<PeerCertificate> {
+        std::mem::take(self.told.get_mut())
+    }
+
+    fn own(&self, id: u32) -> Option<&Own> {
+        self.identity.iter().chain(&self.others).find(|own| own.id == id)
     }
 
     /// From now on no connection can be made or taken.
@@ -83,11 +144,60 @@ impl Catalog {
 
 impl Directory<RustCrypto> for Catalog {
     fn identity(&self) -> Result<Identity<'_, RustCrypto>, IdentityError> {
-        let (signing_key, der) = self.identity.as_ref().ok_or(IdentityError::NoCertificate)?;
-        Ok(Identity {
-            signing_key,
-            certificate_der: der,
-        })
+        self.identity
+            .as_ref()
+            .map(Own::lent)
+            .ok_or(IdentityError::NoCertificate)
+    }
+
+    fn certificate_for(&self, dialed: Option<&Address>) -> u32 {
+        dialed
+            .and_then(|address| self.dialed.get(address.as_str()))
+            .copied()
+            .filter(|id| self.own(*id).is_some())
+            .or_else(|| self.identity.as_ref().map(|own| own.id))
+            .unwrap_or(0)
+    }
+
+    fn identity_of(&self, certificate: u32) -> Result<Identity<'_, RustCrypto>, IdentityError> {
+        // A stopped endpoint has none, whatever is beside it.
+        let current = self.identity()?;
+        Ok(self.own(certificate).map_or(current, Own::lent))
+    }
+
+    fn notice(&self, login: u32, instance: InstanceId, after: u64) -> Option<Notice<'_, RustCrypto>> {
+        let peer = (login.cast_signed(), instance.0);
+        self.notices
+            .iter()
+            .filter(|notice| notice.number > after && notice.to.has(peer))
+            .find_map(|notice| {
+                let body = match notice.what {
+                    NoticeWhat::Successor(id) => NoticeBody::Successor(self.own(id.cast_unsigned())?.lent()),
+                    NoticeWhat::Retired(digest) => NoticeBody::Retired(digest),
+                };
+                Some(Notice {
+                    number: notice.number,
+                    body,
+                })
+            })
+    }
+
+    fn peer_notice(&self, notice: &PeerNotice<'_>) -> Result<(), SessionError> {
+        let what = match notice.body {
+            PeerNoticeBody::Successor { der, point } => PeerCertificateWhat::Successor {
+                der: der.to_vec(),
+                point,
+            },
+            PeerNoticeBody::Retired { digest } => PeerCertificateWhat::Retired { digest },
+        };
+        self.told.borrow_mut().push(PeerCertificate {
+            connection: notice.connection.as_u64(),
+            number: notice.number,
+            peer: (notice.login.cast_signed(), notice.instance.0),
+            certificate_id: notice.certificate.cast_signed(),
+            what,
+        });
+        Ok(())
     }
 
     fn verifier(&self) -> &dyn PeerVerifier {

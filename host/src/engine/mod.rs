@@ -18,6 +18,7 @@
 //! | `records` | `engine.db`: session records, histories, anchors |
 //! | `upkeep` | how long the log is kept |
 //! | `directory`, `explain` | the catalog as handshakes ask it; failures in words |
+//! | `succession` | certificates that are replaced over connections that stand |
 //! | `statements`, `sessions`, `backup` | what the handle's calls do |
 
 mod backup;
@@ -29,6 +30,7 @@ mod run;
 mod sessions;
 mod statements;
 mod storage;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -42,6 +44,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use succession::{
+    CertificateEvent, Notice, NoticeWhat, PeerCertificate, PeerCertificateWhat, PeerId, Recipients,
+    SessionPeer, Succession,
+};
 pub use types::*;
 
 use run::Handle;
@@ -109,6 +115,46 @@ impl Engine {
     #[must_use]
     pub fn endpoint_address(&self) -> Option<SocketAddr> {
         self.shared.handle.ask(|i| i.world.address).ok().flatten()
+    }
+
+    /// From now on new connections are made with `identity`; those that stand, and handshakes under way, go on.
+    ///
+    /// # Errors
+    /// 9666 when the endpoint was not started, 28036 / 28037 when certificate or key is not usable.
+    pub fn set_identity(&self, identity: EndpointIdentity) -> Result<(), EngineError> {
+        self.shared.handle.ask(move |i| i.set_identity(&identity))?
+    }
+
+    /// Replaces what matters beside the endpoint's certificate, and what peers are told.
+    ///
+    /// # Errors
+    /// 28037 when a key is not usable.
+    pub fn set_succession(&self, succession: Succession) -> Result<(), EngineError> {
+        self.shared
+            .handle
+            .ask(move |i| i.world.catalog.set_succession(succession))?
+    }
+
+    /// Answers what a peer told about one of its certificates ([`CertificateEvent::Told`]).
+    pub fn answer_certificate(&self, connection: u64, number: u64, answer: Result<(), Refusal>) {
+        self.shared
+            .handle
+            .run(move |i| i.answer_certificate(connection, number, answer));
+    }
+
+    /// Makes a short connection to `address` that shows the endpoint's certificate there and carries nothing.
+    ///
+    /// # Errors
+    /// 1449 for an address that does not parse, 9666 when the endpoint is not started.
+    pub fn show_certificate(&self, address: &str) -> Result<(), EngineError> {
+        let address = address.to_owned();
+        self.shared.handle.ask(move |i| i.show_certificate(&address))?
+    }
+
+    /// The partners of all sessions.
+    #[must_use]
+    pub fn session_peers(&self) -> Vec<SessionPeer> {
+        self.shared.handle.ask(|i| i.session_peers()).unwrap_or_default()
     }
 
     /// Replaces all pins: certificates, their logins, and CONNECT. Acts on the next handshake; it closes nothing.

@@ -6,7 +6,7 @@ use dbmirror_core::session::{DatabaseId, EndedBy, ReseedReason, SessionError, Se
 use super::run::Instance;
 use super::worker::Command;
 use super::world::{Probe, Told};
-use super::{DatabaseState, EngineError, TestStep, explain};
+use super::{CertificateEvent, DatabaseState, EngineError, Refusal, TestStep, explain};
 
 impl Instance<'_> {
     pub(super) fn react(&mut self, told: Told) {
@@ -82,6 +82,44 @@ impl Instance<'_> {
                     ok("ready", format!("instance {name} ({instance}) accepts messages")),
                 );
                 self.world.tell_probe(id, Probe::Online);
+                if let Some(view) = told.view
+                    && let (Some(login), Some(certificate)) = (view.login, view.certificate)
+                {
+                    self.world.notices.certificate(CertificateEvent::Online {
+                        peer: (login.cast_signed(), instance.0),
+                        certificate_id: certificate.cast_signed(),
+                        own_certificate_id: view.own_certificate.cast_signed(),
+                    });
+                }
+            }
+            ConnectionEvent::CertificateAnswered { number, refusal } => {
+                if let Some(view) = told.view
+                    && let (Some(login), Some(instance)) = (view.login, view.instance)
+                {
+                    self.world.notices.certificate(CertificateEvent::Answered {
+                        peer: (login.cast_signed(), instance.0),
+                        number,
+                        refusal: refusal.map(|error| Refusal {
+                            number: error.number,
+                            reason: error.reason,
+                        }),
+                    });
+                }
+            }
+            ConnectionEvent::CertificateRefused { refusal } => {
+                let direction = if outbound { "outbound" } else { "inbound" };
+                let number = i32::try_from(refusal.number).unwrap_or(28035);
+                let login = told
+                    .view
+                    .and_then(|v| v.login)
+                    .and_then(|login| self.world.catalog.login_name(login))
+                    .unwrap_or("?");
+                let text = format!(
+                    "What {peer} (login {login}) told about a certificate of its own was refused: {}. Nothing was changed.",
+                    refusal.reason.text()
+                );
+                self.world
+                    .note_error(&peer, direction, "certificate", number, &text, number);
             }
             ConnectionEvent::Closed { step, reason } => {
                 self.connection_closed(id, step, reason, &peer, outbound)

@@ -148,6 +148,7 @@ impl Instance<'_> {
     pub(super) fn settle(&mut self) {
         loop {
             self.driver.drain(&mut self.endpoint, &mut self.world);
+            self.pass_on_certificates();
             let tickets = self.world.persist_batch();
             let events = self.world.take_events();
             if tickets.is_empty() && events.is_empty() {

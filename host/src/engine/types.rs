@@ -296,6 +296,25 @@ pub trait Notices: Send + Sync {
     fn log(&self, line: LogLine);
     /// A mirror copy has been seeded or a database of a session has changed: the catalog is to store `change`.
     fn database_changed(&self, database_id: i32, change: DatabaseChange);
+    /// Something about certificates that are replaced.
+    fn certificate(&self, event: super::CertificateEvent) {
+        let _ = event;
+    }
+}
+
+/// A refusal between instances: its message number and the reason behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The message number.
+    pub number: u32,
+    /// Why.
+    pub reason: dbmirror_core::session::Reason,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.number, self.reason.text())
+    }
 }
 
 /// What the catalog has to follow.

@@ -10,4 +10,5 @@ mod restarting;
 mod starting;
 mod strangers;
 mod streaming;
+mod succession;
 mod world;

@@ -18,7 +18,7 @@ use crate::wire::{Reader, Writer};
 
 /// A client of our own making: node 2's certificate, any message.
 pub struct Raw {
-    channel: Channel<RustCrypto>,
+    pub channel: Channel<RustCrypto>,
     id: ConnectionId,
     arrived: Vec<u8>,
     /// What was said to it, as it came.
@@ -127,10 +127,14 @@ impl Raw {
     }
 
     pub fn hello(&mut self, world: &mut World, instance: InstanceId) {
+        self.hello_that_can(world, instance, 0);
+    }
+
+    pub fn hello_that_can(&mut self, world: &mut World, instance: InstanceId, capabilities: u64) {
         let hello = Hello {
             version_min: 1,
             version_max: 1,
-            capabilities: 0,
+            capabilities,
             instance,
             boot: 1,
             probe: false,

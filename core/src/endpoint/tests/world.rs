@@ -1,6 +1,7 @@
 //! Nodes, links between them, and one clock.
 
 use std::boxed::Box;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::format;
 use std::vec::Vec;
@@ -11,12 +12,12 @@ use crate::crypto::SigningKey as _;
 use crate::crypto::rustcrypto::{RustCrypto, SigningKey};
 use crate::endpoint::{
     Config, ConnectionId, ConnectionSlot, DialError, Directory, Endpoint, Env, Event, IdentityError, Limits,
-    Output, RecordWrite, SEND_LEN, SessionSlot, Ticket,
+    Notice, NoticeBody, Output, PeerNotice, PeerNoticeBody, RecordWrite, SEND_LEN, SessionSlot, Ticket,
 };
 use crate::entropy::{Entropy, EntropyError};
 use crate::message::{Address, InstanceId, LogEnd, Text};
 use crate::secret::Secret;
-use crate::session::{DatabaseId, Reason, SessionEvent};
+use crate::session::{DatabaseId, Reason, SessionError, SessionEvent};
 use crate::time::{Duration, Instant, UnixSeconds};
 
 /// The place of a pipe's end that is no node.
@@ -63,6 +64,25 @@ pub struct Book {
     pub pins: Vec<Pin>,
     pub has_identity: bool,
     pub not_waiting: Reason,
+    /// Own certificates beside the first one, by their numbers, and which new connections are made with.
+    pub others: Vec<(u32, SigningKey, Vec<u8>)>,
+    pub chosen: u32,
+    /// What peers are to be told: the successor's number among `others`, or a digest.
+    pub notices: Vec<(u64, Result<u32, [u8; 32]>)>,
+    /// What they told.
+    pub told: RefCell<Vec<Told>>,
+    pub refuses: Option<SessionError>,
+}
+
+/// A peer's notice as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub connection: ConnectionId,
+    pub login: u32,
+    pub certificate: u32,
+    pub instance: InstanceId,
+    pub number: u64,
+    pub der: Vec<u8>,
 }
 
 impl PeerVerifier for Book {
@@ -104,6 +124,51 @@ impl Directory<RustCrypto> for Book {
             signing_key: &self.key,
             certificate_der: &self.certificate,
         })
+    }
+    fn certificate_for(&self, _: Option<&Address>) -> u32 {
+        self.chosen
+    }
+    fn identity_of(&self, certificate: u32) -> Result<Identity<'_, RustCrypto>, IdentityError> {
+        match self.others.iter().find(|(number, ..)| *number == certificate) {
+            Some((_, signing_key, der)) => Ok(Identity {
+                signing_key,
+                certificate_der: der,
+            }),
+            None => self.identity(),
+        }
+    }
+    fn notice(&self, _: u32, _: InstanceId, after: u64) -> Option<Notice<'_, RustCrypto>> {
+        let (number, what) = self.notices.iter().find(|(number, _)| *number > after)?;
+        let body = match what {
+            Ok(successor) => NoticeBody::Successor(self.identity_of(*successor).unwrap()),
+            Err(digest) => NoticeBody::Retired(*digest),
+        };
+        Some(Notice {
+            number: *number,
+            body,
+        })
+    }
+    fn peer_notice(&self, notice: &PeerNotice<'_>) -> Result<(), SessionError> {
+        if let Some(error) = self.refuses {
+            return Err(error);
+        }
+        let der = match notice.body {
+            PeerNoticeBody::Successor { der, point } => {
+                let parsed = crate::cert::Certificate::parse::<RustCrypto>(der).unwrap();
+                assert_eq!(*parsed.point(), point);
+                der.to_vec()
+            }
+            PeerNoticeBody::Retired { digest } => digest.to_vec(),
+        };
+        self.told.borrow_mut().push(Told {
+            connection: notice.connection,
+            login: notice.login,
+            certificate: notice.certificate,
+            instance: notice.instance,
+            number: notice.number,
+            der,
+        });
+        Ok(())
     }
     fn verifier(&self) -> &dyn PeerVerifier {
         self
@@ -232,6 +297,11 @@ impl World {
                         .collect(),
                     has_identity: true,
                     not_waiting: Reason::NoDatabase,
+                    others: Vec::new(),
+                    chosen: 0,
+                    notices: Vec::new(),
+                    told: RefCell::default(),
+                    refuses: None,
                 };
                 let limits = Limits::default();
                 let mut node = Node {
