@@ -6,6 +6,7 @@
 //! | [`Applier`] | writes blocks into a mirror's file as a WAL writer, so that the copy is a readable database at every moment |
 //! | [`SeedSource`], [`SeedSink`] | a whole database at one position: out of a running one, into a new file |
 //! | [`Anchor`] | where a file stands in its log: what a restart goes on from |
+//! | [`Identity`] | which file it is and what SQLite counts in it: what a file is judged by that does not continue its log |
 //!
 //! Everything here blocks and belongs on threads of its own, one per database. All types are `Send`.
 //!
@@ -18,6 +19,7 @@ mod apply;
 mod block;
 mod error;
 mod files;
+mod identity;
 mod seed;
 mod shm;
 mod sys;
@@ -30,6 +32,7 @@ pub use anchor::{ANCHOR_LEN, Anchor};
 pub use apply::{Applied, Applier, ApplierOptions};
 pub use block::Block;
 pub use error::{Error, GapReason, Result};
+pub use identity::{Discontinuity, FileId, Head, IDENTITY_LEN, Identity};
 pub use seed::{SeedSink, SeedSource, create_database, database_sum};
 pub use tail::{Checkpointed, Folded, Tail, TailOptions};
 

@@ -1,5 +1,6 @@
 //! The hash of every page, and the database sum that follows from them; read from a file at a published state.
 
+use std::os::unix::fs::FileExt;
 use std::vec;
 use std::vec::Vec;
 
@@ -7,9 +8,10 @@ use dbmirror_core::message::DatabaseSum;
 use dbmirror_core::message::block::lock_page;
 
 use super::files::Files;
+use super::identity::{HEAD_LEN, Head};
 use super::page_hash;
 use super::shm::IndexHeader;
-use super::wal::{FrameReader, WalHeader};
+use super::wal::{FrameReader, WalHeader, image_offset};
 use super::{Error, GapReason, Result};
 
 /// Eight bytes a page.
@@ -75,6 +77,8 @@ pub(super) struct State {
     pub checksum: [u32; 2],
     pub salts: [u32; 2],
     pub change: u32,
+    /// The header of page 1.
+    pub head: Head,
 }
 
 /// Which state is wanted.
@@ -113,6 +117,7 @@ pub(super) fn load(files: &Files, header: &IndexHeader, backfilled: u32, wanted:
         let mut table = base;
         table.resize(if last == 0 { base_pages } else { header.pages });
         let state = State {
+            head: read_head(files, None)?,
             table,
             frame: last,
             checksum: header.frame_checksum,
@@ -241,6 +246,7 @@ impl<'a> Replay<'a> {
             let Some(&(_, pages, checksum)) = commit else {
                 // Not the end of a transaction: no state at all.
                 return Ok(State {
+                    head: Head::default(),
                     table: PageTable::new(self.files.page_size),
                     frame,
                     checksum: [0, 0],
@@ -260,7 +266,11 @@ impl<'a> Replay<'a> {
         if frame == header.max_frame && checksum != header.frame_checksum {
             return Err(Error::Malformed("the log's last frame is not the published one"));
         }
+        let first = self.frames[..frame as usize]
+            .iter()
+            .rposition(|(page, _)| *page == 1);
         Ok(State {
+            head: read_head(self.files, first.map(|index| index as u32 + 1))?,
             table,
             frame,
             checksum,
@@ -268,6 +278,19 @@ impl<'a> Replay<'a> {
             change: header.change,
         })
     }
+}
+
+/// The header of page 1, out of that frame, or out of the main file.
+fn read_head(files: &Files, frame: Option<u32>) -> Result<Head> {
+    let mut bytes = [0; HEAD_LEN];
+    match frame {
+        Some(frame) => files
+            .log
+            .read_exact_at(&mut bytes, image_offset(frame, files.page_size))
+            .map_err(Error::io("read the write-ahead log"))?,
+        None => files.read_main(0, &mut bytes)?,
+    }
+    Ok(Head::parse(&bytes))
 }
 
 /// Enters a page that may lie behind the end: pages in between were never written.

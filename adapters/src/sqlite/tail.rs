@@ -10,6 +10,7 @@ use dbmirror_core::message::block::WalPlace;
 use dbmirror_core::message::{FamilyGuid, LogEnd, Position};
 
 use super::files::{Files, begin_read, checkpoint_passive, end_read, is_busy};
+use super::identity::{FileId, Head, Identity};
 use super::shm::{IndexHeader, Lock};
 use super::table::{PageTable, State, Wanted, hash_main, load};
 use super::transaction::{Source, Transaction};
@@ -77,6 +78,9 @@ pub struct Tail {
     timeline: u32,
     table: PageTable,
     anchor: Anchor,
+    file: FileId,
+    /// The header of page 1 at the anchor.
+    head: Head,
     /// Checksum of the last captured frame.
     checksum: [u32; 2],
     /// What is published and not yet captured to its end.
@@ -153,6 +157,7 @@ impl Tail {
             checksum,
             salts,
             change,
+            head,
         } = state;
         let anchor = Anchor {
             end: at,
@@ -171,6 +176,8 @@ impl Tail {
             timeline,
             table,
             anchor,
+            file: FileId::of(&files.main)?,
+            head,
             checksum,
             target: None,
             reached: IndexHeader {
@@ -193,6 +200,17 @@ impl Tail {
     #[must_use]
     pub fn anchor(&self) -> &Anchor {
         &self.anchor
+    }
+
+    /// Which file it is, and what SQLite counts in it at [`Tail::anchor`].
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity {
+            file: self.file,
+            page_size: self.anchor.page_size,
+            pages: self.anchor.pages,
+            head: self.head,
+        }
     }
 
     /// The next block begins timeline `timeline` (`docs/safety.md` R7).
@@ -230,6 +248,7 @@ impl Tail {
             }
         };
         let transaction = Transaction::read(reader, &self.files, published.max_frame)?;
+        let head = transaction.head(&self.files)?;
         self.checksum = transaction.checksum;
         let frame = transaction.frame;
         let source = Source {
@@ -244,6 +263,7 @@ impl Tail {
             max_block: self.options.max_block,
         };
         let block = transaction.into_block(&source, &mut self.table, &mut self.anchor)?;
+        self.head = head.unwrap_or(self.head);
         self.commits += 1;
         if frame == published.max_frame {
             if self.checksum != published.frame_checksum {

@@ -16,6 +16,7 @@ use dbmirror_core::message::{FamilyGuid, Position};
 
 use super::block::{Block, Image, LogImages, Payload};
 use super::files::Files;
+use super::identity::{HEAD_LEN, Head};
 use super::shm::IndexHeader;
 use super::table::PageTable;
 use super::wal::{FrameReader, WalHeader, image_offset, read_frame};
@@ -67,6 +68,22 @@ impl Transaction {
                 });
             }
         }
+    }
+
+    /// The header of page 1 after this transaction, when it wrote that.
+    pub fn head(&self, files: &Files) -> Result<Option<Head>> {
+        let Some(&(frame, at)) = self.pages.get(&1) else {
+            return Ok(None);
+        };
+        let mut bytes = [0; HEAD_LEN];
+        match &self.images {
+            Some(images) => bytes.copy_from_slice(&images[at..at + HEAD_LEN]),
+            None => files
+                .log
+                .read_exact_at(&mut bytes, image_offset(frame, files.page_size))
+                .map_err(Error::io("read the write-ahead log"))?,
+        }
+        Ok(Some(Head::parse(&bytes)))
     }
 
     /// Makes the block that follows `anchor`; `table` and `anchor` move to the state after it.

@@ -190,12 +190,8 @@ pub(super) fn restore_database(
     // The log's beginning is durable before the record that names the log.
     log.wait(begun)
         .map_err(|e| EngineError::new(3013, e.to_string()))?;
-    let row = DatabaseRow {
-        log: log_id,
-        family: FamilyGuid(database.family_guid),
-        timelines: start.timelines,
-        anchor: Some(anchor.to_bytes().to_vec()),
-    };
+    let family = FamilyGuid(database.family_guid);
+    let row = DatabaseRow::new(log_id, family, start.timelines, &anchor);
     handle.ask(move |i: &mut Instance<'_>| i.world.records().set_database(id, &row))??;
     Ok(lsn(start.at.position))
 }

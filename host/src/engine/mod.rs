@@ -214,7 +214,8 @@ impl Engine {
     /// Takes a database in: capture starts when it is ONLINE. A new family starts its log at LSN 1·10^15.
     ///
     /// # Errors
-    /// 5120-class refusals of the file with the reason: not SQLite, not in WAL mode (naming the PRAGMA), not writable.
+    /// 5120-class refusals of the file with the reason: not SQLite, not in WAL mode (naming the PRAGMA), not writable; 5173 when
+    /// it does not continue what was captured of the database ([`Engine::accept_file`]).
     pub fn attach_database(&self, database: DatabaseConfig) -> Result<(), EngineError> {
         sessions::attach_database(&self.shared.handle, database)
     }
@@ -255,7 +256,8 @@ impl Engine {
             .ask(move |i| i.set_safety(database_id, safety))?
     }
 
-    /// ALTER DATABASE … SET PARTNER SUSPEND (`true`) or RESUME.
+    /// ALTER DATABASE … SET PARTNER SUSPEND (`true`) or RESUME, which also takes a file as it is that was refused as no
+    /// continuation of what was captured; the mirror is then seeded from it.
     ///
     /// # Errors
     /// 1416 when the database has no session, 1447 when the partner is not connected or there is nothing to resume.
@@ -263,6 +265,15 @@ impl Engine {
         self.shared
             .handle
             .ask(move |i| i.set_suspended(database_id, suspend))?
+    }
+
+    /// ALTER DATABASE … SET ONLINE: takes the file of a database as it is, whose capture had refused it as no continuation of
+    /// what was captured before; its log begins anew. Nothing happens where it was not refused.
+    ///
+    /// # Errors
+    /// What the capture answers, as [`Engine::attach_database`]; 1451 when the records cannot be written.
+    pub fn accept_file(&self, database_id: i32) -> Result<(), EngineError> {
+        sessions::accept_file(&self.shared.handle, database_id)
     }
 
     /// ALTER DATABASE … SET PARTNER TIMEOUT, in seconds; less than 5 is raised to 5.

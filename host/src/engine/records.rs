@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dbmirror_adapters::blocklog::LogId;
+use dbmirror_adapters::sqlite::{Anchor, Identity};
 use dbmirror_core::message::{Chain, FamilyGuid, ForkId, SessionGuid, Timeline, Timelines};
 use dbmirror_core::session::DatabaseId;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -20,8 +21,11 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS engine_ended (guid BLOB PRIMARY KEY, database_id INTEGER NOT NULL, record BLOB NOT NULL)
         STRICT, WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS engine_database (database_id INTEGER PRIMARY KEY, log BLOB NOT NULL,
-        family BLOB NOT NULL, timelines BLOB NOT NULL, anchor BLOB) STRICT;
+        family BLOB NOT NULL, timelines BLOB NOT NULL, anchor BLOB, identity BLOB, refused TEXT) STRICT;
 ";
+
+/// Columns of `engine_database` that an `engine.db` of before has not.
+const ADDED: [&str; 2] = ["identity BLOB", "refused TEXT"];
 
 /// A write to the session records, owned.
 #[derive(Clone, Debug)]
@@ -51,10 +55,36 @@ pub(super) struct DatabaseRow {
     pub timelines: Timelines,
     /// Where its file stood when its log began, or later: `adapters::sqlite::Anchor`, stored form.
     pub anchor: Option<Vec<u8>>,
+    /// Which file was captured last, and what it counted; `None` where any is right: a mirror's, or one that an operator has
+    /// accepted.
+    pub identity: Option<Identity>,
+    /// Why the file is not captured until an operator accepts it: it is not what became of the one that was.
+    pub refused: Option<String>,
 }
 
-/// Log id, family, timelines, anchor.
-type Stored = (Vec<u8>, Vec<u8>, Vec<u8>, Option<Vec<u8>>);
+impl DatabaseRow {
+    /// The row of a log that begins, whose file is nobody's yet.
+    pub(super) fn new(log: LogId, family: FamilyGuid, timelines: Timelines, anchor: &Anchor) -> Self {
+        Self {
+            log,
+            family,
+            timelines,
+            anchor: Some(anchor.to_bytes().to_vec()),
+            identity: None,
+            refused: None,
+        }
+    }
+}
+
+/// Log id, family, timelines, anchor, identity, refusal.
+type Stored = (
+    Vec<u8>,
+    Vec<u8>,
+    Vec<u8>,
+    Option<Vec<u8>>,
+    Option<Vec<u8>>,
+    Option<String>,
+);
 
 pub(super) struct Records {
     connection: Connection,
@@ -77,6 +107,17 @@ impl Records {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.execute_batch(SCHEMA)?;
+            for column in ADDED {
+                let name = column.split(' ').next().unwrap_or(column);
+                let there: bool = connection.query_row(
+                    "SELECT count(*) FROM pragma_table_info('engine_database') WHERE name = ?1",
+                    [name],
+                    |r| r.get(0),
+                )?;
+                if !there {
+                    connection.execute_batch(&format!("ALTER TABLE engine_database ADD COLUMN {column}"))?;
+                }
+            }
             Ok(Self { connection })
         };
         open().map_err(failed)
@@ -155,13 +196,13 @@ impl Records {
         let row: Option<Stored> = self
             .connection
             .query_row(
-                "SELECT log, family, timelines, anchor FROM engine_database WHERE database_id = ?1",
+                "SELECT log, family, timelines, anchor, identity, refused FROM engine_database WHERE database_id = ?1",
                 [database.0],
-                |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)),
+                |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?)),
             )
             .optional()
             .map_err(failed)?;
-        let Some((log, family, timelines, anchor)) = row else {
+        let Some((log, family, timelines, anchor, identity, refused)) = row else {
             return Ok(None);
         };
         let damaged = || {
@@ -178,19 +219,27 @@ impl Records {
             family,
             timelines,
             anchor,
+            identity: match identity {
+                Some(bytes) => Some(Identity::from_bytes(&bytes).ok_or_else(damaged)?),
+                None => None,
+            },
+            refused,
         }))
     }
 
     pub(super) fn set_database(&self, database: DatabaseId, row: &DatabaseRow) -> Result<(), EngineError> {
         self.connection
             .execute(
-                "INSERT OR REPLACE INTO engine_database VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT OR REPLACE INTO engine_database (database_id, log, family, timelines, anchor, identity, refused)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 params![
                     database.0,
                     row.log.0,
                     row.family.0,
                     encode_timelines(&row.timelines),
-                    row.anchor
+                    row.anchor,
+                    row.identity.map(|identity| identity.to_bytes()),
+                    row.refused
                 ],
             )
             .map(drop)
@@ -271,6 +320,11 @@ mod tests {
             family: FamilyGuid([3; 16]),
             timelines,
             anchor: Some(vec![1, 2]),
+            identity: Some(Identity {
+                pages: 7,
+                ..Identity::default()
+            }),
+            refused: Some("why".into()),
         };
         {
             let mut records = Records::open(dir.path()).unwrap();
@@ -298,5 +352,23 @@ mod tests {
         assert_eq!(records.session(db).unwrap(), None);
         assert_eq!(records.ended(guid), Some(vec![9]));
         assert_eq!(decode_timelines(&[0; 35]), None);
+    }
+
+    #[test]
+    fn records_of_before_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = Connection::open(dir.path().join("engine.db")).unwrap();
+        old.execute_batch(
+            "CREATE TABLE engine_database (database_id INTEGER PRIMARY KEY, log BLOB NOT NULL,
+                 family BLOB NOT NULL, timelines BLOB NOT NULL, anchor BLOB) STRICT;
+             INSERT INTO engine_database VALUES (5, zeroblob(16), zeroblob(16), x'', NULL);",
+        )
+        .unwrap();
+        drop(old);
+        for _ in 0..2 {
+            let records = Records::open(dir.path()).unwrap();
+            let row = records.database(DatabaseId(5)).unwrap().unwrap();
+            assert_eq!((row.identity, row.refused), (None, None));
+        }
     }
 }

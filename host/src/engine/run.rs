@@ -208,6 +208,9 @@ impl Instance<'_> {
         if let Some(waiting) = self.world.captures.remove(&database) {
             let _ = waiting.send(Ok(()));
         }
+        if let Some(d) = self.world.logs.databases.get_mut(&database) {
+            d.refused = None;
+        }
         let now = self.now();
         if let Some(timeline) = begun {
             // Without a session there is nobody to tell.
@@ -244,6 +247,23 @@ impl Instance<'_> {
                 self.world.note_trouble(&name, "capture", e.number, &e.text);
             }
         }
+    }
+
+    /// A database's file is not what was captured: it waits for an operator, and so does its session.
+    pub(super) fn capture_refused(&mut self, database: DatabaseId, e: &EngineError) {
+        let told = self.world.logs.databases.get_mut(&database).is_some_and(|d| {
+            let told = d.refused.as_ref() == Some(&e.text);
+            d.refused = Some(e.text.clone());
+            told
+        });
+        if !told || self.world.captures.contains_key(&database) {
+            self.capture_failed(database, e);
+        }
+        let now = self.now();
+        // Without a session there is nothing to suspend; one that has not begun will find no capture.
+        let _ = self
+            .endpoint
+            .set_suspended(&mut self.world.env_at(now), database, true);
     }
 
     /// The tail of the mirror is in log and file.

@@ -123,6 +123,23 @@ pub(super) fn detach_database(handle: &Handle, database_id: i32) -> Result<(), E
     })?
 }
 
+/// Takes a file as it is that was refused as no continuation of what was captured, and waits until its capture runs.
+pub(super) fn accept_file(handle: &Handle, database_id: i32) -> Result<(), EngineError> {
+    let id = core_id(database_id);
+    let running = handle.ask(move |i: &mut Instance<'_>| {
+        if !i.accept_file(id)? || !i.world.logs.databases.contains_key(&id) {
+            return Ok(None);
+        }
+        let (sender, running) = sync_channel(1);
+        i.world.captures.insert(id, sender);
+        i.capture(id, false);
+        Ok::<_, EngineError>(Some(running))
+    })??;
+    running.map_or(Ok(()), |running| {
+        running.recv_timeout(STATEMENT_TIMEOUT).unwrap_or(Ok(()))
+    })
+}
+
 pub(super) fn checkpoint(handle: &Handle, database_id: i32) -> Result<Checkpoint, EngineError> {
     let (reply, folded) = sync_channel(1);
     handle.ask(move |i: &mut Instance<'_>| {
@@ -450,13 +467,48 @@ impl Instance<'_> {
 
     pub(super) fn set_suspended(&mut self, database_id: i32, suspend: bool) -> Result<(), EngineError> {
         let id = core_id(database_id);
+        // The operator's word for a file that was refused comes with RESUME.
+        let accepted = !suspend && self.accept_file(id)?;
+        if accepted {
+            self.capture(id, false);
+        }
         let now = self.now();
         let outcome = self
             .endpoint
             .set_suspended(&mut self.world.env_at(now), id, suspend);
-        outcome.map_err(|e| self.refused(id, e))?;
+        match outcome {
+            Err(e) if accepted && e.reason == Reason::NotSuspended => {}
+            Err(e) if accepted => {
+                let mut refused = self.refused(id, e);
+                refused.text.push_str(
+                    " The file of the database was accepted and is captured; RESUME again for the session.",
+                );
+                return Err(refused);
+            }
+            outcome => outcome.map_err(|e| self.refused(id, e))?,
+        }
         self.settle();
         Ok(())
+    }
+
+    /// Takes the operator's word that the file is right as it is. `false` where it was not refused.
+    fn accept_file(&mut self, id: DatabaseId) -> Result<bool, EngineError> {
+        let Some(mut row) = self.world.records().database(id)? else {
+            return Ok(false);
+        };
+        let Some(why) = row.refused.take() else {
+            return Ok(false);
+        };
+        row.identity = None;
+        self.world.records().set_database(id, &row)?;
+        let name = self.world.name(id);
+        self.world.log(
+            1499,
+            10,
+            format!("The file of database '{name}' is accepted as it is by an operator, although {why}."),
+            vec![("database", name)],
+        );
+        Ok(true)
     }
 
     pub(super) fn set_timeout(&mut self, database_id: i32, seconds: u16) -> Result<(), EngineError> {
@@ -482,6 +534,7 @@ impl Instance<'_> {
     fn session_view(&self, v: &session::SessionView) -> SessionView {
         let lsn = |p: Position| (p != Position::START).then(|| Lsn::new(p.timeline, p.sequence));
         let database = self.world.logs.databases.get(&v.database);
+        let refused = database.and_then(|d| d.refused.clone());
         let redone = database
             .and_then(|d| *d.redone.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
             .and_then(lsn);
@@ -496,7 +549,11 @@ impl Instance<'_> {
         SessionView {
             database_id: v.database.0.cast_signed(),
             mirroring_guid: v.guid.map(|g| g.0),
-            state: (v.phase != Phase::Waiting).then_some(state),
+            state: (v.phase != Phase::Waiting).then_some(if refused.is_some() {
+                MirroringState::Suspended
+            } else {
+                state
+            }),
             role: match v.role {
                 Role::Principal => MirroringRole::Principal,
                 Role::Mirror => MirroringRole::Mirror,
@@ -514,7 +571,7 @@ impl Instance<'_> {
             redone_lsn: redone,
             connection_timeout: u32::from(v.timeout),
             seeding_percent: v.seed.map(|s| percent(s.done, s.total)),
-            reason: v.trouble.map(|e| self.session_error(v.database, e).text),
+            reason: refused.or_else(|| v.trouble.map(|e| self.session_error(v.database, e).text)),
             // There is no gate yet: every block is one.
             ungated_blocks: match v.role {
                 Role::Principal => v.end.position.sequence,

@@ -46,6 +46,8 @@ pub(super) struct Database {
     pub adopting: bool,
     /// A seed arrives: what the log says meanwhile is not the session's.
     pub seeding: bool,
+    /// Why its file is not captured until an operator accepts it.
+    pub refused: Option<String>,
     incoming: Option<Incoming>,
     seed_out: SeedOut,
 }
@@ -94,6 +96,7 @@ impl Database {
             capturing: false,
             adopting: false,
             seeding: false,
+            refused: None,
             incoming: None,
             seed_out: SeedOut::None,
         }

@@ -16,6 +16,8 @@ use dbmirror_core::time::UnixSeconds;
 
 use super::*;
 
+mod files;
+
 /// Each test has a network of its own on the loopback.
 static NETWORK: AtomicU8 = AtomicU8::new(1);
 

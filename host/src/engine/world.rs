@@ -179,13 +179,15 @@ impl Site {
             .filter(|_| direction == "inbound")
             .map_or(peer, |(host, _)| host);
         let known_by = known_by.to_owned();
+        // What fails here is tried again every second, and each cause of it is told.
+        let cause = if direction == "local" { reason } else { "" };
         let (_, times) = self
             .told
-            .entry((format!("{direction} {known_by} {step}"), number))
+            .entry((format!("{direction} {known_by} {step} {cause}"), number))
             .and_modify(|(_, times)| *times = times.saturating_add(1))
             .or_insert((now, 1));
         match (direction, *times) {
-            ("outbound", 2..) => return,
+            ("outbound" | "local", 2..) => return,
             ("inbound", times) if times > TOLD_INBOUND + 1 => return,
             ("inbound", times) if times > TOLD_INBOUND => {
                 self.log_own(

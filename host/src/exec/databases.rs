@@ -31,7 +31,7 @@ impl SqlSession {
         match database.state {
             State::Online => Ok(()),
             State::RecoveryPending => {
-                Err(M921.refuse(&[&database.name, &"its file could not be taken in when the instance started; EXEC sp_readerrorlog says why"]).into())
+                Err(M921.refuse(&[&database.name, &"its file could not be taken in when the instance started; EXEC sp_readerrorlog says why, SET ONLINE tries again"]).into())
             }
             State::Restoring => match self.mirrors(database.id) {
                 Some(partner) => Err(M954.refuse(&[&database.name, &partner]).into()),

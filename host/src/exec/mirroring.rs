@@ -1,4 +1,4 @@
-//! ALTER DATABASE: recovery model, partner, safety.
+//! ALTER DATABASE: recovery model, partner, safety, online.
 
 use super::{Done, Out, SqlSession, Stop};
 use crate::catalog::MASTER_ID;
@@ -6,7 +6,7 @@ use crate::catalog::databases::{self, Database, New, State};
 use crate::catalog::endpoints;
 use crate::engine::{self, MirroringRole, SetPartner};
 use crate::instance::random;
-use crate::messages::{M1416, M1465, M1468, M1470, M1476, M1486, M5011, M5058, M5069, M40510};
+use crate::messages::{M927, M1416, M1465, M1468, M1470, M1476, M1486, M5011, M5058, M5069, M40510};
 use crate::tsql::ast::{DatabaseOption, Name, PartnerOption, RecoveryModel, SafetyLevel, SeedingMode, Text};
 
 /// `recovery_model` FULL.
@@ -41,6 +41,7 @@ impl SqlSession {
                     DatabaseOption::Recovery(_) => "RECOVERY",
                     DatabaseOption::Partner(_) => "PARTNER",
                     DatabaseOption::Witness(_) => "WITNESS",
+                    DatabaseOption::Online => "ONLINE",
                 };
                 return Err(M5058.refuse(&[&option, &database.name]).into());
             }
@@ -51,6 +52,7 @@ impl SqlSession {
         match option {
             DatabaseOption::Recovery(model) => self.set_recovery(&database, *model),
             DatabaseOption::Partner(partner) => self.set_partner(&database, partner),
+            DatabaseOption::Online => self.set_online(&database),
             DatabaseOption::Witness(_) => {
                 self.session_of(&database)?;
                 Err(M40510
@@ -76,6 +78,26 @@ impl SqlSession {
         }
         self.usable(database)?;
         self.change(|catalog| Ok(databases::set_recovery_model(catalog, database.id, model)?))
+    }
+
+    /// SET ONLINE: tries again to take the file in, and takes it as it is where it was refused as no continuation of what was
+    /// captured.
+    fn set_online(&self, database: &Database) -> Done {
+        if self.mirrored(database.id) {
+            return Err(M1468
+                .refuse(&[
+                    &database.name,
+                    &"SET ONLINE (SET PARTNER RESUME accepts the file)",
+                ])
+                .into());
+        }
+        if database.state == State::Restoring {
+            return Err(M927.refuse(&[&database.name]).into());
+        }
+        let engine = self.instance.engine();
+        engine.accept_file(database.id)?;
+        engine.attach_database(database.config())?;
+        self.change(|catalog| Ok(databases::set_state(catalog, database.id, State::Online)?))
     }
 
     fn set_partner(&self, database: &Database, option: &PartnerOption) -> Done {

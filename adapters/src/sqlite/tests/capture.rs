@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use dbmirror_core::message::LogEnd;
 
 use super::rig::*;
-use crate::sqlite::{Anchor, Error, GapReason, Tail, create_database};
+use crate::sqlite::{Anchor, Discontinuity, Error, GapReason, Tail, create_database};
 
 const TABLE: &str = "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB);";
 
@@ -448,4 +448,45 @@ fn a_gap_says_what_to_do() {
     let error = Error::Gap(GapReason::SumNotFound);
     assert!(error.needs_reseed());
     assert!(format!("{error}").contains("seeded anew"));
+}
+
+/// What a file is judged by when its log has a gap: what applications do passes, what only a copy explains does not.
+#[test]
+fn an_identity_follows_what_applications_do() {
+    let mut rig = Rig::new(TABLE);
+    shell(&rig.source, "INSERT INTO t(b) VALUES (randomblob(50000));");
+    rig.capture();
+    rig.tail = None;
+    shell(&rig.source, "SELECT count(*) FROM t;");
+    let older = rig.source.with_extension("older");
+    fs::copy(&rig.source, &older).unwrap();
+    rig.resume().unwrap();
+    // One connection that stays: its counter stands still, whatever it writes.
+    let mut writer = Shell::open(&rig.source);
+    for _ in 0..5 {
+        writer.run("INSERT INTO t(b) VALUES (randomblob(50000));");
+    }
+    rig.capture();
+    let last = rig.tail().identity();
+    rig.tail = None;
+    let now = |rig: &Rig| {
+        let tail = Tail::start(&rig.source, tail_options(), LogEnd::START, 2).unwrap();
+        tail.identity()
+    };
+    assert_eq!(now(&rig), last, "from the log and from the file");
+    writer.run("UPDATE t SET b = randomblob(50000); PRAGMA wal_checkpoint(TRUNCATE);");
+    assert_eq!(now(&rig).follows(&last), Ok(()));
+    writer.run("DELETE FROM t; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);");
+    let vacuumed = now(&rig);
+    assert!(vacuumed.pages < last.pages);
+    assert_eq!(vacuumed.follows(&last), Ok(()));
+    drop(writer);
+    shell(&rig.source, "SELECT count(*) FROM t;");
+    // The bytes of the older copy in the same file.
+    fs::write(&rig.source, fs::read(&older).unwrap()).unwrap();
+    assert!(now(&rig).follows(&last).is_err());
+    assert_eq!(now(&rig).file, last.file);
+    // And a copy that was renamed over it.
+    fs::rename(&older, &rig.source).unwrap();
+    assert_eq!(now(&rig).follows(&last), Err(Discontinuity::OtherFile));
 }

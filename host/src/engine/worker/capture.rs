@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use dbmirror_adapters::entropy::OsEntropy;
-use dbmirror_adapters::sqlite::{self, Tail, TailOptions};
+use dbmirror_adapters::sqlite::{self, GapReason, Tail, TailOptions};
 use dbmirror_core::entropy::Entropy as _;
 use dbmirror_core::message::{Chain, ForkId, LogEnd, Position, Timeline, Timelines};
 
+use super::continuity::FileLook;
 use super::{RETRY, Thread, Using, file_error};
 use crate::engine::EngineError;
 use crate::engine::records::DatabaseRow;
@@ -16,6 +17,8 @@ const BUSY: Duration = Duration::from_millis(1);
 const QUIET: Duration = Duration::from_millis(5);
 /// How long a writer that does not pause may keep a log backup from its end.
 const CATCH_UP: Duration = Duration::from_secs(5);
+/// How old the recorded counters of a file that is written may be.
+const IDENTITY_EVERY: Duration = Duration::from_secs(5);
 /// One turn of capture, after which commands are heard again.
 const TURN: Duration = Duration::from_millis(50);
 
@@ -23,69 +26,79 @@ impl Thread {
     /// Begins or resumes the capture, and goes on trying.
     pub(super) fn capture(&mut self, restart: bool) {
         self.wants_capture = true;
+        self.restart |= restart;
         self.apply_again = None;
+        self.held = None;
         self.using = Using::Nothing;
         self.tell_level(false);
-        if let Err(e) = self.try_capture(restart) {
+        if let Err(e) = self.try_capture() {
             self.pause = RETRY;
             let database = self.subject.database;
-            self.subject.handle.run(move |i| i.capture_failed(database, &e));
+            if self.held.is_some() {
+                self.subject.handle.run(move |i| i.capture_refused(database, &e));
+            } else {
+                self.subject.handle.run(move |i| i.capture_failed(database, &e));
+            }
         } else if self.seed_wanted {
             self.seed_open();
         }
     }
 
-    fn try_capture(&mut self, restart: bool) -> Result<(), EngineError> {
+    fn try_capture(&mut self) -> Result<(), EngineError> {
         let subject = &self.subject;
         let options = TailOptions::new(subject.family);
         let row = subject.row()?;
         let error = |e: &sqlite::Error| file_error(&subject.name, e);
         let Some(mut row) = row else {
             // A database that was never captured: its log begins with what the file holds now.
-            return self.begin_log(Timelines::EMPTY, LogEnd::START);
+            return self.begin_log(Timelines::EMPTY, LogEnd::START, None);
         };
         let anchor = subject
             .last_anchor(row.anchor.as_deref())
             .map_err(|e| error(&e))?;
-        if restart && anchor.is_some() {
-            // What was committed while nobody captured belongs to the new timeline already.
-            next_timeline(&mut row.timelines, subject.log_end())?;
-            subject.records().set_database(subject.database, &row)?;
-        }
         let timeline = row.timelines.last().map_or(1, |t| t.number);
         let resumed = match &anchor {
             Some(anchor) => Tail::resume(&subject.path, options, anchor, timeline),
             None => Err(sqlite::Error::Gap(sqlite::GapReason::LogShrank)),
         };
         match resumed {
-            Ok(tail) => {
+            Ok(mut tail) => {
+                if self.restart {
+                    // What was committed while nobody captured belongs to the new timeline already.
+                    next_timeline(&mut row.timelines, subject.log_end())?;
+                    tail.set_timeline(row.timelines.last().map_or(1, |t| t.number));
+                }
+                let healed = row.refused.take().is_some();
+                row.identity = Some(tail.identity());
+                subject.records().set_database(subject.database, &row)?;
+                self.known = row.identity.map(|identity| (identity, Instant::now()));
                 self.using = Using::Capture(Box::new(tail));
-                self.replaced = false;
                 self.pause = BUSY;
-                let begun = row.timelines.last().filter(|_| restart);
+                let begun = row.timelines.last().filter(|_| self.restart);
+                self.restart = false;
                 self.tell_running(begun, false);
+                if healed {
+                    self.tell_healed();
+                }
                 Ok(())
             }
-            // Somebody's empty or older file must not cost the mirror's copy, which may be the last good one.
-            Err(sqlite::Error::Gap(_)) if self.replaced => {
-                Err(error(&sqlite::Error::Replaced(subject.path.clone())))
-            }
             Err(sqlite::Error::Gap(why)) => {
-                let text = format!(
-                    "Commits of database '{}' were made that nobody captured ({why}): its log begins anew, and a mirror is seeded \
-                     again.",
-                    subject.name
-                );
-                self.trouble("capture", &EngineError::new(1499, text));
                 let end = self.subject.log_end();
-                self.begin_log(row.timelines, end)
+                let timelines = row.timelines;
+                self.begin_log(timelines, end, Some((row, why)))
             }
             Err(e) => Err(error(&e)),
         }
     }
 
-    /// Begins a log that has nothing in common with the old one, which ended at `old`.
-    fn begin_log(&mut self, mut timelines: Timelines, old: LogEnd) -> Result<(), EngineError> {
+    /// Begins a log that has nothing in common with the old one, which ended at `old`. `gap`: unless the file speaks against being
+    /// what became of the one in this record.
+    fn begin_log(
+        &mut self,
+        mut timelines: Timelines,
+        old: LogEnd,
+        gap: Option<(DatabaseRow, GapReason)>,
+    ) -> Result<(), EngineError> {
         let subject = &self.subject;
         let base = if timelines.last().is_none() {
             next_timeline(&mut timelines, LogEnd::START)?;
@@ -106,15 +119,28 @@ impl Thread {
         let timeline = timelines.last().map_or(1, |t| t.number);
         let tail = Tail::start(&subject.path, TailOptions::new(subject.family), base, timeline)
             .map_err(|e| file_error(&subject.name, &e))?;
+        if let Some((row, why)) = gap {
+            if let Err(refusal) = subject.judge(row, &tail) {
+                drop(tail);
+                self.held = Some((FileLook::at(&self.subject.path), Instant::now()));
+                return Err(refusal);
+            }
+            let text = format!(
+                "Commits of database '{}' were made that nobody captured ({why}): its log begins anew, and a mirror is seeded again.",
+                subject.name
+            );
+            self.trouble("capture", &EngineError::new(1499, text));
+        }
+        let subject = &self.subject;
         let ticket = subject.log.start_log(subject.log_id, base).map_err(log_error)?;
         subject.log.wait(ticket).map_err(log_error)?;
         let row = DatabaseRow {
-            log: subject.log_id,
-            family: subject.family,
-            timelines,
-            anchor: Some(tail.anchor().to_bytes().to_vec()),
+            identity: Some(tail.identity()),
+            ..DatabaseRow::new(subject.log_id, subject.family, timelines, tail.anchor())
         };
         subject.records().set_database(subject.database, &row)?;
+        self.known = row.identity.map(|identity| (identity, Instant::now()));
+        self.restart = false;
         self.using = Using::Capture(Box::new(tail));
         self.pause = BUSY;
         self.tell_running(timelines.last(), old != LogEnd::START);
@@ -194,6 +220,9 @@ impl Thread {
     /// Captures what has been committed, for one turn at most.
     pub(super) fn capture_some(&mut self) {
         if matches!(self.using, Using::Nothing) && self.wants_capture {
+            if self.is_held() {
+                return;
+            }
             self.capture(false);
         }
         let Using::Capture(tail) = &mut self.using else {
@@ -229,11 +258,11 @@ impl Thread {
         if level {
             self.tell_level(true);
         }
+        self.keep_identity(IDENTITY_EVERY);
         let outcome = outcome.and_then(|()| self.checkpoint_if_due());
         if let Err(e) = outcome {
             self.using = Using::Nothing;
             self.tell_level(false);
-            self.replaced |= matches!(e, sqlite::Error::Replaced(_));
             self.trouble("capture", &file_error(&self.subject.name, &e));
             // Resuming from the log's last block heals what can be healed: a gap, a block that could not be stored.
             self.pause = RETRY;
@@ -248,7 +277,7 @@ impl Thread {
         let begun = self.subject.row().and_then(|row| match row {
             Some(row) => {
                 let end = self.subject.log_end();
-                self.begin_log(row.timelines, end)
+                self.begin_log(row.timelines, end, None)
             }
             None => Ok(()),
         });

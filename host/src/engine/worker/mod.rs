@@ -4,6 +4,7 @@
 //! moment a file has at most one user here: the capture of a principal, the writer of a mirror, or nobody.
 
 mod capture;
+mod continuity;
 mod mirror;
 mod seed;
 
@@ -11,10 +12,10 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dbmirror_adapters::blocklog::{BlockLog, LogError, LogId, Ticket};
-use dbmirror_adapters::sqlite::{self, Anchor, Applier, Block, SeedSink, Tail};
+use dbmirror_adapters::sqlite::{self, Anchor, Applier, Block, Identity, SeedSink, Tail};
 use dbmirror_core::message::block::{BlockHeader, HEADER_LEN};
 use dbmirror_core::message::{DatabaseSum, FamilyGuid, LogEnd, Position, Timelines};
 use dbmirror_core::session::{DatabaseId, SeedInfo};
@@ -22,6 +23,7 @@ use dbmirror_core::session::{DatabaseId, SeedInfo};
 use super::records::{DatabaseRow, Records};
 use super::run::Handle;
 use super::{Checkpoint, EngineError, Lsn};
+use continuity::FileLook;
 pub(super) use seed::{PIECE, SeedReader, Snapshot};
 
 /// After a failed capture, until it is tried again.
@@ -102,7 +104,9 @@ impl Worker {
                     level_told: false,
                     seed_wanted: false,
                     apply_again: None,
-                    replaced: false,
+                    restart: false,
+                    known: None,
+                    held: None,
                 }
                 .run();
             })?;
@@ -155,8 +159,12 @@ struct Thread {
     wants_capture: bool,
     /// The loop was told that the log covers what the file holds.
     level_told: bool,
-    /// While it was captured another file took its place, which is no continuation of it until that is shown.
-    replaced: bool,
+    /// The log is to go on in a new timeline as soon as the capture runs.
+    restart: bool,
+    /// The captured file as it is recorded, and since when.
+    known: Option<(Identity, Instant)>,
+    /// The file that was refused, and when: it is not read again before it has changed.
+    held: Option<(FileLook, Instant)>,
 }
 
 impl Thread {
@@ -185,6 +193,7 @@ impl Thread {
                 Command::Stop => {
                     // What was committed up to now is still captured.
                     self.capture_some();
+                    self.keep_identity(Duration::ZERO);
                     return;
                 }
                 command => self.obey(command),

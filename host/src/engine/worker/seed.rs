@@ -155,12 +155,7 @@ impl Thread {
             .start_log(subject.log_id, seed.at)
             .map_err(|e| caller(e.to_string()))?;
         subject.log.wait(ticket).map_err(|e| caller(e.to_string()))?;
-        let row = DatabaseRow {
-            log: subject.log_id,
-            family,
-            timelines: seed.timelines,
-            anchor: Some(anchor.to_bytes().to_vec()),
-        };
+        let row = DatabaseRow::new(subject.log_id, family, seed.timelines, &anchor);
         subject
             .records()
             .set_database(subject.database, &row)

@@ -33,6 +33,8 @@ pub enum DatabaseOption {
     Partner(PartnerOption),
     /// `WITNESS …`
     Witness(WitnessOption),
+    /// `ONLINE`
+    Online,
 }
 
 /// `RECOVERY FULL | BULK_LOGGED | SIMPLE`

@@ -138,16 +138,18 @@ impl Parser<'_> {
             } else {
                 return Err(self.unexpected("= 'TCP://host:port' or OFF"));
             })
+        } else if self.accept("ONLINE") {
+            DatabaseOption::Online
         } else if self.is_database_option() {
             let option = self.source(self.peek().span).to_ascii_uppercase();
-            let instead = "RECOVERY, PARTNER and WITNESS are.";
+            let instead = "RECOVERY, PARTNER, WITNESS and ONLINE are.";
             return Err(SyntaxError::not_supported(
                 line,
                 &format!("ALTER DATABASE … SET {option}"),
                 instead,
             ));
         } else {
-            return Err(self.unexpected("RECOVERY, PARTNER or WITNESS"));
+            return Err(self.unexpected("RECOVERY, PARTNER, WITNESS or ONLINE"));
         };
         if self.is_symbol(Symbol::Comma) {
             let what = "More than one option in ALTER DATABASE … SET";
@@ -188,7 +190,6 @@ impl Parser<'_> {
             "MULTI_USER",
             "NEW_BROKER",
             "OFFLINE",
-            "ONLINE",
             "PAGE_VERIFY",
             "PARAMETERIZATION",
             "QUERY_STORE",

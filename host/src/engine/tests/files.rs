@@ -1,0 +1,175 @@
+//! Database files that are replaced, lost, or go on while nobody looks.
+
+use super::*;
+
+/// Copies a file by another process: a descriptor closed in this one would drop SQLite's locks.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    let copied = std::process::Command::new("cp").arg(from).arg(to).status();
+    assert!(copied.unwrap().success());
+}
+
+fn without_log(path: &std::path::Path) {
+    for suffix in ["-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        let _ = std::fs::remove_file(name);
+    }
+}
+
+fn start_again(a: &mut Member, b: &Member) {
+    a.start(b);
+    a.engine()
+        .attach_database(a.database(DatabaseState::Online))
+        .unwrap();
+    a.listen();
+}
+
+fn refused(m: &Member) -> bool {
+    m.engine().sessions().first().is_some_and(|s| {
+        s.state == Some(MirroringState::Suspended)
+            && s.reason
+                .as_ref()
+                .is_some_and(|r| r.contains("SET PARTNER RESUME"))
+    })
+}
+
+fn told(m: &Member, what: &str) -> bool {
+    m.log.lines.lock().unwrap().iter().any(|l| l.text.contains(what))
+}
+
+fn stays(what: &str, mut is: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_millis(1500);
+    while Instant::now() < until {
+        assert!(is(), "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A pair that is level, with a folded copy of the principal's file from 20 rows before.
+fn with_older_copy() -> (Member, Member, PathBuf) {
+    let (a, b) = mirrored();
+    write_rows(&a.file(), 1000, 20);
+    level(&a, &b);
+    let older = a.dir.path().join("older.db");
+    copy(&a.file(), &older);
+    write_rows(&a.file(), 2000, 20);
+    level(&a, &b);
+    (a, b, older)
+}
+
+/// The most likely accident of all: somebody restores last night's copy over the file while the daemon is down.
+#[test]
+fn an_older_copy_does_not_cost_the_mirror_its_own() {
+    let (mut a, mut b, older) = with_older_copy();
+    a.stop();
+    without_log(&a.file());
+    copy(&older, &a.file());
+    start_again(&mut a, &b);
+    wait_for("the file is refused", || refused(&a));
+    assert!(a.engine().errors().iter().any(|e| e.number == 5173));
+    assert_eq!(a.engine().checkpoint(5).unwrap_err().number, 5120);
+    // What is written to it meanwhile makes it no better, also when it has counted past what the right file did.
+    for batch in 0..40 {
+        write_rows(&a.file(), 10_000 + batch * 30, 30);
+    }
+    a.stop();
+    start_again(&mut a, &b);
+    wait_for("the file is refused again", || refused(&a));
+    wait_for("the mirror knows", || {
+        b.engine().sessions()[0].state == Some(MirroringState::Suspended)
+    });
+    stays("the mirror's copy stays", || rows(&b.file()) == 50);
+    // The operator's word.
+    a.engine().set_suspended(5, false).unwrap();
+    level(&a, &b);
+    assert_eq!(rows(&b.file()), 30 + 1200);
+    // And it was for this file only.
+    a.stop();
+    without_log(&a.file());
+    copy(&older, &a.file());
+    start_again(&mut a, &b);
+    wait_for("the file is refused once more", || refused(&a));
+    a.stop();
+    b.stop();
+}
+
+/// Rows are changed in place and no counter of SQLite's tells: the log knows what the database once held.
+#[test]
+fn what_the_log_has_seen_before_is_an_older_copy() {
+    let (mut a, mut b) = mirrored();
+    write_rows(&a.file(), 1000, 20);
+    level(&a, &b);
+    let older = a.dir.path().join("older.db");
+    copy(&a.file(), &older);
+    let db = rusqlite::Connection::open(a.file()).unwrap();
+    for id in 1000..1010 {
+        db.execute("UPDATE t SET v = hex(randomblob(50)) WHERE id = ?1", [id])
+            .unwrap();
+    }
+    drop(db);
+    level(&a, &b);
+    a.stop();
+    without_log(&a.file());
+    copy(&older, &a.file());
+    start_again(&mut a, &b);
+    wait_for("the file is refused", || refused(&a));
+    assert!(told(&a, "held at LSN"));
+    a.stop();
+    b.stop();
+}
+
+/// Another file is renamed over it while it is captured; then the right one comes back, and the mirror needs no seed.
+#[test]
+fn the_right_file_that_comes_back_goes_on() {
+    let (mut a, mut b) = mirrored();
+    write_rows(&a.file(), 1000, 20);
+    level(&a, &b);
+    let (aside, other) = (a.dir.path().join("aside.db"), a.dir.path().join("other.db"));
+    make_database(&other);
+    std::fs::rename(a.file(), &aside).unwrap();
+    without_log(&a.file());
+    std::fs::rename(&other, a.file()).unwrap();
+    wait_for("the file is refused", || refused(&a));
+    write_rows(&a.file(), 500, 5);
+    stays("the mirror's copy stays", || rows(&b.file()) == 30);
+    without_log(&a.file());
+    std::fs::rename(&aside, a.file()).unwrap();
+    wait_for("the right file is found", || told(&a, "the capture goes on"));
+    write_rows(&a.file(), 2000, 5);
+    a.engine().set_suspended(5, false).unwrap();
+    level(&a, &b);
+    assert_eq!(rows(&b.file()), 35);
+    assert!(!told(
+        &a,
+        "Commits of database 'x' were made that nobody captured"
+    ));
+    a.stop();
+    b.stop();
+}
+
+#[test]
+fn a_replaced_file_without_a_mirror_waits_for_the_operator() {
+    let (mut a, mut b) = pair();
+    make_database(&a.file());
+    let attach = |a: &Member| a.engine().attach_database(a.database(DatabaseState::Online));
+    attach(&a).unwrap();
+    write_rows(&a.file(), 1000, 20);
+    a.stop();
+    without_log(&a.file());
+    std::fs::remove_file(a.file()).unwrap();
+    make_database(&a.file());
+    for _ in 0..2 {
+        a.start(&b);
+        assert_eq!(attach(&a).unwrap_err().number, 5173);
+        a.stop();
+    }
+    a.start(&b);
+    assert_eq!(attach(&a).unwrap_err().number, 5173);
+    a.engine().accept_file(5).unwrap();
+    attach(&a).unwrap();
+    write_rows(&a.file(), 3000, 5);
+    let mut full = Vec::new();
+    a.engine().backup_database(5, &mut full).unwrap();
+    a.stop();
+    b.stop();
+}
