@@ -9,7 +9,7 @@
 use core::net::{IpAddr, SocketAddr};
 
 use dbmirror_core::crypto::Provider;
-use dbmirror_core::endpoint::{ConnectionId, DialError, Endpoint, Event, Output};
+use dbmirror_core::endpoint::{ConnectionId, DialError, Endpoint, Event, Output, Source};
 use dbmirror_core::time::{Duration, Instant};
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::phy::Device;
@@ -215,7 +215,10 @@ impl<'a> Driver<'a> {
                 (State::Listen, None) => socket.abort(),
                 (State::Listen | State::Closed | State::SynReceived, _) => {}
                 _ => {
-                    match endpoint.accept(&mut world.env(now)) {
+                    let source = socket
+                        .remote_endpoint()
+                        .map_or_else(Source::default, |peer| Source::of(peer.addr.into()));
+                    match endpoint.accept(&mut world.env(now), source) {
                         Ok(id) => slot.stage = Stage::Open { id, ended: false },
                         // A full endpoint answers by closing.
                         Err(_) => socket.abort(),

@@ -24,7 +24,7 @@ use connection::{Connection, Stage};
 use crate::address::ServerAddress;
 use crate::world::World;
 use dbmirror_core::crypto::Provider;
-use dbmirror_core::endpoint::{ConnectionId, DialError, Endpoint, Event, Output};
+use dbmirror_core::endpoint::{ConnectionId, DialError, Endpoint, Event, Output, Source};
 use dbmirror_core::time::Instant;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -319,7 +319,7 @@ impl Driver {
                     Ok((socket, peer)) => {
                         let now = self.now();
                         // A full endpoint answers by closing.
-                        if let Ok(id) = endpoint.accept(&mut world.env(now)) {
+                        if let Ok(id) = endpoint.accept(&mut world.env(now), Source::of(peer.ip())) {
                             if self.add(id, socket, peer, Stage::Open) {
                                 endpoint.set_room(id, connection::SEND);
                             } else {

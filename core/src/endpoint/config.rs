@@ -19,7 +19,7 @@ pub struct Config {
 /// Limits and spans, with defaults for a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Accepted connections that are not authenticated; one more evicts the oldest of them.
+    /// Accepted connections that are not authenticated; one more evicts one of the host that holds most.
     pub unauthenticated: u16,
     /// Authenticated connections of one login.
     pub of_one_login: u16,

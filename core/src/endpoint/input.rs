@@ -2,7 +2,7 @@
 
 use super::close::{CloseReason, DialError};
 use super::output::{ConnectionEvent, ConnectionId};
-use super::slot::{Purpose, REPLIES_BUSY, Stage};
+use super::slot::{Connection, Purpose, REPLIES_BUSY, Stage};
 use super::{Endpoint, Env, Full};
 use crate::channel::{Channel, ChannelError, ClientOptions, Event};
 use crate::crypto::Provider;
@@ -21,22 +21,37 @@ pub struct Consumed {
     pub need: usize,
 }
 
+/// Where an accepted connection comes from, as far as the driver knows: equal for connections of one host, so that one host's
+/// flood is told from many hosts' connections. An IPv4 address, or the first 64 bits of an IPv6 address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Source(pub u64);
+
+impl Source {
+    /// The host with that address.
+    #[must_use]
+    pub fn of(address: core::net::IpAddr) -> Self {
+        match address {
+            core::net::IpAddr::V4(v4) => Self(v4.to_bits().into()),
+            core::net::IpAddr::V6(v6) => {
+                let [a, b, c, d, e, f, g, h, ..] = v6.octets();
+                Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+            }
+        }
+    }
+}
+
 impl<P: Provider> Endpoint<'_, P> {
-    /// A peer has connected. When there are too many that are not authenticated, the oldest of them makes room.
+    /// A peer has connected from `source`. When there are too many that are not authenticated, the oldest of the host that
+    /// holds most of them makes room: who floods displaces itself.
     ///
     /// # Errors
     /// [`Full`] when the endpoint is stopped, or no place is free and none can be freed: close the transport.
-    pub fn accept(&mut self, env: &mut Env<'_, P>) -> Result<ConnectionId, Full> {
+    pub fn accept(&mut self, env: &mut Env<'_, P>, source: Source) -> Result<ConnectionId, Full> {
         self.present(env);
         if !self.running {
             return Err(Full);
         }
-        let strangers = self
-            .connections
-            .iter()
-            .filter_map(|slot| slot.live.as_ref())
-            .filter(|c| c.accepted && c.login.is_none() && c.closing.is_none())
-            .count();
+        let strangers = self.strangers().count();
         let full = self.connections.iter().all(|slot| slot.live.is_some());
         if full || strangers >= usize::from(self.config.limits.unauthenticated) {
             self.evict();
@@ -44,6 +59,9 @@ impl<P: Provider> Endpoint<'_, P> {
         let index = self
             .open(Channel::server(), true, Purpose::Sessions, Text::EMPTY)
             .ok_or(Full)?;
+        if let Some(live) = self.live_mut(index) {
+            live.source = source;
+        }
         self.choose_certificate(env, index, None);
         self.tell(index, ConnectionEvent::Connected);
         if let Err(error) = env.directory.identity() {
@@ -52,14 +70,22 @@ impl<P: Provider> Endpoint<'_, P> {
         Ok(self.id(index))
     }
 
-    /// Ends the oldest accepted connection that is not authenticated.
-    fn evict(&mut self) {
-        let oldest = self
-            .connections
+    /// Accepted connections that are not authenticated.
+    fn strangers(&self) -> impl Iterator<Item = (usize, &Connection<P>)> {
+        self.connections
             .iter()
             .enumerate()
             .filter_map(|(index, slot)| Some((index, slot.live.as_ref()?)))
             .filter(|(_, c)| c.accepted && c.login.is_none() && c.closing.is_none())
+    }
+
+    /// Ends the oldest stranger of the host that has most of them.
+    fn evict(&mut self) {
+        let of = |source: Source| self.strangers().filter(|(_, c)| c.source == source).count();
+        let crowded = self.strangers().map(|(_, c)| of(c.source)).max().unwrap_or(0);
+        let oldest = self
+            .strangers()
+            .filter(|(_, c)| of(c.source) == crowded)
             .min_by_key(|(_, c)| c.opened)
             .map(|(index, _)| index);
         if let Some(index) = oldest {

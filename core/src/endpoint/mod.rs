@@ -35,7 +35,7 @@ pub use certificates::{PROOF_LEN, SUCCESSION, SUCCESSOR_EXPORTER, SUCCESSOR_LEN_
 pub use close::{CloseReason, DialError, Step};
 pub use config::{Config, Limits};
 pub use env::{Directory, Env, IdentityError, Notice, NoticeBody, PeerNotice, PeerNoticeBody};
-pub use input::Consumed;
+pub use input::{Consumed, Source};
 pub use output::{ConnectionEvent, ConnectionId, Event, Output, RecordWrite, Ticket};
 pub use slot::{ConnectionSlot, SessionSlot};
 pub use view::{ConnectionState, ConnectionView, LoginState};

@@ -3,6 +3,7 @@
 use heapless::Deque;
 
 use super::close::{CloseReason, Step};
+use super::input::Source;
 use super::output::{ConnectionId, Event};
 use super::view::{ConnectionState, ConnectionView, LoginState};
 use crate::channel::Channel;
@@ -139,6 +140,8 @@ pub(super) struct Closing {
 pub(super) struct Connection<P: Provider> {
     pub(super) channel: Channel<P>,
     pub(super) accepted: bool,
+    /// Where an accepted one comes from.
+    pub(super) source: Source,
     pub(super) purpose: Purpose,
     /// Either side said that it is a probe.
     pub(super) probe: bool,
@@ -204,6 +207,7 @@ impl<P: Provider> Connection<P> {
         Self {
             channel,
             accepted,
+            source: Source::default(),
             purpose,
             probe: purpose != Purpose::Sessions,
             address,

@@ -4,7 +4,9 @@ use std::vec::Vec;
 
 use super::world::{World, address};
 use crate::channel::{ChannelError, PeerRefusal};
-use crate::endpoint::{CloseReason, ConnectionEvent, ConnectionState, DialError, Event, LoginState, Step};
+use crate::endpoint::{
+    CloseReason, ConnectionEvent, ConnectionState, DialError, Event, LoginState, Source, Step,
+};
 use crate::time::Duration;
 
 fn closes(world: &World, at: usize) -> Vec<(Step, CloseReason)> {
@@ -128,7 +130,7 @@ fn a_dial_to_oneself_is_refused() {
 #[test]
 fn garbage_ends_the_connection_and_nothing_else() {
     let mut world = World::new(2, false);
-    let stranger = world.with(1, |e, env| e.accept(env)).unwrap();
+    let stranger = world.with(1, |e, env| e.accept(env, Source(7))).unwrap();
     world.run();
     let mut bytes = *b"GET / HTTP/1.1\r\n\r\n";
     let consumed = world.with(1, |e, env| e.handle_input(env, stranger, &mut bytes));
@@ -166,18 +168,43 @@ fn garbage_ends_the_connection_and_nothing_else() {
 }
 
 #[test]
+fn a_flood_from_one_host_leaves_the_others_their_places() {
+    let mut world = World::new(2, false);
+    let partner = world.with(1, |e, env| e.accept(env, Source(1))).unwrap();
+    world.pass(Duration::from_millis(1));
+    for _ in 0..40 {
+        let _ = world.with(1, |e, env| e.accept(env, Source(7)));
+        world.poll(1);
+    }
+    assert!(
+        world.nodes[1]
+            .endpoint
+            .connections()
+            .any(|view| view.connection == partner),
+        "the oldest of all, but not of the host that floods"
+    );
+    let evicted = closes(&world, 1);
+    assert!(evicted.len() > 10);
+    assert!(
+        evicted
+            .iter()
+            .all(|close| *close == (Step::Tls, CloseReason::Evicted))
+    );
+}
+
+#[test]
 fn a_stranger_that_stalls_is_closed_and_the_oldest_makes_room() {
     let mut world = World::new(2, false);
     let mut ids = Vec::new();
     for _ in 0..12 {
-        ids.push(world.with(1, |e, env| e.accept(env)).unwrap());
+        ids.push(world.with(1, |e, env| e.accept(env, Source(7))).unwrap());
     }
     assert_eq!(world.nodes[1].endpoint.connections().count(), 12, "all places");
     // The next one is let in once the oldest has gone.
-    assert!(world.with(1, |e, env| e.accept(env)).is_err());
+    assert!(world.with(1, |e, env| e.accept(env, Source(7))).is_err());
     world.poll(1);
     assert_eq!(closes(&world, 1), [(Step::Tls, CloseReason::Evicted)]);
-    world.with(1, |e, env| e.accept(env)).unwrap();
+    world.with(1, |e, env| e.accept(env, Source(7))).unwrap();
     world.pass(Duration::from_secs(11));
     assert_eq!(world.nodes[1].endpoint.connections().count(), 0);
     assert!(

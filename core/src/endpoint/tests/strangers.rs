@@ -6,7 +6,7 @@ use std::vec::Vec;
 use super::world::{DB, Dice, Pipe, RAW, World};
 use crate::channel::{self, Channel, ClientOptions, HEAD_ROOM, Protocol, TAIL_ROOM};
 use crate::crypto::rustcrypto::RustCrypto;
-use crate::endpoint::{ALPN, CloseReason, ConnectionEvent, ConnectionId, Event, Step};
+use crate::endpoint::{ALPN, CloseReason, ConnectionEvent, ConnectionId, Event, Source, Step};
 use crate::message::codec::{
     Ack, Ask, Block, Confirm, Grant, Hello, Message, None as NoSession, Propose, SeedRequest, SessionHello,
     SetProperties, Tombstone, Use,
@@ -28,7 +28,7 @@ pub struct Raw {
 
 impl Raw {
     pub fn dial(world: &mut World, to: usize) -> Self {
-        let id = world.with(to, |e, env| e.accept(env)).unwrap();
+        let id = world.with(to, |e, env| e.accept(env, Source(7))).unwrap();
         world.pipes.push(Pipe {
             ends: [(RAW, id), (to, id)],
             flying: [VecDeque::new(), VecDeque::new()],

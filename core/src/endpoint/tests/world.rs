@@ -12,7 +12,8 @@ use crate::crypto::SigningKey as _;
 use crate::crypto::rustcrypto::{RustCrypto, SigningKey};
 use crate::endpoint::{
     Config, ConnectionId, ConnectionSlot, DialError, Directory, Endpoint, Env, Event, IdentityError, Limits,
-    Notice, NoticeBody, Output, PeerNotice, PeerNoticeBody, RecordWrite, SEND_LEN, SessionSlot, Ticket,
+    Notice, NoticeBody, Output, PeerNotice, PeerNoticeBody, RecordWrite, SEND_LEN, SessionSlot, Source,
+    Ticket,
 };
 use crate::entropy::{Entropy, EntropyError};
 use crate::message::{Address, InstanceId, LogEnd, Text};
@@ -417,23 +418,25 @@ impl World {
                     let target = target.filter(|t| self.nodes[*t].up && !self.refused);
                     match target {
                         None => self.with(at, |e, env| e.dial_failed(env, connection, DialError::Refused)),
-                        Some(target) => match self.with(target, |e, env| e.accept(env)) {
-                            Err(_) => {
-                                self.with(at, |e, env| e.dial_failed(env, connection, DialError::Refused))
+                        Some(target) => {
+                            match self.with(target, |e, env| e.accept(env, Source(at.try_into().unwrap()))) {
+                                Err(_) => {
+                                    self.with(at, |e, env| e.dial_failed(env, connection, DialError::Refused))
+                                }
+                                Ok(theirs) => {
+                                    self.pipes.push(Pipe {
+                                        ends: [(at, connection), (target, theirs)],
+                                        flying: Default::default(),
+                                        arrived: Default::default(),
+                                        closed: [false; 2],
+                                        eof_given: [false; 2],
+                                        cut: false,
+                                        frozen: false,
+                                    });
+                                    self.with(at, |e, env| e.connected(env, connection));
+                                }
                             }
-                            Ok(theirs) => {
-                                self.pipes.push(Pipe {
-                                    ends: [(at, connection), (target, theirs)],
-                                    flying: Default::default(),
-                                    arrived: Default::default(),
-                                    closed: [false; 2],
-                                    eof_given: [false; 2],
-                                    cut: false,
-                                    frozen: false,
-                                });
-                                self.with(at, |e, env| e.connected(env, connection));
-                            }
-                        },
+                        }
                     }
                 }
                 Output::Transmit { connection, bytes } => {
