@@ -2,7 +2,7 @@
 
 mod binding;
 mod command;
-mod decide;
+pub mod decide;
 mod ending;
 mod event;
 mod flow;

@@ -1,0 +1,325 @@
+//! One history: how two logs go on together, where they part, and new timelines (`docs/safety.md` R7).
+
+use super::super::event::ReseedReason;
+use super::super::storage::StorageError;
+use crate::message::{Chain, LogEnd, Position, Timeline, Timelines};
+
+/// How the principal's log and its mirror's go on together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Join {
+    /// The mirror's log is a prefix: send what follows.
+    Resume,
+    /// The mirror holds more in this timeline: take that over first (R7).
+    Adopt,
+    /// They cannot be joined: seed the mirror anew.
+    Seed(ReseedReason),
+}
+
+/// One side's log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Log<'t> {
+    /// Its end.
+    pub(crate) end: LogEnd,
+    /// Its history.
+    pub(crate) timelines: &'t Timelines,
+}
+
+/// Decides how to go on with a mirror's log. `settled`: the principal has appended since its restart, or may have, so that
+/// a tail cannot be adopted any more. `chain_at` asks the principal's storage.
+pub(crate) fn join(
+    principal: Log<'_>,
+    mirror: Log<'_>,
+    wants_seed: bool,
+    settled: bool,
+    mut chain_at: impl FnMut(Position) -> Result<Option<Chain>, StorageError>,
+) -> Result<Join, StorageError> {
+    let at = mirror.end.position;
+    if wants_seed {
+        return Ok(Join::Seed(ReseedReason::Asked));
+    }
+    if principal.end.position == at && principal.end.chain == mirror.end.chain {
+        return Ok(Join::Resume);
+    }
+    let theirs = mirror.timelines.fork_of(at.timeline);
+    let same_timeline = principal.timelines.fork_of(at.timeline) == theirs || theirs.is_none();
+    if !same_timeline || principal.timelines.locate(at.sequence) != Some(at) {
+        return Ok(Join::Seed(ReseedReason::LeftBehind));
+    }
+    if at.sequence > principal.end.position.sequence {
+        // Its own last timeline, and beyond its end. Without a settled log this is the tail of R7.
+        let reason = if settled {
+            ReseedReason::ChainMismatch
+        } else {
+            return Ok(Join::Adopt);
+        };
+        return Ok(Join::Seed(reason));
+    }
+    Ok(match chain_at(at)? {
+        None => Join::Seed(ReseedReason::LogGone),
+        Some(chain) if chain == mirror.end.chain => Join::Resume,
+        Some(_) => Join::Seed(ReseedReason::ChainMismatch),
+    })
+}
+
+/// Where a mirror's log stands against its principal's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meeting {
+    /// The mirror's log is a prefix: the principal sends what follows.
+    Send {
+        /// The last sequence number that both hold.
+        after: u64,
+    },
+    /// The mirror holds more in the principal's newest timeline. A restarted principal that has begun nothing adopts that while
+    /// closed (story F10); one that has appended since is on another history.
+    Tail {
+        /// The end of the principal's log.
+        after: u64,
+    },
+    /// The mirror's log goes on where a later timeline of the principal does not: the mirror undoes what follows, without
+    /// alarm; after forced service only on RESUME (R8).
+    Rewind {
+        /// The last sequence number that both hold.
+        to: u64,
+    },
+    /// The chains differ inside one timeline: corruption. SUSPENDED, loud, healed by comparing pages.
+    Corrupt {
+        /// Where.
+        at: u64,
+    },
+}
+
+/// One side's log, as its hello states it.
+#[derive(Clone, Copy, Debug)]
+pub struct History<'t> {
+    /// Its end.
+    pub end: LogEnd,
+    /// Its timelines.
+    pub timelines: &'t Timelines,
+}
+
+/// The last sequence number that lies in both histories by their timelines, and whether the newest timeline of both is the one it lies
+/// in.
+#[must_use]
+pub fn fork_point(one: History<'_>, other: History<'_>) -> (u64, bool) {
+    let (ours, theirs) = (one.timelines.as_slice(), other.timelines.as_slice());
+    let common = ours
+        .iter()
+        .zip(theirs)
+        .take_while(|(a, b)| a.number == b.number && a.fork == b.fork && a.first == b.first)
+        .count();
+    let end_of = |list: &[Timeline], end: u64| {
+        list.get(common)
+            .map_or(end, |next| end.min(next.first.saturating_sub(1)))
+    };
+    if common == 0 {
+        return (0, ours.is_empty() && theirs.is_empty());
+    }
+    let until = end_of(ours, one.end.position.sequence).min(end_of(theirs, other.end.position.sequence));
+    (until, ours.len() == common && theirs.len() == common)
+}
+
+/// Where the mirror's log stands against its principal's (R7). `chain_at` gives the chain of the *principal's* log at a sequence
+/// number not after its end, or `None` where the log does not reach back to.
+///
+/// # Errors
+/// What `chain_at` answers.
+pub fn meet<E>(
+    principal: History<'_>,
+    mirror: History<'_>,
+    chain_at: impl FnOnce(u64) -> Result<Option<Chain>, E>,
+) -> Result<Meeting, E> {
+    let (until, newest) = fork_point(principal, mirror);
+    let (ours, theirs) = (principal.end.position.sequence, mirror.end.position.sequence);
+    if theirs > until {
+        return Ok(if newest && until == ours {
+            Meeting::Tail { after: until }
+        } else {
+            Meeting::Rewind { to: until }
+        });
+    }
+    Ok(match chain_at(theirs)? {
+        Some(chain) if chain != mirror.end.chain => Meeting::Corrupt { at: theirs },
+        Some(_) | None => Meeting::Send { after: theirs },
+    })
+}
+
+/// Whether a principal may adopt what its mirror holds beyond its own log: only while it is closed since its restart and has begun
+/// nothing (R7).
+#[must_use]
+pub const fn may_adopt(meeting: &Meeting, serves: bool, prepared: bool) -> bool {
+    matches!(meeting, Meeting::Tail { .. }) && !serves && !prepared
+}
+
+/// Whether a block may be appended by a mirror: it follows the own end, in a timeline that the history knows as its newest.
+#[must_use]
+pub const fn follows(end: u64, block: u64) -> bool {
+    end.checked_add(1).is_some() && end.saturating_add(1) == block
+}
+
+/// What becomes of a block that was offered and whose commit did not happen (R7, story F10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undo {
+    /// It was not offered: forget it.
+    Forget,
+    /// Append a VOID block, durable in the own log before the error is returned or the next block offered. An offered block is
+    /// never withdrawn.
+    Void,
+}
+
+/// What becomes of a block whose commit did not happen.
+#[must_use]
+pub const fn undo(offered: bool) -> Undo {
+    if offered { Undo::Void } else { Undo::Forget }
+}
+
+/// The end from which a new owner's timeline starts: all that it has hardened, decided and applied first (R7, story F33), never only
+/// what its predecessor had told to be decided.
+#[must_use]
+pub const fn timeline_starts_after(hardened: u64, _decided: u64) -> u64 {
+    hardened
+}
+
+/// The number of a new timeline: above all that were ever begun or seen here.
+#[must_use]
+pub fn next_timeline(own: &Timelines, highest_seen: u32) -> u32 {
+    own.last()
+        .map_or(0, |last| last.number)
+        .max(highest_seen)
+        .saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::ForkId;
+
+    fn history(forks: &[(u32, u64, u64)]) -> Timelines {
+        let list: std::vec::Vec<Timeline> = forks
+            .iter()
+            .map(|(number, fork, first)| Timeline {
+                number: *number,
+                fork: ForkId(*fork),
+                first: *first,
+                chain_before: Chain::START,
+            })
+            .collect();
+        Timelines::new(&list).unwrap()
+    }
+
+    fn end(timeline: u32, sequence: u64, chain: u8) -> LogEnd {
+        LogEnd {
+            position: Position { timeline, sequence },
+            chain: Chain([chain; 16]),
+        }
+    }
+
+    /// The principal's log: blocks 5 to 20; its chain at a sequence is that sequence.
+    fn decide(mirror: LogEnd, theirs: &Timelines, wants_seed: bool, settled: bool) -> Join {
+        let ours = history(&[(1, 11, 1), (2, 22, 10)]);
+        join(
+            Log {
+                end: end(2, 20, 20),
+                timelines: &ours,
+            },
+            Log {
+                end: mirror,
+                timelines: theirs,
+            },
+            wants_seed,
+            settled,
+            |position| Ok((position.sequence >= 5).then_some(Chain([position.sequence as u8; 16]))),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn how_two_logs_go_on_together() {
+        use ReseedReason::{Asked, ChainMismatch, LeftBehind, LogGone};
+        let same = history(&[(1, 11, 1), (2, 22, 10)]);
+        let early = history(&[(1, 11, 1)]);
+        let other = history(&[(1, 11, 1), (2, 99, 10)]);
+        let table = [
+            // (mirror's end, its history, wants a seed, settled, what follows)
+            (end(2, 20, 20), &same, false, true, Join::Resume),
+            (end(2, 15, 15), &same, false, true, Join::Resume),
+            (end(1, 9, 9), &early, false, true, Join::Resume),
+            (end(2, 15, 77), &same, false, true, Join::Seed(ChainMismatch)),
+            (end(2, 20, 77), &same, false, false, Join::Seed(ChainMismatch)),
+            (end(1, 4, 4), &early, false, true, Join::Seed(LogGone)),
+            (end(1, 12, 12), &early, false, true, Join::Seed(LeftBehind)),
+            (end(2, 15, 15), &other, false, true, Join::Seed(LeftBehind)),
+            (end(3, 21, 21), &same, false, false, Join::Seed(LeftBehind)),
+            (end(2, 23, 23), &same, false, false, Join::Adopt),
+            (end(2, 23, 23), &same, false, true, Join::Seed(ChainMismatch)),
+            (end(2, 23, 23), &other, false, false, Join::Seed(LeftBehind)),
+            (LogEnd::START, &Timelines::EMPTY, true, true, Join::Seed(Asked)),
+            // Before the first block every history is one; what decides is whether the log still begins there.
+            (LogEnd::START, &Timelines::EMPTY, false, true, Join::Seed(LogGone)),
+        ];
+        for (mirror, theirs, wants_seed, settled, expected) in table {
+            let found = decide(mirror, theirs, wants_seed, settled);
+            assert_eq!(found, expected, "{mirror:?} settled {settled}");
+        }
+    }
+
+    fn met(principal: (u64, &Timelines), mirror: (LogEnd, &Timelines)) -> Meeting {
+        let number = principal.1.locate(principal.0).unwrap().timeline;
+        let ours = History {
+            end: end(number, principal.0, principal.0 as u8),
+            timelines: principal.1,
+        };
+        let theirs = History {
+            end: mirror.0,
+            timelines: mirror.1,
+        };
+        meet(ours, theirs, |sequence| {
+            Ok::<_, ()>(Some(Chain([sequence as u8; 16])))
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn where_a_mirrors_log_stands() {
+        let one = history(&[(1, 11, 1)]);
+        let two = history(&[(1, 11, 1), (2, 22, 10)]);
+        let other_two = history(&[(1, 11, 1), (2, 99, 10)]);
+        let table = [
+            ((20, &two), (end(2, 20, 20), &two), Meeting::Send { after: 20 }),
+            ((20, &two), (end(1, 5, 5), &one), Meeting::Send { after: 5 }),
+            ((20, &two), (end(2, 15, 77), &two), Meeting::Corrupt { at: 15 }),
+            ((20, &two), (end(2, 22, 22), &two), Meeting::Tail { after: 20 }),
+            ((20, &two), (end(1, 12, 12), &one), Meeting::Rewind { to: 9 }),
+            (
+                (20, &two),
+                (end(2, 22, 22), &other_two),
+                Meeting::Rewind { to: 9 },
+            ),
+            // The principal lost everything back to before its newest timeline, in which nothing lies yet.
+            ((9, &two), (end(1, 12, 12), &one), Meeting::Rewind { to: 9 }),
+            ((9, &one), (end(1, 12, 12), &one), Meeting::Tail { after: 9 }),
+        ];
+        for (principal, mirror, expected) in table {
+            assert_eq!(met(principal, mirror), expected, "{:?}", mirror.0);
+        }
+    }
+
+    #[test]
+    fn only_a_closed_principal_that_began_nothing_adopts() {
+        let tail = Meeting::Tail { after: 3 };
+        assert!(may_adopt(&tail, false, false));
+        assert!(!may_adopt(&tail, true, false));
+        assert!(!may_adopt(&tail, false, true));
+        assert!(!may_adopt(&Meeting::Send { after: 3 }, false, false));
+    }
+
+    #[test]
+    fn timelines_rise_and_start_after_everything_hardened() {
+        assert_eq!(next_timeline(&Timelines::EMPTY, 0), 1);
+        assert_eq!(next_timeline(&history(&[(1, 11, 1), (4, 22, 10)]), 3), 5);
+        assert_eq!(next_timeline(&history(&[(1, 11, 1)]), 6), 7);
+        assert_eq!(timeline_starts_after(7, 6), 7);
+        assert_eq!(undo(true), Undo::Void);
+        assert_eq!(undo(false), Undo::Forget);
+        assert!(follows(3, 4) && !follows(3, 3) && !follows(3, 5) && !follows(u64::MAX, u64::MAX));
+    }
+}
