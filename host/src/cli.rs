@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::instance::ServiceKeySource;
+
 /// Database mirroring for SQLite, set up with Transact-SQL.
 #[derive(Debug, Parser)]
 #[command(
@@ -47,6 +49,13 @@ pub struct ServeArgs {
     /// Address that LISTENER_IP = ALL means for this instance [default: every address].
     #[arg(long, value_name = "ADDR")]
     pub bind: Option<IpAddr>,
+    /// What protects the service master key: file (DIR/smk.key as it is), passphrase-file=PATH, or credential
+    /// ($CREDENTIALS_DIRECTORY/dbmirror-smk).
+    #[arg(long, value_name = "HOW", default_value = "file")]
+    pub service_key: ServiceKeySource,
+    /// Make a new service master key where the old one is missing or cannot be opened; master keys then open by password.
+    #[arg(long)]
+    pub new_service_key: bool,
     /// Print only the ready line; the log still goes to DIR/log/errorlog.
     #[arg(long)]
     pub quiet: bool,

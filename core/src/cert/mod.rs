@@ -34,6 +34,7 @@
 mod issue;
 mod name;
 mod parse;
+mod pfx;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +43,7 @@ use subtle::ConstantTimeEq;
 pub use issue::{Request, issue};
 pub use name::Name;
 pub use parse::Certificate;
+pub use pfx::{PFX_IMPORT_LEN_MAX, PFX_LEN_MAX, PfxError, pfx_iterations, read_pfx, write_pfx};
 
 use crate::crypto::{CryptoError, HASH_LEN, Hash, POINT_LEN};
 use crate::entropy::EntropyError;

@@ -287,19 +287,33 @@ fn read_tail(reader: &mut SliceReader<'_>) -> Result<(), CertError> {
     Ok(())
 }
 
+/// At least one, and none twice (RFC 5280 §4.2): two readers must not see two values of the same thing.
 fn read_extensions(reader: &mut SliceReader<'_>) -> Result<(), CertError> {
+    let start = reader.clone();
+    let mut count = 0_usize;
     loop {
-        reader.sequence(|reader| {
-            reader.decode::<ObjectIdentifier>()?;
-            // DER: a default value is left out (X.690 §11.5), so this says TRUE or is absent.
-            if Tag::peek(reader)? == Tag::Boolean && !reader.decode::<bool>()? {
+        let id = read_extension(reader)?;
+        let mut earlier = start.clone();
+        for _ in 0..count {
+            if read_extension(&mut earlier)? == id {
                 return Err(CertError::Malformed);
             }
-            reader.decode::<&OctetStringRef>()?;
-            Ok(())
-        })?;
+        }
+        count = count.saturating_add(1);
         if reader.is_finished() {
             return Ok(());
         }
     }
+}
+
+fn read_extension(reader: &mut SliceReader<'_>) -> Result<ObjectIdentifier, CertError> {
+    reader.sequence(|reader| {
+        let id = reader.decode::<ObjectIdentifier>()?;
+        // DER: a default value is left out (X.690 §11.5), so this says TRUE or is absent.
+        if Tag::peek(reader)? == Tag::Boolean && !reader.decode::<bool>()? {
+            return Err(CertError::Malformed);
+        }
+        reader.decode::<&OctetStringRef>()?;
+        Ok(id)
+    })
 }

@@ -407,11 +407,7 @@ fn structure_is_strict() {
                 0xa3,
                 &[&tlv(
                     0x30,
-                    &[
-                        EXTENSION,
-                        EXTENSION,
-                        b"\x30\x0a\x06\x01\x2a\x01\x01\xff\x04\x02\x05\x00",
-                    ],
+                    &[EXTENSION, b"\x30\x0a\x06\x01\x2b\x01\x01\xff\x04\x02\x05\x00"],
                 )],
             )
         },
@@ -545,4 +541,99 @@ fn the_largest_subject_fits() {
     let mut out = Backwards::new(&mut []);
     assert!(out.wrap::<der::Error>(context(0, true), |_| Ok(())).is_err());
     assert!(out.put(&Tag::Null).is_err());
+}
+
+/// What a hostile or careless issuer may write, and the rule for each (`docs/keys.md`, "Certificates that are taken").
+#[test]
+fn hostile_certificates() {
+    const CRITICAL_UNKNOWN: &[u8] = b"\x30\x0a\x06\x01\x2b\x01\x01\xff\x04\x02\x05\x00";
+    let der = Parts::good().der();
+    let refused = |der: &[u8]| parse(der).err();
+    // Lengths: huge, indefinite, longer than needed, beyond the end.
+    for head in [
+        &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff][..],
+        &[0x30, 0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        &[0x30, 0xff],
+        &[0x30, 0x80],
+        &[0x30, 0x83, 0x00, 0x01, 0x00],
+    ] {
+        let body = der.iter().skip(4).copied();
+        let hostile: Vec<u8> = head.iter().copied().chain(body).chain([0, 0]).collect();
+        assert!(
+            matches!(refused(&hostile), Some(CertError::Malformed | CertError::TooLong)),
+            "{head:02x?}"
+        );
+    }
+    assert_eq!(
+        refused(&[&der[..], &[0]].concat()),
+        Some(CertError::Malformed),
+        "trailing bytes"
+    );
+    assert_eq!(refused(&der[..der.len() - 1]), Some(CertError::Malformed));
+    assert_eq!(refused(&[0; CERTIFICATE_LEN_MAX + 1]), Some(CertError::TooLong));
+    // Serial numbers: a negative one, as some issuers write, identifies nothing here and is taken; too long is not.
+    assert!(parse_parts(|p| p.serial = [2, 1, 0xff].to_vec()).is_ok());
+    assert_eq!(
+        parse_parts(|p| p.serial = tlv(2, &[&[0x7f; 21]])),
+        Err(CertError::Malformed)
+    );
+    // Extensions: an unknown critical one is not ours to judge; the same one twice is refused.
+    assert!(parse_parts(|p| p.tail = tlv(0xa3, &[&tlv(0x30, &[CRITICAL_UNKNOWN])])).is_ok());
+    assert_eq!(
+        parse_parts(|p| p.tail = tlv(0xa3, &[&tlv(0x30, &[EXTENSION, CRITICAL_UNKNOWN, EXTENSION])])),
+        Err(CertError::Malformed)
+    );
+    // Dates out of order are read, warned of by the statement, and valid at no moment.
+    let mut parts = Parts::good();
+    parts.validity = tlv(0x30, &[b"\x17\x0d700101000001Z", b"\x17\x0d700101000000Z"]);
+    let der = parts.der();
+    let pin = parse(&der).unwrap().pin::<RustCrypto>();
+    for second in -1..3 {
+        assert!(pin.check_validity(UnixSeconds(second)).is_err(), "{second}");
+    }
+}
+
+/// ECDSA lets anybody write n - s for s. Such a copy verifies (the rule of every TLS stack), and is another certificate: a
+/// pin compares bytes.
+#[test]
+fn the_other_half_of_a_signature_is_another_certificate() {
+    // SEC 2 §2.4.2
+    const ORDER: [u8; 32] = [
+        0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc,
+        0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    ];
+    let der = plain();
+    let certificate = parse(&der).unwrap();
+    certificate.check_self_signature::<RustCrypto>().unwrap();
+    let pin = certificate.pin::<RustCrypto>();
+    // The signature is the last element: BIT STRING of SEQUENCE { r, s }.
+    let at = der
+        .windows(3)
+        .rposition(|window| window[0] == 0x03 && window[2] == 0)
+        .unwrap();
+    let sequence = &der[at + 3..];
+    let r_len = usize::from(sequence[3]);
+    let (r, s) = (&sequence[4..4 + r_len], &sequence[4 + r_len + 2..]);
+    let s: Vec<u8> = s.iter().copied().skip_while(|byte| *byte == 0).collect();
+    let mut other = [0_u8; 32];
+    let mut borrow = 0;
+    for index in (0..32_usize).rev() {
+        let low = index
+            .checked_sub(32 - s.len())
+            .map_or(0, |index| i32::from(s[index]));
+        let difference = i32::from(ORDER[index]) - low - borrow;
+        borrow = i32::from(difference < 0);
+        other[index] = (difference & 0xff) as u8;
+    }
+    let mut value: Vec<u8> = other.iter().copied().skip_while(|byte| *byte == 0).collect();
+    if value[0] & 0x80 != 0 {
+        value.insert(0, 0);
+    }
+    let signature = tlv(0x30, &[&tlv(2, &[r]), &tlv(2, &[&value])]);
+    let body = [&der[4..at], &tlv(3, &[&[0], &signature])].concat();
+    let copy = tlv(0x30, &[&body]);
+    assert_ne!(copy, der);
+    let certificate = parse(&copy).unwrap();
+    certificate.check_self_signature::<RustCrypto>().unwrap();
+    assert!(!pin.matches::<crate::crypto::rustcrypto::Sha256>(&copy));
 }

@@ -9,6 +9,8 @@ use crate::secret::Secret;
 pub const SERVICE_KEY_FILE_LEN: usize = 48;
 
 const FILE_MAGIC: [u8; 8] = *b"DBMSMK\0\x01";
+/// Tells the guid apart from every other hash of the key.
+const GUID_LABEL: &[u8] = b"dbmirror service master key guid 1";
 const CHECK_LABEL: &[u8] = b"dbmirror service master key check 1";
 /// How often a scalar is drawn before the source counts as broken. One draw fails with a chance of 2^-32.
 const SCALAR_TRIES: usize = 4;
@@ -81,6 +83,21 @@ impl ServiceMasterKey {
         wrapped
             .open_by_password(KeyKind::ServiceMasterKey, password)
             .map(Self)
+    }
+
+    /// Which key this is, for people and for the catalog: the first 16 bytes of a hash of it.
+    #[must_use]
+    pub fn guid<H: Hash>(&self) -> [u8; 16] {
+        let mut state = H::new();
+        state.update(GUID_LABEL);
+        state.update(self.0.expose());
+        let hash = state.finish();
+        hash.first_chunk().copied().unwrap_or_default()
+    }
+
+    /// The key itself, for what is wrapped by it.
+    pub(super) const fn secret(&self) -> &Secret<32> {
+        &self.0
     }
 
     /// Tells a damaged file from a good one. It gives nothing away: the input has 256 bits that nobody can guess.

@@ -30,15 +30,20 @@
 
 mod hierarchy;
 mod password;
+pub(crate) mod pbes2;
 mod pkcs8;
+mod root;
+mod stored_password;
 #[cfg(test)]
 mod tests;
 mod wrap;
 mod wrapped;
 
 pub use hierarchy::{DatabaseMasterKey, PrivateKey, SERVICE_KEY_FILE_LEN, ServiceMasterKey};
-pub use password::{Iterations, SALT_LEN};
+pub use password::{Iterations, SALT_LEN, derive_into};
 pub use pkcs8::PKCS8_LEN_MAX;
+pub use root::{RootKey, settle};
+pub use stored_password::{OpenedPassword, STORED_PASSWORD_LEN_MAX, STORED_PASSWORD_MAX};
 pub use wrap::{kw_unwrap, kw_wrap, kwp_unwrap, kwp_wrap};
 pub use wrapped::{KeyKind, Protection, WRAPPED_KEY_LEN_MAX, WrappedKey};
 
@@ -72,6 +77,8 @@ pub enum KeyError {
     BadKey,
     /// A private key file in a scheme that is not supported (`docs/keys.md` lists those that are).
     UnknownScheme,
+    /// A private key file that is encrypted, where one without encryption was to be read.
+    Encrypted,
     /// A private key file in PEM: the Base64 text around DER.
     Pem,
     /// The caller's buffer is too short.
@@ -96,6 +103,7 @@ impl KeyError {
             Self::NoRoom => 9,
             Self::Entropy => 10,
             Self::Pem => 11,
+            Self::Encrypted => 12,
         }
     }
 }
@@ -137,8 +145,13 @@ impl core::fmt::Display for KeyError {
                 f.write_str("the password or key does not open this key, or the bytes were changed")
             }
             Self::IterationCount => write!(f, "the iteration count is not within 1..={}", Iterations::MAX),
-            Self::BadKey => f.write_str("not a private key of P-256"),
-            Self::UnknownScheme => f.write_str("the private key is protected by an unsupported scheme"),
+            Self::BadKey => f.write_str(
+                "not a private key of P-256; RSA, Ed25519 and other curves are not supported (openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 makes one)",
+            ),
+            Self::UnknownScheme => f.write_str(
+                "the private key is encrypted by a scheme other than PBES2 with PBKDF2, HMAC-SHA-256 and AES (openssl pkcs8 -topk8 -v2 aes256 converts it)",
+            ),
+            Self::Encrypted => f.write_str("the private key is encrypted: its password is needed"),
             Self::Pem => {
                 f.write_str("the private key is in PEM; DER is wanted (openssl pkcs8 -topk8 -outform DER)")
             }

@@ -44,8 +44,8 @@ pub(super) fn derive(password: &[u8], salt: &[u8], iterations: Iterations) -> Se
     key
 }
 
-/// As [`derive`], of any length.
-pub(super) fn derive_into(password: &[u8], salt: &[u8], iterations: Iterations, key: &mut [u8]) {
+/// Fills `key`, of any length, with what `password` gives: PBKDF2-HMAC-SHA256.
+pub fn derive_into(password: &[u8], salt: &[u8], iterations: Iterations, key: &mut [u8]) {
     pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, iterations.0, key);
 }
 

@@ -1,6 +1,7 @@
 use std::vec::Vec;
 
 use super::*;
+use crate::crypto::SigningKey as _;
 use crate::crypto::rustcrypto::{RustCrypto, Sha256};
 use crate::entropy::Entropy;
 use crate::secret::Secret;
@@ -351,7 +352,7 @@ fn pkcs8_there_and_back() {
     }
     assert_eq!(
         PrivateKey::from_plain_pkcs8::<RustCrypto>(&file).err(),
-        Some(KeyError::UnknownScheme)
+        Some(KeyError::Encrypted)
     );
     for len in 0..file.len() {
         assert!(PrivateKey::from_encrypted_pkcs8::<RustCrypto>(&file[..len], PASSWORD).is_err());
@@ -406,4 +407,62 @@ fn the_longest_pkcs8_file_fits() {
         .to_encrypted_pkcs8::<RustCrypto>(PASSWORD, most, &mut Counter(1), &mut out)
         .unwrap();
     assert!(len < 300, "{len}");
+}
+
+/// ECPrivateKey as `openssl ecparam -name prime256v1 -genkey -noout -outform DER` writes it.
+fn sec1(curve: &[u8], key: &PrivateKey) -> Vec<u8> {
+    let point = key.signing_key::<RustCrypto>().unwrap().public_point();
+    let mut inner = std::vec![0x02, 1, 1, 0x04, 32];
+    inner.extend(key.scalar().expose());
+    if !curve.is_empty() {
+        inner.extend([0xa0, u8::try_from(curve.len()).unwrap()]);
+        inner.extend(curve);
+    }
+    inner.extend([0xa1, 68, 0x03, 66, 0]);
+    inner.extend(point);
+    let mut der = std::vec![0x30, u8::try_from(inner.len()).unwrap()];
+    der.extend(inner);
+    der
+}
+
+#[test]
+fn plain_keys_in_both_forms() {
+    const P256: &[u8] = &[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
+    const SECP256K1: &[u8] = &[0x06, 5, 0x2b, 0x81, 4, 0, 10];
+    let key = PrivateKey::generate::<RustCrypto>(&mut Counter(0)).unwrap();
+    let file = sec1(P256, &key);
+    for read in [
+        PrivateKey::from_plain_sec1::<RustCrypto>(&file),
+        PrivateKey::from_plain::<RustCrypto>(&file),
+    ] {
+        assert!(read.unwrap().scalar().ct_eq(key.scalar()));
+    }
+    assert_eq!(
+        PrivateKey::from_plain_pkcs8::<RustCrypto>(&file).err(),
+        Some(KeyError::Malformed)
+    );
+    for other in [SECP256K1, &[]] {
+        assert_eq!(
+            PrivateKey::from_plain::<RustCrypto>(&sec1(other, &key)).err(),
+            Some(KeyError::BadKey)
+        );
+    }
+    assert_eq!(
+        PrivateKey::from_plain::<RustCrypto>(&pkcs8_file(&key)).err(),
+        Some(KeyError::Encrypted)
+    );
+    for len in 0..file.len() {
+        assert!(PrivateKey::from_plain::<RustCrypto>(&file[..len]).is_err());
+    }
+}
+
+#[test]
+fn the_service_key_says_which_it_is() {
+    let guid = |seed| {
+        ServiceMasterKey::generate(&mut Counter(seed))
+            .unwrap()
+            .guid::<Sha256>()
+    };
+    assert_eq!(guid(1), guid(1));
+    assert_ne!(guid(1), guid(2));
 }

@@ -66,6 +66,47 @@ pub fn by_id(master: &Connection, id: i32) -> rusqlite::Result<Option<Certificat
     first(master, &format!("{ROW} WHERE certificate_id = ?1"), [id], row)
 }
 
+/// The certificate with that id, if it lies in that database.
+///
+/// # Errors
+/// SQLite's.
+pub fn in_database(master: &Connection, database_id: i32, id: i32) -> rusqlite::Result<Option<Certificate>> {
+    first(
+        master,
+        &format!("{ROW} WHERE database_id = ?1 AND certificate_id = ?2"),
+        params![database_id, id],
+        row,
+    )
+}
+
+/// A property of a certificate, as CERTPROPERTY names it; nothing for an unknown one.
+///
+/// # Errors
+/// SQLite's.
+pub fn property(
+    master: &Connection,
+    database_id: i32,
+    id: i32,
+    name: &str,
+) -> rusqlite::Result<Option<crate::tsql::Value>> {
+    let column = match name.to_ascii_lowercase().as_str() {
+        "expiry_date" => "dbm_date(not_after)",
+        "start_date" => "dbm_date(not_before)",
+        "issuer_name" => "issuer",
+        "cert_serial_number" => "dbm_spaced_hex(serial)",
+        "subject" => "subject",
+        "sid" => "unhex('010600000000000901000000' || hex(dbm_sha1(der)))",
+        "string_sid" => "dbm_string_sid(dbm_sha1(der))",
+        _ => return Ok(None),
+    };
+    first(
+        master,
+        &format!("SELECT {column} FROM certificate WHERE database_id = ?1 AND certificate_id = ?2"),
+        params![database_id, id],
+        |row| row.get_ref(0).map(super::views::value),
+    )
+}
+
 /// The certificate of a database with the same bytes.
 ///
 /// # Errors

@@ -64,6 +64,20 @@ pub static VIEWS: &[View] = &[
         ],
     },
     View {
+        name: "key_encryptions",
+        columns: &[
+            ("key_id", Int),
+            ("thumbprint", VarBinary(Some(32))),
+            ("crypt_type", Char(4)),
+            ("crypt_type_desc", DESC),
+            ("crypt_property", VarBinary(None)),
+        ],
+    },
+    View {
+        name: "master_key_passwords",
+        columns: &[("credential_id", Int), ("family_guid", UniqueIdentifier)],
+    },
+    View {
         name: "certificates",
         columns: &[
             ("name", SysName),

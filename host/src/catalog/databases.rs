@@ -178,7 +178,13 @@ pub fn insert(master: &Connection, new: &New<'_>) -> rusqlite::Result<Option<Dat
 /// # Errors
 /// SQLite's.
 pub fn delete(master: &Connection, id: i32) -> rusqlite::Result<()> {
-    for table in ["master_key", "certificate", "database_principal", "database"] {
+    for table in [
+        "master_key",
+        "master_key_password",
+        "certificate",
+        "database_principal",
+        "database",
+    ] {
         master.execute(&format!("DELETE FROM {table} WHERE database_id = ?1"), [id])?;
     }
     Ok(())

@@ -5,12 +5,12 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The version that this build reads and writes (`PRAGMA user_version`).
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// Marks the file as ours (`PRAGMA application_id`): "DBMm".
 const APPLICATION_ID: i64 = 0x4442_4d6d;
 
 /// One step per version: `STEPS[n]` leads from version n to n + 1.
-const STEPS: &[&str] = &[FIRST, ROTATION];
+const STEPS: &[&str] = &[FIRST, ROTATION, KEYS];
 
 /// Version 1.
 ///
@@ -172,6 +172,30 @@ CREATE TABLE certificate_origin (
   predecessor TEXT NOT NULL,
   received_date TEXT NOT NULL,
   used_date TEXT                                -- NULL: the peer has not come with it yet
+) STRICT;
+";
+
+/// Version 3: a master key may have several passwords; the catalog knows by which service master key it is wrapped (its guid is
+/// made from the key; zero, or none in `master_key`, until the next start has found out); passwords that open the master
+/// key of a database's family.
+const KEYS: &str = r"
+CREATE TABLE master_key_password (
+  master_key_password_id INTEGER PRIMARY KEY AUTOINCREMENT,
+  database_id INTEGER NOT NULL,
+  wrapped BLOB NOT NULL                         -- docs/keys.md, wrapped key
+) STRICT;
+CREATE INDEX master_key_password_of ON master_key_password (database_id);
+INSERT INTO master_key_password (database_id, wrapped) SELECT database_id, by_password FROM master_key;
+ALTER TABLE master_key DROP COLUMN by_password;
+ALTER TABLE master_key ADD COLUMN service_master_key_guid BLOB; -- which one by_service_master_key is wrapped by
+UPDATE instance SET service_master_key_guid = zeroblob(16);
+
+CREATE TABLE master_key_credential (
+  credential_id INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT NOT NULL UNIQUE,                    -- ##DBMKEY_family_random##
+  family_guid BLOB NOT NULL,
+  password BLOB NOT NULL,                       -- docs/keys.md, stored password
+  create_date TEXT NOT NULL
 ) STRICT;
 ";
 

@@ -53,6 +53,17 @@ const SQL: &[(&str, &str)] = &[
          ) ORDER BY id",
     ),
     (
+        "key_encryptions",
+        "SELECT 101, service_master_key_guid, 'ESKM', 'ENCRYPTION BY MASTER KEY', by_service_master_key
+           FROM master_key WHERE database_id = :database AND by_service_master_key IS NOT NULL
+         UNION ALL
+         SELECT 101, NULL, 'ESP3', 'ENCRYPTION BY PASSWORD V3', NULL FROM master_key_password WHERE database_id = :database",
+    ),
+    (
+        "master_key_passwords",
+        "SELECT credential_id, dbm_guid(family_guid) FROM master_key_credential ORDER BY credential_id",
+    ),
+    (
         "certificates",
         "SELECT name, certificate_id, principal_id, private_key_protection,
                 CASE private_key_protection WHEN 'MK' THEN 'ENCRYPTED_BY_MASTER_KEY' WHEN 'PW' THEN 'ENCRYPTED_BY_PASSWORD'
@@ -70,9 +81,10 @@ const SQL: &[(&str, &str)] = &[
                 CASE state WHEN 0 THEN 'ONLINE' WHEN 1 THEN 'RESTORING' WHEN 3 THEN 'RECOVERY_PENDING' WHEN 4 THEN 'SUSPECT'
                      ELSE 'OFFLINE' END,
                 0, recovery_model, CASE recovery_model WHEN 1 THEN 'FULL' WHEN 2 THEN 'BULK_LOGGED' ELSE 'SIMPLE' END,
-                2, 'CHECKSUM', 0, k.by_service_master_key IS NOT NULL, dbm_guid(database_guid), 0, 0, 'NOTHING', 0, NULL, NULL,
+                2, 'CHECKSUM', 0, EXISTS (SELECT 1 FROM master_key k, instance i WHERE k.database_id = d.database_id
+                  AND k.by_service_master_key IS NOT NULL AND k.service_master_key_guid = i.service_master_key_guid), dbm_guid(database_guid), 0, 0, 'NOTHING', 0, NULL, NULL,
                 path
-           FROM database d LEFT JOIN master_key k ON k.database_id = d.database_id ORDER BY d.database_id",
+           FROM database d ORDER BY d.database_id",
     ),
     (
         "database_recovery_status",

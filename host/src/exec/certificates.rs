@@ -1,9 +1,10 @@
-//! CREATE, BACKUP and DROP CERTIFICATE.
+//! CREATE, BACKUP and DROP CERTIFICATE, and who owns one.
 
 use dbmirror_adapters::entropy::OsEntropy;
 use dbmirror_core::cert::{self, CERTIFICATE_LEN_MAX, CertError};
 use dbmirror_core::keys::PrivateKey;
 use dbmirror_core::time::UnixSeconds;
+use rusqlite::{Connection, params};
 
 use super::private_keys::AtRest;
 use super::{Done, Out, SqlSession, Stop, pem};
@@ -11,10 +12,9 @@ use crate::catalog::certificates::{self, New};
 use crate::catalog::keys::{Crypto, failed};
 use crate::catalog::{dates, endpoints, first, principals};
 use crate::engine::PeerSelector;
-use crate::instance::{read_bounded, write_new};
 use crate::messages::{
-    M241, M3716, M15151, M15208, M15212, M15213, M15214, M15215, M15232, M15240, M15297, M15299, M15345,
-    M15464, M15468, M15559, M40510, M50101, M50104, Raised,
+    M241, M3716, M15151, M15208, M15212, M15213, M15214, M15215, M15232, M15297, M15299, M15345, M15464,
+    M15468, M15559, M50101, M50104, Raised,
 };
 use crate::tsql::ast::{BackupCertificate, Blob, CertificateSource, CreateCertificate, Name, Password, Text};
 
@@ -67,8 +67,15 @@ impl SqlSession {
                 }
                 der
             }
-            CertificateSource::Import { pfx: true, .. } => {
-                return Err(later("CREATE CERTIFICATE … WITH FORMAT = 'PFX'"));
+            CertificateSource::Import {
+                certificate,
+                pfx: true,
+                private_key: options,
+            } => {
+                let (der, private) = self.read_pfx(certificate, options.as_ref())?;
+                let encryption = options.as_ref().and_then(|options| options.encryption.as_ref());
+                private_key = Some(self.wrap_private_key(&private, encryption)?);
+                der
             }
             CertificateSource::Import { certificate, .. } => self.read_certificate(certificate, out)?,
         };
@@ -76,7 +83,7 @@ impl SqlSession {
         if let CertificateSource::Import {
             certificate,
             private_key: Some(options),
-            ..
+            pfx: false,
         } = &create.source
         {
             let private = self.read_private_key(name, &parsed.point, options, Some(certificate))?;
@@ -128,8 +135,13 @@ impl SqlSession {
         let Some(authorization) = authorization else {
             return Ok(DBO);
         };
-        let user = principals::user(&master, self.database_id, &authorization.value)?
-            .ok_or_else(|| M15151.refuse(&[&"find", &"user", &authorization.value]))?;
+        self.owner(&master, name, authorization)
+    }
+
+    /// The user who may own the certificate `name`.
+    fn owner(&self, catalog: &Connection, name: &str, owner: &Name) -> Result<i32, Stop> {
+        let user = principals::user(catalog, self.database_id, &owner.value)?
+            .ok_or_else(|| M15151.refuse(&[&"find", &"user", &owner.value]))?;
         // A user made from a certificate resolves to no login; sys and INFORMATION_SCHEMA are nobody.
         if user.kind != "S" && user.kind != "U" || matches!(user.id, 2..=4) {
             return Err(M15345.refuse(&[&name]).into());
@@ -171,23 +183,14 @@ impl SqlSession {
 
     /// The DER of a certificate that a peer made.
     fn read_certificate(&self, blob: &Blob, out: &mut Out<'_>) -> Result<Vec<u8>, Stop> {
-        let (what, bytes, malformed) = match blob {
-            Blob::File(file) => {
-                let refused = |why: &dyn std::fmt::Display| M15208.refuse(&[&file.value, why]);
-                let path = self
-                    .instance
-                    .dir()
-                    .statement_file(&file.value)
-                    .map_err(|why| refused(&why))?;
-                let bytes = read_bounded(&path, FILE_MAX)
-                    .map_err(|error| refused(&format!("{}: {error}", path.display())))?;
-                (file.value.as_str(), bytes, &M15208)
-            }
-            Blob::Binary(binary) => ("0x…", binary.value.clone(), &M15297),
+        let (what, bytes) = self.read_blob(blob, FILE_MAX)?;
+        let malformed = match blob {
+            Blob::File(_) => &M15208,
+            Blob::Binary(_) => &M15297,
         };
         let der = match pem::certificate(&bytes) {
             Ok(Some(der)) => der,
-            Ok(None) => bytes,
+            Ok(None) => bytes.to_vec(),
             Err(why) => return Err(malformed.refuse(&[&what, &why]).into()),
         };
         match cert::Certificate::parse::<Crypto>(&der) {
@@ -200,6 +203,14 @@ impl SqlSession {
             Err(error @ (CertError::UnsupportedKey { .. } | CertError::BadPoint)) => {
                 return Err(M15464.refuse(&[&what, &error]).into());
             }
+            Err(_) if cert::pfx_iterations(&bytes).is_ok() => {
+                return Err(malformed
+                    .refuse(&[
+                        &what,
+                        &"it is a PFX: read it WITH FORMAT = 'PFX', PRIVATE KEY (DECRYPTION BY PASSWORD = …)",
+                    ])
+                    .into());
+            }
             Err(error) => return Err(malformed.refuse(&[&what, &error]).into()),
         }
         Ok(der)
@@ -209,23 +220,32 @@ impl SqlSession {
         let name = &backup.name.value;
         let certificate = certificates::by_name(&self.instance.master(), self.database_id, name)?
             .ok_or_else(|| M15151.refuse(&[&"find", &"certificate", name]))?;
-        if backup.pfx {
-            return Err(later("BACKUP CERTIFICATE … WITH FORMAT = 'PFX'"));
+        match &backup.private_key {
+            Some(options) if backup.pfx => self.backup_as_pfx(&certificate, backup, options),
+            Some(options) => self.backup_with_private_key(&certificate, backup, options),
+            None => self.write_key_file(&backup.file, &certificate.der),
         }
-        if let Some(options) = &backup.private_key {
-            return self.backup_with_private_key(&certificate, backup, options);
-        }
-        let refused = |why: &dyn std::fmt::Display| M15240.refuse(&[&backup.file.value, why]);
-        let path = self
-            .instance
-            .dir()
-            .statement_file(&backup.file.value)
-            .map_err(|why| refused(&why))?;
-        write_new(&path, &certificate.der).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => refused(&format!("{} exists", path.display())),
-            _ => refused(&format!("{}: {error}", path.display())),
+    }
+
+    /// ALTER AUTHORIZATION ON CERTIFICATE: from now on it stands for another user, and that user's login.
+    pub(super) fn alter_certificate_owner(&mut self, name: &Name, owner: &Name, out: &mut Out<'_>) -> Done {
+        let name = &name.value;
+        let id = self.change(|catalog| {
+            let certificate = certificates::by_name(catalog, self.database_id, name)?
+                .ok_or_else(|| M15151.refuse(&[&"alter", &"certificate", name]))?;
+            let owner = self.owner(catalog, name, owner)?;
+            catalog.execute(
+                "UPDATE certificate SET principal_id = ?2 WHERE certificate_id = ?1",
+                params![certificate.id, owner],
+            )?;
+            Ok((certificate.principal_id != owner).then_some(certificate.id))
         })?;
-        Ok(())
+        self.refresh_pins()?;
+        // Those that it made are another login's, which nobody has let in.
+        match id {
+            Some(id) => self.close_connections_of_certificate(id, name, out),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn drop_certificate(&mut self, name: &Name, out: &mut Out<'_>) -> Done {
@@ -255,6 +275,10 @@ impl SqlSession {
             Ok(certificate.id)
         })?;
         self.refresh_pins()?;
+        self.close_connections_of_certificate(id, name, out)
+    }
+
+    fn close_connections_of_certificate(&self, id: i32, name: &str, out: &mut Out<'_>) -> Done {
         let closed = self
             .instance
             .engine()
@@ -310,13 +334,4 @@ fn date_warnings(name: &str, parsed: &Parsed) -> Vec<Raised> {
         warnings.push(M15215.inform(&[&name]));
     }
     warnings
-}
-
-fn later(what: &str) -> Stop {
-    M40510
-        .refuse(&[
-            &what,
-            &"private keys leave and enter as PKCS #8: WITH PRIVATE KEY (FILE = …)",
-        ])
-        .into()
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::SqlSession;
-use crate::catalog::{databases, principals};
+use super::key_ring::KeyRing;
+use super::{SqlSession, Stop, private_keys};
+use crate::catalog::{certificates, databases, principals};
 use crate::instance::Instance;
 use crate::tsql::{Value, functions};
 
@@ -13,6 +14,7 @@ struct QueryContext {
     session_id: i32,
     database_id: i32,
     database: String,
+    keys: KeyRing,
 }
 
 impl SqlSession {
@@ -23,6 +25,7 @@ impl SqlSession {
             session_id: self.id,
             database_id: self.database_id,
             database: self.database.clone(),
+            keys: self.key_ring(),
         };
         functions::register(memory, Arc::new(context))
     }
@@ -91,6 +94,44 @@ impl functions::Context for QueryContext {
         principals::login_of_sid(&self.instance.master(), sid)
             .ok()?
             .map(|login| login.name)
+    }
+
+    fn certificate_id(&self, name: &str) -> Option<i64> {
+        certificates::by_name(&self.instance.master(), self.database_id, name)
+            .ok()?
+            .map(|certificate| certificate.id.into())
+    }
+
+    fn certificate_der(&self, id: i64) -> Option<Vec<u8>> {
+        let id = i32::try_from(id).ok()?;
+        certificates::in_database(&self.instance.master(), self.database_id, id)
+            .ok()?
+            .map(|certificate| certificate.der)
+    }
+
+    fn certificate_property(&self, id: i64, name: &str) -> Option<Value> {
+        let id = i32::try_from(id).ok()?;
+        certificates::property(&self.instance.master(), self.database_id, id, name).ok()?
+    }
+
+    fn certificate_private_key(
+        &self,
+        id: i64,
+        encryption: &str,
+        decryption: Option<&str>,
+    ) -> Result<Option<Vec<u8>>, (u32, String)> {
+        let Ok(id) = i32::try_from(id) else {
+            return Ok(None);
+        };
+        private_keys::certificate_private_key(&self.keys, id, encryption, decryption).map_err(|stop| {
+            match stop {
+                Stop::Refused(messages) => messages.into_iter().next().map_or_else(
+                    || (15556, String::new()),
+                    |message| (message.number, message.text),
+                ),
+                Stop::Cancelled => (15556, String::new()),
+            }
+        })
     }
 
     fn user_name(&self) -> String {

@@ -9,6 +9,7 @@ mod certificates;
 mod context;
 mod databases;
 mod endpoints;
+mod key_ring;
 mod logins;
 mod master_keys;
 mod mirroring;
@@ -18,6 +19,7 @@ mod permissions;
 mod private_keys;
 mod procedures;
 mod select;
+mod service_master_key;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -26,14 +28,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use dbmirror_core::keys::DatabaseMasterKey;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Transaction, TransactionBehavior};
 
+use self::key_ring::Opened;
 use crate::admin::{Cancelled, Message, Session, Sink};
-use crate::catalog::{MASTER_ID, keys};
+use crate::catalog::MASTER_ID;
 use crate::instance::Instance;
-use crate::messages::{M5701, M15581, M40510, Raised};
-use crate::tsql::ast::{Statement, StatementKind};
+use crate::messages::{M5701, M40510, Raised};
+use crate::tsql::ast::{MasterKeyKind, Statement, StatementKind};
 use crate::tsql::{Column, Value};
 
 /// The next session's number; those below belong to the system.
@@ -48,14 +50,7 @@ pub struct SqlSession {
     database_id: i32,
     database: String,
     /// Master keys opened by OPEN MASTER KEY, by database.
-    opened: BTreeMap<i32, Opened>,
-}
-
-/// A master key that OPEN MASTER KEY has opened.
-struct Opened {
-    /// Which one: another session may drop or regenerate it.
-    guid: [u8; 16],
-    key: DatabaseMasterKey,
+    opened: BTreeMap<i32, Arc<Opened>>,
 }
 
 /// Why a statement did not run to its end.
@@ -164,24 +159,6 @@ impl SqlSession {
         Ok(crate::instance::endpoint::refresh_pins(&self.instance, &master)?)
     }
 
-    /// The master key of the current database, opened in this session or by itself.
-    fn master_key<'a>(&'a self, master: &Connection) -> Result<KeyInUse<'a>, Stop> {
-        let row = keys::row(master, self.database_id)?;
-        if let (Some(opened), Some(row)) = (self.opened.get(&self.database_id), &row)
-            && opened.guid == row.guid
-        {
-            return Ok(KeyInUse::Session(&opened.key));
-        }
-        let opened = match row {
-            Some(row) => row.open(self.instance.service_master_key())?,
-            None => None,
-        };
-        match opened {
-            Some(key) => Ok(KeyInUse::ByItself(key)),
-            None => Err(M15581.refuse(&[&self.database]).into()),
-        }
-    }
-
     fn run(&mut self, statement: &Statement, out: &mut Out<'_>) -> Done {
         match &statement.kind {
             StatementKind::CreateMasterKey { password } => self.create_master_key(password.as_ref()),
@@ -189,10 +166,22 @@ impl SqlSession {
             StatementKind::OpenMasterKey { password } => self.open_master_key(password),
             StatementKind::CloseMasterKey => self.close_master_key(),
             StatementKind::DropMasterKey => self.drop_master_key(),
+            StatementKind::BackupMasterKey(backup) => match backup.kind {
+                MasterKeyKind::Database => self.backup_master_key(backup),
+                MasterKeyKind::Service => self.backup_service_master_key(backup),
+            },
+            StatementKind::RestoreMasterKey(restore) => match restore.kind {
+                MasterKeyKind::Database => self.restore_master_key(restore, out),
+                MasterKeyKind::Service => self.restore_service_master_key(restore, out),
+            },
+            StatementKind::AlterServiceMasterKey(change) => self.alter_service_master_key(change, out),
             StatementKind::CreateCertificate(create) => self.create_certificate(create, out),
             StatementKind::AlterCertificate { name, change } => self.alter_certificate(name, change),
             StatementKind::DropCertificate { name } => self.drop_certificate(name, out),
             StatementKind::BackupCertificate(backup) => self.backup_certificate(backup),
+            StatementKind::CertificateAuthorization { name, owner } => {
+                self.alter_certificate_owner(name, owner, out)
+            }
             StatementKind::CreateEndpoint(create) => self.create_endpoint(create, out),
             StatementKind::AlterEndpoint(alter) => self.alter_endpoint(alter, out),
             StatementKind::DropEndpoint { name } => self.drop_endpoint(name),
@@ -230,23 +219,6 @@ impl SqlSession {
         self.database.clone_from(&database.name);
         out.sink.database_changed(&self.database)?;
         Ok(out.message(&M5701.inform(&[&self.database]))?)
-    }
-}
-
-/// A master key that may be used now.
-enum KeyInUse<'a> {
-    /// Opened by OPEN MASTER KEY.
-    Session(&'a DatabaseMasterKey),
-    /// Opened by the service master key.
-    ByItself(DatabaseMasterKey),
-}
-
-impl KeyInUse<'_> {
-    const fn get(&self) -> &DatabaseMasterKey {
-        match self {
-            Self::Session(key) => key,
-            Self::ByItself(key) => key,
-        }
     }
 }
 

@@ -16,6 +16,7 @@ impl SqlSession {
         match execute.name().to_ascii_lowercase().as_str() {
             "sp_readerrorlog" | "xp_readerrorlog" => self.read_error_log(execute, out),
             "sp_dbmirror_checkpoint" => self.checkpoint(execute, out),
+            "sp_control_dbmasterkey_password" => self.control_master_key_password(execute),
             "sp_dbmirror_test_connection" => self.test_connection(execute, out),
             _ => {
                 let name: Vec<_> = execute.procedure.iter().map(|part| part.value.as_str()).collect();
@@ -127,7 +128,7 @@ impl SqlSession {
 }
 
 /// The arguments in the order of `names`.
-fn bind<'a>(execute: &'a Execute, names: &[&str]) -> Result<Vec<Option<&'a Literal>>, Raised> {
+pub(super) fn bind<'a>(execute: &'a Execute, names: &[&str]) -> Result<Vec<Option<&'a Literal>>, Raised> {
     let mut bound: Vec<Option<&Literal>> = vec![None; names.len()];
     for (at, Argument { name, value, .. }) in execute.arguments.iter().enumerate() {
         let place = match name {
@@ -145,6 +146,22 @@ fn bind<'a>(execute: &'a Execute, names: &[&str]) -> Result<Vec<Option<&'a Liter
         }
     }
     Ok(bound)
+}
+
+/// A required argument that is a string and nothing else; it is not copied, since it may be a password.
+pub(super) fn text_ref<'a>(
+    execute: &Execute,
+    bound: &[Option<&'a Literal>],
+    at: usize,
+    name: &str,
+) -> Result<&'a str, Raised> {
+    match bound.get(at).copied().flatten() {
+        Some(Literal::Text(text)) => Ok(text),
+        Some(Literal::Int(_) | Literal::Decimal(_) | Literal::Binary(_)) => {
+            Err(M214.refuse(&[&execute.name(), &format!("{name} is a string")]))
+        }
+        None | Some(Literal::Null | Literal::Default) => Err(M201.refuse(&[&execute.name(), &name])),
+    }
 }
 
 /// A required argument that is a string.

@@ -1,5 +1,7 @@
 //! Statements against a real instance in a temporary directory.
 
+mod keys;
+
 use super::*;
 use crate::instance::Options;
 
@@ -48,6 +50,7 @@ impl Fixture {
             dir: dir.path().join("A"),
             name: "HOST_A".to_owned(),
             bind: Some("127.81.0.1".parse().unwrap()),
+            ..Options::default()
         };
         let instance = Instance::start(&options, true).unwrap();
         let session = SqlSession::new(Arc::clone(&instance));

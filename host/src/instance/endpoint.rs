@@ -131,9 +131,15 @@ pub fn identity(
     };
     let above = match keys::row(master, MASTER_ID)? {
         None => return Err(unusable("master has no master key")),
-        Some(row) => row.open(instance.service_master_key())?.ok_or_else(|| {
-            unusable("the master key of master does not open by itself: it is not encrypted by the service master key")
-        })?,
+        Some(row) => {
+            let above = instance.service_master_key();
+            row.open(&above)?.ok_or_else(|| {
+                let why = row.closed_because(&above).unwrap_or_default();
+                unusable(&format!(
+                    "the master key of master does not open by itself: {why}"
+                ))
+            })?
+        }
     };
     let private = keys::open_private_key(wrapped, &above).map_err(|error| unusable(&error.to_string()))?;
     if !private.belongs_to::<keys::Crypto>(&certificate.point) {

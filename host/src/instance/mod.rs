@@ -2,18 +2,20 @@
 
 mod dir;
 pub mod endpoint;
+mod service_key;
 mod startup;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 
 use dbmirror_adapters::entropy::OsEntropy;
 use dbmirror_core::entropy::Entropy as _;
-use dbmirror_core::keys::ServiceMasterKey;
+use dbmirror_core::keys::{RootKey as _, ServiceMasterKey, settle};
 use rusqlite::Connection;
 
 pub use dir::{DataDir, read_bounded, write_new};
+pub use service_key::{ServiceKeyPlace, ServiceKeySource};
 
 use crate::catalog::keys::Sha256;
 use crate::engine::{DatabaseChange, Engine, EngineConfig, LogLine, Notices};
@@ -53,7 +55,7 @@ impl std::fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// What an instance is started with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Its directory; made when it is missing.
     pub dir: PathBuf,
@@ -61,6 +63,10 @@ pub struct Options {
     pub name: String,
     /// What LISTENER_IP = ALL means here.
     pub bind: Option<IpAddr>,
+    /// What protects its service master key.
+    pub service_key: ServiceKeySource,
+    /// Whether a service master key that cannot be had may be replaced by a new one.
+    pub new_service_key: bool,
 }
 
 /// A running instance, shared by every session.
@@ -69,7 +75,8 @@ pub struct Instance {
     name: String,
     id: [u8; 16],
     bind: IpAddr,
-    service_master_key: ServiceMasterKey,
+    service_master_key: RwLock<Arc<ServiceMasterKey>>,
+    place: Mutex<ServiceKeyPlace>,
     master: Mutex<Connection>,
     engine: Engine,
 }
@@ -90,11 +97,16 @@ impl Instance {
         let unusable = |error: String| StartError::Unusable(format!("{}: {error}", dir.master().display()));
         let mut master = open_master(&dir.master()).map_err(unusable)?;
         let new = catalog::schema::migrate(&mut master).map_err(unusable)?;
-        let service_master_key = service_master_key(&dir.service_master_key(), new)?;
+        let mut place = ServiceKeyPlace::new(dir.service_master_key(), options.service_key.clone())
+            .map_err(StartError::Unusable)?;
+        let service_master_key = service_master_key(&mut place, &master, new, options.new_service_key)
+            .map_err(StartError::Unusable)?;
         if new {
             catalog::first_rows(&mut master, &options.name, &dir.master(), &mut OsEntropy)
                 .map_err(|error| unusable(error.to_string()))?;
         }
+        catalog::keys::set_service_master_key(&master, &service_master_key)
+            .map_err(|error| unusable(error.to_string()))?;
         let (id, name) = catalog::identity(&master).map_err(|error| unusable(error.to_string()))?;
         if !name.eq_ignore_ascii_case(&options.name) {
             return Err(StartError::Unusable(format!(
@@ -120,7 +132,8 @@ impl Instance {
             name,
             id,
             bind: options.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            service_master_key,
+            service_master_key: RwLock::new(Arc::new(service_master_key)),
+            place: Mutex::new(place),
             master: Mutex::new(master),
             engine,
         });
@@ -153,10 +166,55 @@ impl Instance {
         self.bind
     }
 
-    /// The key above the database master keys.
+    /// The key above the database master keys. Whoever wraps something by it holds the catalog while doing so: the key
+    /// changes only under that lock.
     #[must_use]
-    pub const fn service_master_key(&self) -> &ServiceMasterKey {
-        &self.service_master_key
+    pub fn service_master_key(&self) -> Arc<ServiceMasterKey> {
+        Arc::clone(
+            &self
+                .service_master_key
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// Puts `key` above everything: `rewrite` brings the catalog from the old key to the new one, in one transaction. A stop
+    /// at any moment leaves a catalog whose key the next start finds.
+    ///
+    /// # Errors
+    /// What `rewrite` says, or the place of the key; nothing has changed then.
+    pub fn change_service_master_key<T, E: From<crate::messages::Raised> + From<rusqlite::Error>>(
+        &self,
+        key: ServiceMasterKey,
+        rewrite: impl FnOnce(&Connection, &ServiceMasterKey, &ServiceMasterKey) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let failed = |why: String| E::from(crate::messages::M15508.refuse(&[&why]));
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut master = self.master();
+        place.stage(&key).map_err(failed)?;
+        let old = self.service_master_key();
+        let changed = (|| -> Result<T, E> {
+            let transaction = master.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let changed = rewrite(&transaction, &old, &key)?;
+            catalog::keys::set_service_master_key(&transaction, &key)?;
+            transaction.commit()?;
+            Ok(changed)
+        })();
+        if changed.is_err() {
+            place.unstage();
+            return changed;
+        }
+        if let Err(why) = place.promote() {
+            // The catalog belongs to the staged key, which the next start promotes.
+            tracing::error!(
+                "the new service master key stays beside the old one until the next start: {why}"
+            );
+        }
+        *self
+            .service_master_key
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+        changed
     }
 
     /// The engine.
@@ -169,6 +227,12 @@ impl Instance {
     pub fn master(&self) -> MutexGuard<'_, Connection> {
         // A statement that panicked has rolled its transaction back when it dropped it.
         self.master.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is wrong with keys and certificates, or soon will be: what the error log says at every start.
+    #[must_use]
+    pub fn health(&self) -> Vec<crate::messages::Raised> {
+        startup::check(self, &self.master())
     }
 
     /// Ends everything in order.
@@ -274,25 +338,42 @@ fn open_master(path: &Path) -> Result<Connection, String> {
     open().map_err(|error: rusqlite::Error| error.to_string())
 }
 
-/// Reads the service master key, or makes it together with the catalog. A catalog without its key, or a key without a
-/// catalog, is refused: making a new one would only hide what was lost.
-fn service_master_key(path: &Path, new: bool) -> Result<ServiceMasterKey, StartError> {
-    let unusable = |error: String| StartError::Unusable(format!("{}: {error}", path.display()));
-    if new && !path.exists() {
-        let key = ServiceMasterKey::generate(&mut OsEntropy).map_err(|error| unusable(error.to_string()))?;
-        write_new(path, key.to_file::<Sha256>().expose()).map_err(|error| unusable(error.to_string()))?;
+/// Finds the service master key, or makes it together with the catalog. A catalog without its key is refused: making a new one
+/// unasked would only hide what was lost.
+fn service_master_key(
+    place: &mut ServiceKeyPlace,
+    master: &Connection,
+    new: bool,
+    may_make_new: bool,
+) -> Result<ServiceMasterKey, String> {
+    if place.protect()? {
+        tracing::info!("the service master key was put behind the passphrase");
+    }
+    let catalog = match new {
+        true => None,
+        false => catalog::keys::service_master_key_guid(master).map_err(|error| error.to_string())?,
+    };
+    let found = match settle::<Sha256, _>(place, catalog.as_ref()) {
+        Err(why) if may_make_new => {
+            tracing::warn!("{why}. A new one is made, as --new-service-key asks for");
+            place.set_aside()?;
+            None
+        }
+        found => found?,
+    };
+    if let Some(key) = found {
         return Ok(key);
     }
-    let bytes = read_bounded(path, 4096).map(zeroize::Zeroizing::new).map_err(|error| {
-        unusable(format!(
-            "the service master key cannot be read: {error}. Restore the file from a backup of the directory."
-        ))
-    })?;
-    ServiceMasterKey::from_file::<Sha256>(&bytes).map_err(|error| {
-        unusable(format!(
-            "the service master key is damaged: {error}. Restore the file from a backup of the directory."
-        ))
-    })
+    if !new && !may_make_new {
+        return Err(format!(
+            "{}: the service master key is missing. Restore the file from a backup of the directory, or start once with --new-service-key and open the master keys by their passwords",
+            place.path().display()
+        ));
+    }
+    let key = ServiceMasterKey::generate(&mut OsEntropy).map_err(|error| error.to_string())?;
+    place.stage(&key)?;
+    place.promote()?;
+    Ok(key)
 }
 
 /// Fills `out` with random bytes that may be seen.

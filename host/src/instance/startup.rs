@@ -39,7 +39,7 @@ pub(super) fn run(instance: &Instance) {
 }
 
 /// What is wrong with keys and certificates, or soon will be.
-fn check(instance: &Instance, master: &Connection) -> Vec<Raised> {
+pub(super) fn check(instance: &Instance, master: &Connection) -> Vec<Raised> {
     let mut findings = Vec::new();
     let mut note = |finding: Raised| findings.push(finding);
     let master_key = match keys::row(master, MASTER_ID) {
@@ -51,19 +51,23 @@ fn check(instance: &Instance, master: &Connection) -> Vec<Raised> {
     };
     let opened = match &master_key {
         None => None,
-        Some(row) => match row.open(instance.service_master_key()) {
-            Ok(Some(key)) => Some(key),
-            Ok(None) => {
-                note(M50106.inform(&[
-                    &"the master key of master is not encrypted by the service master key: connections cannot use the private keys under it",
-                ]));
-                None
+        Some(row) => {
+            let above = instance.service_master_key();
+            match row.open(&above) {
+                Ok(Some(key)) => Some(key),
+                Ok(None) => {
+                    let why = row.closed_because(&above).unwrap_or_default();
+                    note(M50106.inform(&[&format!(
+                        "the master key of master does not open by itself, so connections cannot use the private keys under it: {why}"
+                    )]));
+                    None
+                }
+                Err(error) => {
+                    note(M28037.inform(&[&format!("The master key of master: {}", error.text)]));
+                    None
+                }
             }
-            Err(error) => {
-                note(M28037.inform(&[&error.text]));
-                None
-            }
-        },
+        }
     };
     let now = dates::now_unix();
     let own = endpoints::mirroring(master)
@@ -96,8 +100,51 @@ fn check(instance: &Instance, master: &Connection) -> Vec<Raised> {
                 Err(error) => note(M28037.inform(&[&format!("Certificate '{name}': {error}")])),
             }
         }
-        if certificate.id == own && certificate.private_key.is_none() {
-            note(M28037.inform(&[&format!("The certificate '{name}' has no private key")]));
+    }
+    findings.extend(endpoint_key(instance, master, own));
+    findings.extend(other_master_keys(instance, master));
+    findings
+}
+
+/// Whether the endpoint can prove itself; if not, which key of the chain does not open, and what to do.
+fn endpoint_key(instance: &Instance, master: &Connection, certificate_id: i32) -> Option<Raised> {
+    if certificate_id == 0 {
+        return None;
+    }
+    Some(match endpoint::identity(instance, master, certificate_id) {
+        Ok(_) => M50106.inform(&[
+            &"the key of the endpoint can be opened: service master key, master key of master, private key of its certificate",
+        ]),
+        Err(error) => M28037.inform(&[&format!("Start-up check: the key of the endpoint cannot be opened. {}", error.text)]),
+    })
+}
+
+/// Master keys of user databases that do not open by themselves, and by no kept password.
+fn other_master_keys(instance: &Instance, master: &Connection) -> Vec<Raised> {
+    let above = instance.service_master_key();
+    let mut findings = Vec::new();
+    for (id, name) in keys::databases(master).unwrap_or_default() {
+        if id == MASTER_ID {
+            continue;
+        }
+        let Ok(Some(row)) = keys::row(master, id) else {
+            continue;
+        };
+        let kept = databases::by_id(master, id)
+            .ok()
+            .flatten()
+            .and_then(|database| keys::credentials(master, Some(&database.family_guid)).ok())
+            .is_some_and(|kept| !kept.is_empty());
+        match (row.open(&above), row.closed_because(&above)) {
+            (Err(error), _) => {
+                findings.push(M50106.inform(&[&format!("the master key of '{name}': {}", error.text)]))
+            }
+            (Ok(None), Some(why)) if !kept => {
+                findings.push(M50106.inform(&[&format!(
+                    "the master key of '{name}' does not open by itself: {why}"
+                )]));
+            }
+            (Ok(_), _) => {}
         }
     }
     findings

@@ -34,7 +34,10 @@ fn serve(args: &ServeArgs) -> Result<(), StartError> {
         dir: args.data.clone(),
         name: args.name.clone(),
         bind: args.bind,
+        service_key: args.service_key.clone(),
+        new_service_key: args.new_service_key,
     };
+    no_core_dumps();
     end_with_a_defect();
     let instance = Instance::start(&options, args.quiet)?;
     let listener =
@@ -59,6 +62,22 @@ fn serve(args: &ServeArgs) -> Result<(), StartError> {
     let _ = std::fs::remove_file(instance.dir().admin_socket());
     crate::errorlog::raised(&M50108.inform(&[&instance.name()]));
     ended.map_err(unusable("the admin socket failed"))
+}
+
+/// Keys and passwords are in this process's memory: no file of it is written when it crashes, and no other process of
+/// the same user looks into it.
+fn no_core_dumps() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let nothing = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let limited = setrlimit(Resource::Core, nothing);
+    let closed = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    if let Err(error) = limited.and(closed) {
+        // Refused by a sandbox, say: the instance is as useful, and the operator knows.
+        eprintln!("dbmirror: core dumps could not be disabled: {error}");
+    }
 }
 
 /// Has a panic written into the error log, and lets it end the process unless it is in a statement, whose connection ends

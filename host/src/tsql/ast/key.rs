@@ -18,6 +18,58 @@ pub enum AlterMasterKey {
     DropEncryption(KeyProtector),
 }
 
+/// Which master key a BACKUP or RESTORE is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MasterKeyKind {
+    /// `MASTER KEY`: the current database's.
+    Database,
+    /// `SERVICE MASTER KEY`: the instance's.
+    Service,
+}
+
+/// `BACKUP [SERVICE] MASTER KEY TO FILE = '…' ENCRYPTION BY PASSWORD = '…'`
+#[derive(Debug)]
+pub struct BackupMasterKey {
+    /// Which.
+    pub kind: MasterKeyKind,
+    /// Where to.
+    pub file: Text,
+    /// Protects the file.
+    pub password: Password,
+}
+
+/// `RESTORE [SERVICE] MASTER KEY FROM FILE = '…' DECRYPTION BY PASSWORD = '…' …`
+#[derive(Debug)]
+pub struct RestoreMasterKey {
+    /// Which.
+    pub kind: MasterKeyKind,
+    /// Where from.
+    pub file: Text,
+    /// Protects the file.
+    pub decryption: Password,
+    /// `ENCRYPTION BY PASSWORD = '…'`: protects the key from now on; a service master key has none.
+    pub encryption: Option<Password>,
+    /// FORCE was written.
+    pub force: bool,
+}
+
+/// The change of an ALTER SERVICE MASTER KEY.
+#[derive(Debug)]
+pub enum AlterServiceMasterKey {
+    /// `[FORCE] REGENERATE`
+    Regenerate {
+        /// FORCE was written.
+        force: bool,
+    },
+    /// `WITH OLD_ACCOUNT | NEW_ACCOUNT = '…', …`: of a system that has service accounts with keys of their own.
+    Account,
+    /// `ADD | DROP ENCRYPTION BY MACHINE KEY`
+    MachineKey {
+        /// ADD.
+        add: bool,
+    },
+}
+
 /// What protects a master key.
 #[derive(Debug)]
 pub enum KeyProtector {

@@ -108,6 +108,12 @@ pub enum StatementKind {
     CloseMasterKey,
     /// `DROP MASTER KEY`
     DropMasterKey,
+    /// `BACKUP [SERVICE] MASTER KEY …`
+    BackupMasterKey(BackupMasterKey),
+    /// `RESTORE [SERVICE] MASTER KEY …`
+    RestoreMasterKey(RestoreMasterKey),
+    /// `ALTER SERVICE MASTER KEY …`
+    AlterServiceMasterKey(AlterServiceMasterKey),
 
     /// `CREATE CERTIFICATE …`
     CreateCertificate(CreateCertificate),
@@ -120,6 +126,13 @@ pub enum StatementKind {
     },
     /// `BACKUP CERTIFICATE …`
     BackupCertificate(BackupCertificate),
+    /// `ALTER AUTHORIZATION ON CERTIFICATE::name TO user`
+    CertificateAuthorization {
+        /// Which.
+        name: Name,
+        /// The new owner.
+        owner: Name,
+    },
     /// `DROP CERTIFICATE name`
     DropCertificate {
         /// Which.
@@ -233,6 +246,15 @@ pub struct Argument {
     pub value: Literal,
     /// Where the value is.
     pub span: Span,
+}
+
+impl Drop for Argument {
+    /// It may be a password.
+    fn drop(&mut self) {
+        if let Literal::Text(text) = &mut self.value {
+            zeroize::Zeroize::zeroize(text);
+        }
+    }
 }
 
 /// A constant. EXEC also takes a bare word as a string, as Transact-SQL does.

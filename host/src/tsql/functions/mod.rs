@@ -33,6 +33,22 @@ pub trait Context: Send + Sync {
     fn login_name(&self) -> String;
     /// SUSER_SNAME(sid)
     fn login_of(&self, sid: &[u8]) -> Option<String>;
+    /// CERT_ID: a certificate of the current database.
+    fn certificate_id(&self, name: &str) -> Option<i64>;
+    /// CERTENCODED: its DER.
+    fn certificate_der(&self, id: i64) -> Option<Vec<u8>>;
+    /// CERTPROPERTY
+    fn certificate_property(&self, id: i64, name: &str) -> Option<crate::tsql::Value>;
+    /// CERTPRIVATEKEY: its private key under the first password.
+    ///
+    /// # Errors
+    /// Number and text of the message that refuses it.
+    fn certificate_private_key(
+        &self,
+        id: i64,
+        encryption: &str,
+        decryption: Option<&str>,
+    ) -> core::result::Result<Option<Vec<u8>>, (u32, String)>;
     /// USER_NAME(), CURRENT_USER: the session's user in the current database.
     fn user_name(&self) -> String;
 }
@@ -155,6 +171,7 @@ fn session(connection: &Connection, context: Arc<dyn Context>) -> Result<()> {
         let value = text(call.get_raw(0)).and_then(|name| c.server_property(&name));
         Ok(value.map_or(Value::Null, own))
     })?;
+    certificates(connection, &context, flags)?;
     for arguments in [0, 1] {
         let c = Arc::clone(&context);
         connection.create_scalar_function("tsql_db_name", arguments, flags, move |call: &Call<'_>| {
@@ -179,6 +196,43 @@ fn session(connection: &Connection, context: Arc<dyn Context>) -> Result<()> {
             }
             Ok(call.get::<Option<Vec<u8>>>(0)?.and_then(|sid| c.login_of(&sid)))
         })?;
+    }
+    Ok(())
+}
+
+/// The certificates of the current database.
+fn certificates(connection: &Connection, context: &Arc<dyn Context>, flags: FunctionFlags) -> Result<()> {
+    let c = Arc::clone(context);
+    connection.create_scalar_function("tsql_cert_id", 1, flags, move |call: &Call<'_>| {
+        Ok(text(call.get_raw(0)).and_then(|name| c.certificate_id(&name)))
+    })?;
+    let c = Arc::clone(context);
+    connection.create_scalar_function("tsql_certencoded", 1, flags, move |call: &Call<'_>| {
+        Ok(call.get::<Option<i64>>(0)?.and_then(|id| c.certificate_der(id)))
+    })?;
+    let c = Arc::clone(context);
+    connection.create_scalar_function("tsql_certproperty", 2, flags, move |call: &Call<'_>| {
+        let (Some(id), Some(name)) = (call.get::<Option<i64>>(0)?, text(call.get_raw(1))) else {
+            return Ok(Value::Null);
+        };
+        Ok(c.certificate_property(id, &name).map_or(Value::Null, own))
+    })?;
+    for arguments in [2, 3] {
+        let c = Arc::clone(context);
+        connection.create_scalar_function(
+            "tsql_certprivatekey",
+            arguments,
+            flags,
+            move |call: &Call<'_>| {
+                let password = |at| text(call.get_raw(at)).map(zeroize::Zeroizing::new);
+                let (Some(id), Some(encryption)) = (call.get::<Option<i64>>(0)?, password(1)) else {
+                    return Ok(None);
+                };
+                let decryption = if call.len() > 2 { password(2) } else { None };
+                c.certificate_private_key(id, &encryption, decryption.as_ref().map(|text| text.as_str()))
+                    .map_err(|(number, text)| refuse(number, &text))
+            },
+        )?;
     }
     Ok(())
 }

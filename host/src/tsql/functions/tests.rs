@@ -37,6 +37,26 @@ impl Context for Fixed {
     fn login_of(&self, sid: &[u8]) -> Option<String> {
         (sid == [1]).then(|| "sa".to_owned())
     }
+    fn certificate_id(&self, name: &str) -> Option<i64> {
+        (name == "c").then_some(256)
+    }
+    fn certificate_der(&self, id: i64) -> Option<Vec<u8>> {
+        (id == 256).then(|| vec![0x30, 0])
+    }
+    fn certificate_property(&self, id: i64, name: &str) -> Option<crate::tsql::Value> {
+        (id == 256 && name == "Subject").then(|| crate::tsql::Value::from("CN"))
+    }
+    fn certificate_private_key(
+        &self,
+        id: i64,
+        encryption: &str,
+        decryption: Option<&str>,
+    ) -> core::result::Result<Option<Vec<u8>>, (u32, String)> {
+        match decryption {
+            Some(_) => Err((15147, "not allowed".to_owned())),
+            None => Ok((id == 256).then(|| encryption.as_bytes().to_vec())),
+        }
+    }
     fn user_name(&self) -> String {
         "dbo".to_owned()
     }

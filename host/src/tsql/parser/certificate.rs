@@ -192,6 +192,24 @@ impl Parser<'_> {
         Ok(StatementKind::AlterCertificate { name, change })
     }
 
+    /// `AUTHORIZATION ON CERTIFICATE::name TO user`
+    pub(super) fn alter_authorization(&mut self, line: u32) -> Parsed<StatementKind> {
+        self.expect("ON")?;
+        if !self.is("CERTIFICATE") {
+            return Err(SyntaxError::not_supported(
+                line,
+                "ALTER AUTHORIZATION ON anything but CERTIFICATE::…",
+                "",
+            ));
+        }
+        self.expect("CERTIFICATE")?;
+        self.expect_symbol(Symbol::Scope, "::")?;
+        let name = self.name("the name of a certificate")?;
+        self.expect("TO")?;
+        let owner = self.name("the name of the owner")?;
+        Ok(StatementKind::CertificateAuthorization { name, owner })
+    }
+
     pub(super) fn backup_certificate(&mut self) -> Parsed<StatementKind> {
         let name = self.name("the name of a certificate")?;
         self.expect_all(&["TO", "FILE"])?;

@@ -95,11 +95,16 @@ impl Parser<'_> {
         if self.accept("BACKUP") {
             return if self.accept("CERTIFICATE") {
                 self.backup_certificate()
+            } else if self.is_master_key() {
+                self.backup_master_key()
             } else {
                 self.backup(line)
             };
         }
         if self.accept("RESTORE") {
+            if self.is_master_key() {
+                return self.restore_master_key();
+            }
             return self.restore(line);
         }
         if self.accept("OPEN") {
@@ -171,8 +176,12 @@ impl Parser<'_> {
     fn alter(&mut self, line: u32) -> Parsed<StatementKind> {
         if self.is("MASTER") {
             self.alter_master_key()
+        } else if self.are(&["SERVICE", "MASTER"]) {
+            self.alter_service_master_key()
         } else if self.accept("CERTIFICATE") {
             self.alter_certificate()
+        } else if self.accept("AUTHORIZATION") {
+            self.alter_authorization(line)
         } else if self.accept("ENDPOINT") {
             self.alter_endpoint()
         } else if self.accept("DATABASE") {

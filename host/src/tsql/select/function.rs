@@ -24,6 +24,10 @@ const fn function(name: &'static str, least: usize, most: usize, sqlite: &'stati
 
 const FUNCTIONS: &[Function] = &[
     // the instance and the session
+    function("CERTENCODED", 1, 1, "tsql_certencoded({})"),
+    function("CERTPRIVATEKEY", 2, 3, "tsql_certprivatekey({})"),
+    function("CERTPROPERTY", 2, 2, "tsql_certproperty({})"),
+    function("CERT_ID", 1, 1, "tsql_cert_id({})"),
     function("DB_ID", 0, 1, "tsql_db_id({})"),
     function("DB_NAME", 0, 1, "tsql_db_name({})"),
     function("GETDATE", 0, 0, "tsql_now()"),

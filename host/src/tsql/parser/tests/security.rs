@@ -347,3 +347,73 @@ fn permissions() {
         assert_eq!(refused(elsewhere), (40510, 16, 1), "{elsewhere}");
     }
 }
+
+#[test]
+fn master_keys_in_files() {
+    let StatementKind::BackupMasterKey(backup) =
+        one("BACKUP MASTER KEY TO FILE = 'f' ENCRYPTION BY PASSWORD = 'p'")
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (backup.kind, backup.file.value.as_str()),
+        (MasterKeyKind::Database, "f")
+    );
+    assert_eq!(backup.password.expose(), "p");
+    let StatementKind::BackupMasterKey(backup) =
+        one("BACKUP SERVICE MASTER KEY TO FILE = 'f' ENCRYPTION BY PASSWORD = 'p'")
+    else {
+        panic!()
+    };
+    assert_eq!(backup.kind, MasterKeyKind::Service);
+    let StatementKind::RestoreMasterKey(restore) = one(
+        "RESTORE MASTER KEY FROM FILE = 'f' DECRYPTION BY PASSWORD = 'p' ENCRYPTION BY PASSWORD = 'q' FORCE",
+    ) else {
+        panic!()
+    };
+    assert!(restore.force);
+    assert_eq!(restore.decryption.expose(), "p");
+    assert_eq!(
+        restore.encryption.as_ref().map(|password| password.expose()),
+        Some("q")
+    );
+    let StatementKind::RestoreMasterKey(restore) =
+        one("RESTORE SERVICE MASTER KEY FROM FILE = 'f' DECRYPTION BY PASSWORD = 'p'")
+    else {
+        panic!()
+    };
+    assert!(restore.encryption.is_none() && !restore.force);
+}
+
+#[test]
+fn the_service_master_key() {
+    let alter = |text: &str| match one(&format!("ALTER SERVICE MASTER KEY {text}")) {
+        StatementKind::AlterServiceMasterKey(alter) => alter,
+        other => panic!("{other:?}"),
+    };
+    use AlterServiceMasterKey::{Account, MachineKey, Regenerate};
+    assert!(matches!(alter("REGENERATE"), Regenerate { force: false }));
+    assert!(matches!(alter("FORCE REGENERATE"), Regenerate { force: true }));
+    assert!(matches!(
+        alter("WITH NEW_ACCOUNT = 'a', NEW_PASSWORD = 'b'"),
+        Account
+    ));
+    assert!(matches!(
+        alter("ADD ENCRYPTION BY MACHINE KEY"),
+        MachineKey { add: true }
+    ));
+    assert!(matches!(
+        alter("DROP ENCRYPTION BY MACHINE KEY"),
+        MachineKey { add: false }
+    ));
+}
+
+#[test]
+fn the_owner_of_a_certificate() {
+    let StatementKind::CertificateAuthorization { name, owner } =
+        one("ALTER AUTHORIZATION ON CERTIFICATE::[c 1] TO u")
+    else {
+        panic!()
+    };
+    assert_eq!((name.value.as_str(), owner.value.as_str()), ("c 1", "u"));
+}

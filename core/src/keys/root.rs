@@ -1,0 +1,149 @@
+//! Where the service master key lives: nothing stands above it in the hierarchy, so each world has a place of its own.
+//!
+//! A server keeps it in a file, behind a passphrase, or gets it from its service manager; a device derives or reads it
+//! from its own root key. The key and what is wrapped by it lie in different places and cannot change at one stroke, so a
+//! new key is first *staged* beside the current one, then the catalog is rewritten (with the new key's
+//! [`ServiceMasterKey::guid`]), then the staged key is *promoted*. [`settle`] finds, after a stop at any moment between,
+//! which of the two the catalog belongs to.
+
+use super::ServiceMasterKey;
+use crate::crypto::Hash;
+
+/// A place for the service master key.
+pub trait RootKey {
+    /// Why the place does not give or take a key.
+    type Error;
+
+    /// The current key; nothing when the place is empty.
+    ///
+    /// # Errors
+    /// The place's own: a key is there and cannot be had.
+    fn current(&mut self) -> Result<Option<ServiceMasterKey>, Self::Error>;
+
+    /// The staged key; nothing when there is none, or what is there was not wholly written.
+    ///
+    /// # Errors
+    /// The place's own.
+    fn staged(&mut self) -> Result<Option<ServiceMasterKey>, Self::Error>;
+
+    /// Puts `key` beside the current one, in place of an earlier staged one. It is durable when this returns.
+    ///
+    /// # Errors
+    /// The place's own; nothing has changed then.
+    fn stage(&mut self, key: &ServiceMasterKey) -> Result<(), Self::Error>;
+
+    /// The staged key becomes the current one, at one stroke; it is durable when this returns.
+    ///
+    /// # Errors
+    /// The place's own; one of the two is current then.
+    fn promote(&mut self) -> Result<(), Self::Error>;
+}
+
+/// The key whose [`ServiceMasterKey::guid`] is `catalog`, the one that the catalog is wrapped by; a staged one is promoted
+/// when it is that. Without such a key, the current one: what to do about it is for the caller to say.
+///
+/// # Errors
+/// The place's own.
+pub fn settle<H: Hash, R: RootKey>(
+    root: &mut R,
+    catalog: Option<&[u8; 16]>,
+) -> Result<Option<ServiceMasterKey>, R::Error> {
+    let current = root.current()?;
+    let Some(catalog) = catalog else {
+        return Ok(current);
+    };
+    if current.as_ref().is_some_and(|key| key.guid::<H>() == *catalog) {
+        return Ok(current);
+    }
+    match root.staged()? {
+        Some(key) if key.guid::<H>() == *catalog => {
+            root.promote()?;
+            Ok(Some(key))
+        }
+        _ => Ok(current),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Provider;
+    use crate::crypto::rustcrypto::RustCrypto;
+    use crate::secret::Secret;
+
+    type Sha256 = <RustCrypto as Provider>::Sha256;
+
+    /// A device's two slots of flash, under a power supply that fails after so many writes.
+    struct Device {
+        slots: [Option<u8>; 2],
+        writes_left: usize,
+    }
+
+    #[derive(Debug, PartialEq)]
+    struct PowerLost;
+
+    impl Device {
+        fn write(&mut self, slot: usize, value: Option<u8>) -> Result<(), PowerLost> {
+            self.writes_left = self.writes_left.checked_sub(1).ok_or(PowerLost)?;
+            self.slots[slot] = value;
+            Ok(())
+        }
+    }
+
+    fn key(seed: u8) -> ServiceMasterKey {
+        ServiceMasterKey::from_secret(Secret::new([seed; 32]))
+    }
+
+    impl RootKey for Device {
+        type Error = PowerLost;
+        fn current(&mut self) -> Result<Option<ServiceMasterKey>, PowerLost> {
+            Ok(self.slots[0].map(key))
+        }
+        fn staged(&mut self) -> Result<Option<ServiceMasterKey>, PowerLost> {
+            Ok(self.slots[1].map(key))
+        }
+        fn stage(&mut self, new: &ServiceMasterKey) -> Result<(), PowerLost> {
+            let seed = new.secret().expose()[0];
+            self.write(1, Some(seed))
+        }
+        fn promote(&mut self) -> Result<(), PowerLost> {
+            let staged = self.slots[1];
+            self.write(0, staged)
+        }
+    }
+
+    /// A change of the key, cut off after every number of writes: the catalog's key is found each time.
+    #[test]
+    fn a_change_that_stops_anywhere_is_settled() {
+        let (old, new) = (key(1), key(2));
+        for writes in 0..4 {
+            let mut device = Device {
+                slots: [Some(1), None],
+                writes_left: writes,
+            };
+            let mut catalog = old.guid::<Sha256>();
+            let changed = device.stage(&new).and_then(|()| {
+                catalog = new.guid::<Sha256>();
+                device.promote()
+            });
+            assert_eq!(changed.is_ok(), writes >= 2);
+            device.writes_left = 9;
+            let settled = settle::<Sha256, _>(&mut device, Some(&catalog)).unwrap().unwrap();
+            assert_eq!(settled.guid::<Sha256>(), catalog, "after {writes} writes");
+            let current = device.current().unwrap().unwrap();
+            assert_eq!(current.guid::<Sha256>(), catalog);
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_nobodys_is_left_to_the_caller() {
+        let mut device = Device {
+            slots: [Some(1), Some(2)],
+            writes_left: 0,
+        };
+        let found = settle::<Sha256, _>(&mut device, Some(&key(3).guid::<Sha256>())).unwrap();
+        assert_eq!(found.unwrap().guid::<Sha256>(), key(1).guid::<Sha256>());
+        let found = settle::<Sha256, _>(&mut device, None).unwrap();
+        assert_eq!(found.unwrap().guid::<Sha256>(), key(1).guid::<Sha256>());
+    }
+}

@@ -1,0 +1,129 @@
+//! Which keys a session can use now: those that open by themselves, and those that it has opened.
+
+use std::sync::Arc;
+
+use dbmirror_core::keys::{DatabaseMasterKey, KeyError, PrivateKey, WrappedKey};
+use rusqlite::Connection;
+
+use super::{SqlSession, Stop};
+use crate::catalog::certificates::Certificate;
+use crate::catalog::databases;
+use crate::catalog::keys::{self, ByServiceMasterKey, Crypto, MasterKeyRow, failed, open_private_key};
+use crate::instance::Instance;
+use crate::messages::{M15147, M15246, M15334, M15465, M15581};
+
+/// A master key that OPEN MASTER KEY has opened.
+pub(super) struct Opened {
+    /// Which one: another session may drop or regenerate it.
+    pub guid: [u8; 16],
+    pub key: DatabaseMasterKey,
+}
+
+/// A master key that may be used now.
+pub(super) enum KeyInUse {
+    /// Opened by OPEN MASTER KEY.
+    Session(Arc<Opened>),
+    /// Opened by the service master key.
+    ByItself(DatabaseMasterKey),
+}
+
+impl KeyInUse {
+    pub(super) fn get(&self) -> &DatabaseMasterKey {
+        match self {
+            Self::Session(opened) => &opened.key,
+            Self::ByItself(key) => key,
+        }
+    }
+}
+
+/// A session's keys in its current database.
+pub(super) struct KeyRing {
+    pub instance: Arc<Instance>,
+    pub database_id: i32,
+    database: String,
+    opened: Option<Arc<Opened>>,
+}
+
+impl SqlSession {
+    pub(super) fn key_ring(&self) -> KeyRing {
+        KeyRing {
+            instance: Arc::clone(&self.instance),
+            database_id: self.database_id,
+            database: self.database.clone(),
+            opened: self.opened.get(&self.database_id).cloned(),
+        }
+    }
+
+    /// The master key of the current database, opened in this session or by itself.
+    pub(super) fn master_key(&self, catalog: &Connection) -> Result<KeyInUse, Stop> {
+        self.key_ring().master_key(catalog)
+    }
+}
+
+impl KeyRing {
+    /// The master key, opened in this session or by itself.
+    pub(super) fn master_key(&self, catalog: &Connection) -> Result<KeyInUse, Stop> {
+        let closed = || Stop::from(M15581.refuse(&[&self.database]));
+        let row = keys::row(catalog, self.database_id)?.ok_or_else(closed)?;
+        if let Some(opened) = self.opened.as_ref().filter(|opened| opened.guid == row.guid) {
+            return Ok(KeyInUse::Session(Arc::clone(opened)));
+        }
+        let opened = match row.open(&self.instance.service_master_key())? {
+            None => self.open_by_kept_password(catalog, &row)?,
+            opened => opened,
+        };
+        opened.map(KeyInUse::ByItself).ok_or_else(closed)
+    }
+
+    /// Opens the master key by a password that was kept for the database's family; it opens by itself from then on.
+    fn open_by_kept_password(
+        &self,
+        catalog: &Connection,
+        row: &MasterKeyRow,
+    ) -> Result<Option<DatabaseMasterKey>, Stop> {
+        let Some(database) = databases::by_id(catalog, self.database_id)? else {
+            return Ok(None);
+        };
+        let above = self.instance.service_master_key();
+        for kept in keys::credentials(catalog, Some(&database.family_guid))? {
+            let Ok(password) = above.unwrap_stored_password(&kept.password, &kept.family_guid) else {
+                continue;
+            };
+            if let Ok((_, key)) = row.open_by_password(password.expose()) {
+                let mut row = row.clone();
+                row.by_service_master_key = Some(ByServiceMasterKey::wrap(&key, &above)?);
+                keys::store(catalog, self.database_id, &row)?;
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens the private key of a certificate of the database.
+    pub(super) fn private_key(
+        &self,
+        certificate: &Certificate,
+        password: Option<&str>,
+    ) -> Result<PrivateKey, Stop> {
+        let name = &certificate.name;
+        let Some(wrapped) = &certificate.private_key else {
+            return Err(M15246.refuse(&[name]).into());
+        };
+        if certificate.protection == "MK" {
+            if password.is_some() {
+                return Err(M15147.refuse(&[name]).into());
+            }
+            let master = self.instance.master();
+            return Ok(open_private_key(wrapped, self.master_key(&master)?.get()).map_err(failed)?);
+        }
+        let Some(password) = password else {
+            return Err(M15334.refuse(&[name]).into());
+        };
+        let opened = WrappedKey::from_der(wrapped)
+            .and_then(|wrapped| PrivateKey::unwrap_by_password::<Crypto>(&wrapped, password.as_bytes()));
+        Ok(opened.map_err(|error| match error {
+            KeyError::Rejected => M15465.refuse(&[&"its password is wrong"]),
+            other => failed(other),
+        })?)
+    }
+}
