@@ -127,7 +127,7 @@ impl KeyExchange for EphemeralP256 {
         self.share
     }
 
-    fn finish(self, peer_share: &[u8]) -> Result<Secret<32>, CryptoError> {
+    fn finish(&self, peer_share: &[u8]) -> Result<Secret<32>, CryptoError> {
         let peer = uncompressed(peer_share)?;
         let peer = agreement::UnparsedPublicKey::new(&agreement::ECDH_P256, peer);
         agreement::agree(&self.key, peer, CryptoError::BadPoint, |raw| {

@@ -85,7 +85,7 @@ impl<T: KeyExchange> KeyExchange for Wrap<T> {
         self.0.share()
     }
 
-    fn finish(self, peer_share: &[u8]) -> Result<Secret<32>, CryptoError> {
+    fn finish(&self, peer_share: &[u8]) -> Result<Secret<32>, CryptoError> {
         turn()?;
         self.0.finish(peer_share)
     }

@@ -77,7 +77,7 @@ fn open(opener: &mut Opener<RustCrypto>, record: &[u8], content_type: u8) -> Vec
 
 /// Seals content as a record.
 fn seal(sealer: &mut Sealer<RustCrypto>, content: &[u8], content_type: u8) -> Vec<u8> {
-    let mut buf = vec![0; HEAD_ROOM + content.len() + Sealer::<RustCrypto>::TAIL_ROOM];
+    let mut buf = vec![0; HEAD_ROOM + content.len() + sealer.tail_room()];
     buf[HEAD_ROOM..HEAD_ROOM + content.len()].copy_from_slice(content);
     let len = sealer
         .seal(content_type, &mut buf, content.len())
@@ -115,14 +115,14 @@ fn handshake(trace: &Trace, hello_hash: [u8; 32]) -> TrafficSecrets<Sha256> {
 fn application(trace: &Trace, finished_hash: [u8; 32]) -> TrafficSecrets<Sha256> {
     let secret = HandshakeSecret::<Sha256>::new(trace.get("shared_secret")).expect("a secret");
     secret
-        .into_master()
+        .master()
         .and_then(|master| master.traffic(&finished_hash))
         .expect("secrets")
 }
 
 fn exporter(trace: &Trace, finished_hash: [u8; 32]) -> [u8; 32] {
     let secret = HandshakeSecret::<Sha256>::new(trace.get("shared_secret")).expect("a secret");
-    let master = secret.into_master().expect("a secret");
+    let master = secret.master().expect("a secret");
     *master.into_exporter(&finished_hash).expect("a secret").expose()
 }
 

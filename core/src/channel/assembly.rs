@@ -83,7 +83,7 @@ impl Assembly {
                 _ => self.take(rx, 0),
             };
         }
-        let (content_type, len) = match record::frame(rx, opener.is_some())? {
+        let (content_type, len) = match record::frame(rx, opener.as_deref().map(Opener::body_len_max))? {
             Frame::Need(missing) => return Ok(Incoming::Need(missing)),
             Frame::Whole { content_type, len } => (content_type, len),
         };

@@ -2,20 +2,20 @@
 
 use super::auth::{self, Pinned, Proved};
 use super::error::ChannelError;
-use super::handshake::{Cost, Keys, State};
-use super::key_schedule::{ExporterSecret, FinishedVerified, HandshakeSecret, TrafficSecrets};
+use super::handshake::{Cost, State, Work};
+use super::key_schedule::FinishedVerified;
 use super::messages::auth::{check_certificate_request, parse_certificate, parse_finished};
 use super::messages::client_hello::Offer;
 use super::messages::server_hello::{ServerAnswer, parse_encrypted_extensions};
 use super::messages::{RANDOM_LEN, SESSION_ID_LEN_MAX, message_type, split};
-use super::outgoing::Outgoing;
-use super::protect::{Opener, Sealer};
-use super::server::{SessionId, local};
+use super::server::SessionId;
+use super::suite::CipherSuite;
 use super::traffic::Outcome;
 use super::transcript::Transcript;
 use super::verify::Alpn;
 use super::{ClientOptions, Env, Role};
-use crate::crypto::{CryptoError, KeyExchange, Provider};
+use crate::crypto::Provider;
+use crate::entropy::{Entropy as _, Watched};
 use crate::wire;
 
 /// Most bytes of a cookie that is repeated. OpenSSL's is below 200.
@@ -23,7 +23,7 @@ const COOKIE_LEN_MAX: usize = 256;
 
 pub(crate) enum Client<P: Provider> {
     SendHello(ClientOptions),
-    SendSecondHello(Hello<P>, Cookie),
+    SendSecondHello(Hello<P>, CipherSuite, Cookie),
     ExpectHello(Hello<P>, Retried),
     ExpectExtensions(Keyed<P>),
     ExpectRequest(Keyed<P>, Alpn),
@@ -33,17 +33,17 @@ pub(crate) enum Client<P: Provider> {
     Send(Answer<P>, Next),
 }
 
-/// Whether there has been a HelloRetryRequest: there is no second one.
+/// Whether there has been a HelloRetryRequest: there is no second one, and the suite that it named stays.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retried {
     No,
-    Yes,
+    Yes(CipherSuite),
 }
 
 /// What was said in the ClientHello, to be held against the answer.
 pub(crate) struct Hello<P: Provider> {
     transcript: Transcript<P::Sha256>,
-    ephemeral: P::P256,
+    options: ClientOptions,
     random: [u8; RANDOM_LEN],
     session_id: SessionId,
 }
@@ -57,7 +57,6 @@ pub(crate) struct Cookie {
 /// After the key exchange, while the server's flight is awaited.
 pub(crate) struct Keyed<P: Provider> {
     transcript: Transcript<P::Sha256>,
-    secret: HandshakeSecret<P::Sha256>,
     session_id: SessionId,
 }
 
@@ -66,9 +65,6 @@ pub(crate) struct Answer<P: Provider> {
     transcript: Transcript<P::Sha256>,
     alpn: Alpn,
     proofs: (Proved, FinishedVerified),
-    /// For the application: made before our Finished is sent, so that a failure is told under keys that the server has.
-    sealer: Sealer<P>,
-    exporter: ExporterSecret<P::Sha256>,
 }
 
 /// The messages of our flight, and the change of keys behind it.
@@ -99,14 +95,15 @@ impl<P: Provider> Client<P> {
 
     pub(crate) fn on_message(
         self,
-        keys: &mut Keys<P>,
+        work: &mut Work<'_, P>,
         env: &mut Env<'_, P>,
         message: &[u8],
     ) -> Result<Self, ChannelError> {
         Ok(match self {
-            Self::ExpectHello(hello, retried) => hello.on_answer(keys, retried, message)?,
+            Self::ExpectHello(hello, retried) => hello.on_answer(work, retried, message)?,
             Self::ExpectExtensions(keyed) => {
-                let alpn = parse_encrypted_extensions(message, env.protocols)?;
+                let (alpn, limit) = parse_encrypted_extensions(message, env.protocols)?;
+                work.keys.mind(limit);
                 Self::ExpectRequest(keyed.said(message), alpn)
             }
             Self::ExpectRequest(keyed, alpn) => {
@@ -134,7 +131,7 @@ impl<P: Provider> Client<P> {
                     auth::check_certificate_verify(env, &alpn, pinned, server, &transcript, message)?;
                 Self::ExpectFinished(keyed.said(message), alpn, proved)
             }
-            Self::ExpectFinished(keyed, alpn, proved) => keyed.on_finished(keys, alpn, proved, message)?,
+            Self::ExpectFinished(keyed, alpn, proved) => keyed.on_finished(work, alpn, proved, message)?,
             Self::SendHello(_) | Self::SendSecondHello(..) | Self::Send(..) => {
                 return Err(ChannelError::State);
             }
@@ -144,26 +141,25 @@ impl<P: Provider> Client<P> {
     /// Stages the next message of ours.
     pub(crate) fn stage(
         self,
-        keys: &mut Keys<P>,
-        outgoing: &mut Outgoing,
+        work: &mut Work<'_, P>,
         env: &mut Env<'_, P>,
     ) -> Result<(State<P>, Cost), ChannelError> {
         let (client, cost) = match self {
             Self::SendHello(options) => {
-                let hello = Hello::start(options, env)?;
-                let hello = hello.stage(outgoing, env, &[])?;
-                outgoing.as_first();
-                keys.hello_seen = true;
+                let hello = Hello::start(options, work, env)?;
+                let hello = hello.stage(work, env, &[])?;
+                work.outgoing.as_first();
+                work.hellos.seen = true;
                 (Self::ExpectHello(hello, Retried::No), Cost::PublicKey)
             }
-            Self::SendSecondHello(hello, cookie) => {
+            Self::SendSecondHello(hello, suite, cookie) => {
                 let cookie = cookie.bytes.get(..cookie.len).ok_or(ChannelError::State)?;
                 (
-                    Self::ExpectHello(hello.stage(outgoing, env, cookie)?, Retried::Yes),
+                    Self::ExpectHello(hello.stage(work, env, cookie)?, Retried::Yes(suite)),
                     Cost::Cheap,
                 )
             }
-            Self::Send(answer, next) => return answer.stage(next, keys, outgoing, env),
+            Self::Send(answer, next) => return answer.stage(next, work, env),
             Self::ExpectHello(..)
             | Self::ExpectExtensions(_)
             | Self::ExpectRequest(..)
@@ -177,17 +173,26 @@ impl<P: Provider> Client<P> {
 
 impl<P: Provider> Hello<P> {
     /// One public-key operation: our ephemeral key.
-    fn start(options: ClientOptions, env: &mut Env<'_, P>) -> Result<Self, ChannelError> {
+    fn start(
+        options: ClientOptions,
+        work: &mut Work<'_, P>,
+        env: &mut Env<'_, P>,
+    ) -> Result<Self, ChannelError> {
+        let mut entropy = Watched::new(env.entropy);
         let mut public = [0; RANDOM_LEN + SESSION_ID_LEN_MAX];
-        env.entropy
+        entropy
             .fill_public(&mut public)
             .map_err(|_| ChannelError::Entropy)?;
         let (random, id) = public.split_first_chunk().ok_or(ChannelError::State)?;
         let session_id = SessionId::new(if options.middlebox_compatible { id } else { &[] })?;
-        let ephemeral = P::P256::start(env.entropy).map_err(local)?;
+        work.keys.draw(&mut entropy)?;
+        #[cfg(feature = "key-log")]
+        {
+            work.keys.client_random = *random;
+        }
         Ok(Self {
             transcript: Transcript::new(),
-            ephemeral,
+            options,
             random: *random,
             session_id,
         })
@@ -195,7 +200,7 @@ impl<P: Provider> Hello<P> {
 
     fn stage(
         mut self,
-        outgoing: &mut Outgoing,
+        work: &mut Work<'_, P>,
         env: &Env<'_, P>,
         cookie: &[u8],
     ) -> Result<Self, ChannelError> {
@@ -205,31 +210,53 @@ impl<P: Provider> Hello<P> {
         let offer = Offer {
             random: &self.random,
             session_id: self.session_id.as_bytes(),
-            share: &self.ephemeral.share(),
+            share: &work.keys.share()?,
             protocols: env.protocols,
+            suites: self.options.encryption.suites(),
+            record_size_limit: self.options.record_size_limit,
             cookie,
         };
-        outgoing.stage(&mut self.transcript, |w| offer.emit(w))?;
+        work.outgoing.stage(&mut self.transcript, |w| offer.emit(w))?;
         Ok(self)
     }
 
     /// A ServerHello or a HelloRetryRequest. One public-key operation: the shared secret.
     fn on_answer(
         self,
-        keys: &mut Keys<P>,
+        work: &mut Work<'_, P>,
         retried: Retried,
         message: &[u8],
     ) -> Result<Client<P>, ChannelError> {
-        match ServerAnswer::parse(message, self.session_id.as_bytes())? {
-            ServerAnswer::Retry { .. } if retried == Retried::Yes => Err(ChannelError::UnexpectedMessage {
-                message_type: message_type::SERVER_HELLO,
-            }),
-            ServerAnswer::Retry { cookie } => self.on_retry(keys, cookie, message),
-            ServerAnswer::Hello { share } => self.on_hello(keys, share, message),
+        let message_type = message_type::SERVER_HELLO;
+        let encryption = self.options.encryption;
+        match (
+            ServerAnswer::parse(message, self.session_id.as_bytes(), encryption)?,
+            retried,
+        ) {
+            (ServerAnswer::Retry { .. }, Retried::Yes(_)) => {
+                Err(ChannelError::UnexpectedMessage { message_type })
+            }
+            (ServerAnswer::Retry { suite, cookie }, Retried::No) => {
+                self.on_retry(work, suite, cookie, message)
+            }
+            // The suite of the retry is the suite of the connection (§4.1.4).
+            (ServerAnswer::Hello { suite, .. }, Retried::Yes(named)) if suite != named => {
+                Err(ChannelError::IllegalValue { message_type })
+            }
+            (ServerAnswer::Hello { suite, share }, _) => {
+                work.keys.agree_on(suite);
+                self.on_hello(work, share, message)
+            }
         }
     }
 
-    fn on_retry(self, keys: &mut Keys<P>, cookie: &[u8], message: &[u8]) -> Result<Client<P>, ChannelError> {
+    fn on_retry(
+        self,
+        work: &mut Work<'_, P>,
+        suite: CipherSuite,
+        cookie: &[u8],
+        message: &[u8],
+    ) -> Result<Client<P>, ChannelError> {
         let mut bytes = [0; COOKIE_LEN_MAX];
         let too_long = ChannelError::MessageTooLong {
             message_type: message_type::SERVER_HELLO,
@@ -237,41 +264,39 @@ impl<P: Provider> Hello<P> {
         let len = wire::copy(&mut bytes, cookie).ok_or(too_long)?;
         let Self {
             transcript,
-            ephemeral,
+            options,
             random,
             session_id,
         } = self;
         let mut transcript = transcript.retried();
         transcript.add(message);
-        keys.owe_change_cipher_spec(session_id.as_bytes());
+        work.hellos.owe_change_cipher_spec(session_id.as_bytes());
         let hello = Self {
             transcript,
-            ephemeral,
+            options,
             random,
             session_id,
         };
-        Ok(Client::SendSecondHello(hello, Cookie { bytes, len }))
+        Ok(Client::SendSecondHello(hello, suite, Cookie { bytes, len }))
     }
 
-    fn on_hello(self, keys: &mut Keys<P>, share: &[u8], message: &[u8]) -> Result<Client<P>, ChannelError> {
+    fn on_hello(
+        self,
+        work: &mut Work<'_, P>,
+        share: &[u8],
+        message: &[u8],
+    ) -> Result<Client<P>, ChannelError> {
         let Self {
             mut transcript,
-            ephemeral,
             session_id,
-            random: _,
+            ..
         } = self;
-        let shared = ephemeral.finish(share).map_err(|error| match error {
-            CryptoError::BadPoint => ChannelError::BadKeyShare,
-            other => local(other),
-        })?;
+        work.keys.exchange(share)?;
         transcript.add(message);
-        let secret = HandshakeSecret::new(shared.expose()).map_err(local)?;
-        let TrafficSecrets { client, server } = secret.traffic(&transcript.hash()).map_err(local)?;
-        keys.opener = Some(Opener::new(server).map_err(local)?);
-        keys.sealer = Some(Sealer::new(client).map_err(local)?);
+        work.keys.handshake_keys(Role::Client, &transcript.hash())?;
+        work.keys.switch_sealer()?;
         Ok(Client::ExpectExtensions(Keyed {
             transcript,
-            secret,
             session_id,
         }))
     }
@@ -285,34 +310,28 @@ impl<P: Provider> Keyed<P> {
 
     fn on_finished(
         self,
-        keys: &mut Keys<P>,
+        work: &mut Work<'_, P>,
         alpn: Alpn,
         proved: Proved,
         message: &[u8],
     ) -> Result<Client<P>, ChannelError> {
         let verify_data = parse_finished(message)?;
-        let opener = keys.opener.as_ref().ok_or(ChannelError::State)?;
+        let opener = work.keys.opener.as_ref().ok_or(ChannelError::State)?;
         let finished = opener
             .secret()
             .check_finished(&self.transcript.hash(), &verify_data)
             .map_err(|_| ChannelError::BadFinished)?;
         let Self {
             transcript,
-            secret,
             session_id,
         } = self.said(message);
-        let hash = transcript.hash();
-        let master = secret.into_master().map_err(local)?;
-        let TrafficSecrets { client, server } = master.traffic(&hash).map_err(local)?;
-        let exporter = master.into_exporter(&hash).map_err(local)?;
-        keys.opener = Some(Opener::new(server).map_err(local)?);
-        keys.owe_change_cipher_spec(session_id.as_bytes());
+        work.keys.application_keys(Role::Client, &transcript.hash())?;
+        work.keys.switch_opener()?;
+        work.hellos.owe_change_cipher_spec(session_id.as_bytes());
         let answer = Answer {
             transcript,
             alpn,
             proofs: (proved, finished),
-            sealer: Sealer::new(client).map_err(local)?,
-            exporter,
         };
         Ok(Client::Send(answer, Next::Certificate))
     }
@@ -323,34 +342,27 @@ impl<P: Provider> Answer<P> {
     fn stage(
         mut self,
         next: Next,
-        keys: &mut Keys<P>,
-        outgoing: &mut Outgoing,
+        work: &mut Work<'_, P>,
         env: &mut Env<'_, P>,
     ) -> Result<(State<P>, Cost), ChannelError> {
+        let transcript = &mut self.transcript;
         let (next, cost) = match next {
             Next::Certificate => {
-                auth::stage_certificate(env, &mut self.transcript, outgoing)?;
+                auth::stage_certificate(env, transcript, work.outgoing)?;
                 (Next::Verify, Cost::Cheap)
             }
             Next::Verify => {
-                auth::stage_certificate_verify(env, Role::Client, &mut self.transcript, outgoing)?;
+                auth::stage_certificate_verify(env, Role::Client, transcript, work.outgoing)?;
                 (Next::Finished, Cost::PublicKey)
             }
             Next::Finished => {
-                let sealer = keys.sealer.as_ref().ok_or(ChannelError::State)?;
-                auth::stage_finished::<P>(sealer.secret(), &mut self.transcript, outgoing)?;
+                let sealer = work.keys.sealer.as_ref().ok_or(ChannelError::State)?;
+                auth::stage_finished::<P>(sealer.secret(), transcript, work.outgoing)?;
                 (Next::SwitchKeys, Cost::Cheap)
             }
             Next::SwitchKeys => {
-                let Self {
-                    alpn,
-                    proofs,
-                    sealer,
-                    exporter,
-                    ..
-                } = self;
-                keys.sealer = Some(sealer);
-                let outcome = Outcome::new(Role::Client, alpn, proofs, exporter);
+                work.keys.switch_sealer()?;
+                let outcome = Outcome::new(Role::Client, self.alpn, self.proofs, work.keys.protection.suite);
                 return Ok((State::Done(outcome), Cost::Cheap));
             }
         };

@@ -217,6 +217,10 @@ channel_errors! {
     BadSignature = 35, Peer, Some(Alert::DecryptError), "the peer does not prove that it owns its certificate";
     /// Finished does not verify.
     BadFinished = 36, Peer, Some(Alert::DecryptError), "the handshake was changed on the way";
+    /// The peer's endpoint has ENCRYPTION = DISABLED, and ours requires it.
+    PeerDoesNotEncrypt = 37, Configuration, Some(Alert::HandshakeFailure), "the peer does not encrypt and this side requires it";
+    /// The peer's endpoint has ENCRYPTION = REQUIRED, and ours is DISABLED.
+    PeerRequiresEncryption = 38, Configuration, Some(Alert::HandshakeFailure), "the peer requires encryption and this side has it disabled";
     /// The peer closed the transport without close_notify: what it sent may have been cut short.
     Truncated = 40, Peer, None, "the connection was cut off";
     /// The peer closed within the handshake, without saying why.
@@ -264,7 +268,7 @@ pub enum UseError {
     Closed,
     /// The buffer is shorter than head room, payload and tail room together.
     NoRoom,
-    /// The payload is longer than [`super::PAYLOAD_LEN_MAX`].
+    /// The payload is longer than the peer takes in one record: see [`super::Channel::payload_len_max`].
     TooLong,
     /// The key has protected as many records as it may: drain [`super::Channel::write`], which updates it.
     KeyExhausted,

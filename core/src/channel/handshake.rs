@@ -24,26 +24,24 @@ use super::Env;
 use super::assembly::{Assembly, Incoming};
 use super::client::Client;
 use super::error::ChannelError;
+use super::keys::Keys;
 use super::outgoing::Outgoing;
-use super::protect::{Opener, Sealer};
 use super::server::Server;
 use super::traffic::Outcome;
 use crate::crypto::Provider;
 
-/// A handshake under way.
+/// A handshake under way. Its secrets are in [`Keys`].
 pub(crate) struct Handshake<P: Provider> {
     pub(crate) state: State<P>,
     pub(crate) assembly: Assembly,
     pub(crate) outgoing: Outgoing,
-    pub(crate) keys: Keys<P>,
+    pub(crate) hellos: Hellos,
 }
 
-/// The record keys of the moment; none at first.
-pub(crate) struct Keys<P: Provider> {
-    pub(crate) opener: Option<Opener<P>>,
-    pub(crate) sealer: Option<Sealer<P>>,
+/// What goes along with the hellos and means nothing to their content.
+pub(crate) struct Hellos {
     /// The first ClientHello has been sent or received.
-    pub(crate) hello_seen: bool,
+    pub(crate) seen: bool,
     pub(crate) change_cipher_spec: ChangeCipherSpec,
 }
 
@@ -55,13 +53,20 @@ pub(crate) enum ChangeCipherSpec {
     Sent,
 }
 
-impl<P: Provider> Keys<P> {
+impl Hellos {
     /// Has a change_cipher_spec sent before the next message, unless one was sent before or nobody wants it.
     pub(crate) fn owe_change_cipher_spec(&mut self, session_id: &[u8]) {
         if !session_id.is_empty() && self.change_cipher_spec == ChangeCipherSpec::Unsent {
             self.change_cipher_spec = ChangeCipherSpec::Owed;
         }
     }
+}
+
+/// What a step works with besides its state.
+pub(crate) struct Work<'w, P: Provider> {
+    pub(crate) keys: &'w mut Keys<P>,
+    pub(crate) hellos: &'w mut Hellos,
+    pub(crate) outgoing: &'w mut Outgoing,
 }
 
 /// What a step took.
@@ -76,8 +81,8 @@ pub(crate) enum Cost {
 pub(crate) enum State<P: Provider> {
     Client(Client<P>),
     Server(Server<P>),
-    /// All is checked and sent, and `keys` are those of the application.
-    Done(Outcome<P>),
+    /// All is checked and sent, and the keys are those of the application.
+    Done(Outcome),
     /// Moved out for a step that failed.
     Taken,
 }
@@ -88,10 +93,8 @@ impl<P: Provider> Handshake<P> {
             state,
             assembly: Assembly::new(),
             outgoing: Outgoing::new(),
-            keys: Keys {
-                opener: None,
-                sealer: None,
-                hello_seen: false,
+            hellos: Hellos {
+                seen: false,
                 change_cipher_spec: ChangeCipherSpec::Unsent,
             },
         }
@@ -99,7 +102,7 @@ impl<P: Provider> Handshake<P> {
 
     pub(crate) fn wants_write(&self) -> bool {
         !self.outgoing.is_empty()
-            || self.keys.change_cipher_spec == ChangeCipherSpec::Owed
+            || self.hellos.change_cipher_spec == ChangeCipherSpec::Owed
             || match &self.state {
                 State::Client(client) => client.wants_write(),
                 State::Server(server) => server.wants_write(),
@@ -110,24 +113,30 @@ impl<P: Provider> Handshake<P> {
     /// Takes the next record, message or fragment; answers how many bytes were consumed, or are needed.
     pub(crate) fn read(
         &mut self,
+        keys: &mut Keys<P>,
         env: &mut Env<'_, P>,
         rx: &mut [u8],
     ) -> Result<(usize, usize), ChannelError> {
         let Self {
             state,
             assembly,
-            keys,
-            ..
+            outgoing,
+            hellos,
         } = self;
-        let (place, consumed) = match assembly.next(rx, keys.opener.as_mut(), keys.hello_seen)? {
+        let (place, consumed) = match assembly.next(rx, keys.opener.as_mut(), hellos.seen)? {
             Incoming::Need(need) => return Ok((0, need)),
             Incoming::Consumed(consumed) => return Ok((consumed, 0)),
             Incoming::Message { place, consumed } => (place, consumed),
         };
         let message = assembly.message(rx, place)?;
+        let work = &mut Work {
+            keys,
+            hellos,
+            outgoing,
+        };
         *state = match core::mem::replace(state, State::Taken) {
-            State::Client(client) => State::Client(client.on_message(keys, env, message)?),
-            State::Server(server) => server.on_message(keys, env, message)?,
+            State::Client(client) => State::Client(client.on_message(work, env, message)?),
+            State::Server(server) => server.on_message(work, env, message)?,
             State::Done(_) | State::Taken => return Err(ChannelError::State),
         };
         assembly.done(place);
@@ -135,43 +144,53 @@ impl<P: Provider> Handshake<P> {
     }
 
     /// Fills `tx`, with at most one public-key operation. An error may follow bytes that are good.
-    pub(crate) fn write(&mut self, env: &mut Env<'_, P>, tx: &mut [u8]) -> (usize, Result<(), ChannelError>) {
+    pub(crate) fn write(
+        &mut self,
+        keys: &mut Keys<P>,
+        env: &mut Env<'_, P>,
+        tx: &mut [u8],
+    ) -> (usize, Result<(), ChannelError>) {
         let mut written: usize = 0;
         let mut cost = Cost::Cheap;
         loop {
             let certificate = env.identity.certificate_der;
             let place = tx.get_mut(written..).unwrap_or(&mut []);
-            match self.outgoing.flush(self.keys.sealer.as_mut(), certificate, place) {
+            match self.outgoing.flush(keys.sealer.as_mut(), certificate, place) {
                 Ok(len) => written = written.saturating_add(len),
                 Err(error) => return (written, Err(error)),
             }
             if !self.outgoing.is_empty() || !self.wants_write() || cost == Cost::PublicKey {
                 return (written, Ok(()));
             }
-            match self.stage(env) {
+            match self.stage(keys, env) {
                 Ok(staged) => cost = staged,
                 Err(error) => return (written, Err(error)),
             }
         }
     }
 
-    fn stage(&mut self, env: &mut Env<'_, P>) -> Result<Cost, ChannelError> {
+    fn stage(&mut self, keys: &mut Keys<P>, env: &mut Env<'_, P>) -> Result<Cost, ChannelError> {
         let Self {
             state,
             outgoing,
-            keys,
+            hellos,
             ..
         } = self;
-        if keys.change_cipher_spec == ChangeCipherSpec::Owed {
-            keys.change_cipher_spec = ChangeCipherSpec::Sent;
+        if hellos.change_cipher_spec == ChangeCipherSpec::Owed {
+            hellos.change_cipher_spec = ChangeCipherSpec::Sent;
             outgoing.stage_change_cipher_spec();
             return Ok(Cost::Cheap);
         }
+        let work = &mut Work {
+            keys,
+            hellos,
+            outgoing,
+        };
         let cost;
         (*state, cost) = match core::mem::replace(state, State::Taken) {
-            State::Client(client) => client.stage(keys, outgoing, env)?,
+            State::Client(client) => client.stage(work, env)?,
             State::Server(server) => {
-                let (server, cost) = server.stage(keys, outgoing, env)?;
+                let (server, cost) = server.stage(work, env)?;
                 (State::Server(server), cost)
             }
             State::Done(_) | State::Taken => return Err(ChannelError::State),

@@ -90,7 +90,7 @@ impl<H: Hash> HandshakeSecret<H> {
     ///
     /// # Errors
     /// [`CryptoError`] when the provider contradicts itself.
-    pub fn into_master(self) -> Result<MasterSecret<H>, CryptoError> {
+    pub fn master(&self) -> Result<MasterSecret<H>, CryptoError> {
         let salt = next_salt::<H>(&self.0)?;
         Ok(MasterSecret(
             Hkdf::<H>::extract(salt.expose(), &[0; HASH_LEN]),
@@ -191,6 +191,11 @@ impl<H: Hash> TrafficSecret<H> {
         let mut next = Secret::zero();
         expand_label::<H>(&self.0, b"traffic upd", &[], next.expose_mut())?;
         Ok(Self::new(next))
+    }
+
+    /// The same secret at another place.
+    pub(crate) fn again(&self) -> Self {
+        Self::new(Secret::new(*self.0.expose()))
     }
 
     fn finished_mac(&self, transcript: &[u8; HASH_LEN]) -> Result<Hmac<H>, CryptoError> {

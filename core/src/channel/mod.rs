@@ -49,12 +49,14 @@ mod client;
 pub mod error;
 mod handshake;
 pub mod key_schedule;
+mod keys;
 mod messages;
 mod outgoing;
 mod post_handshake;
 pub mod protect;
 mod record;
 mod server;
+mod suite;
 #[cfg(test)]
 mod tests;
 pub mod traffic;
@@ -63,13 +65,16 @@ pub mod verify;
 
 pub use alert::Alert;
 pub use error::{Blame, ChannelError, PeerRefusal, UseError};
+pub use suite::{CipherSuite, Encryption, RecordSizeLimit};
 pub use traffic::{Halves, Read, ReadEvent, Reader, Session, Writer};
 pub use verify::{Alpn, Identity, PeerVerifier, Protocol, VerifiedPeer};
 
 use self::client::Client;
 use self::handshake::{Handshake, State};
-use self::protect::{Sealer, small_record};
+use self::keys::Keys;
+use self::protect::small_record;
 use self::server::Server;
+use self::traffic::Traffic;
 
 use crate::crypto::Provider;
 use crate::entropy::Entropy;
@@ -77,8 +82,8 @@ use crate::time::UnixSeconds;
 
 /// Bytes of a record before its payload: type, version, length.
 pub const HEAD_ROOM: usize = 5;
-/// Bytes of a record after its payload: content type and AES-GCM tag.
-pub const TAIL_ROOM: usize = 17;
+/// Bytes of room that a record takes behind its payload: content type and the longest tag of any suite.
+pub const TAIL_ROOM: usize = 33;
 /// Most bytes of payload in one record (RFC 8446 §5.1).
 pub const PAYLOAD_LEN_MAX: usize = 1 << 14;
 /// Most bytes of one record on the wire (RFC 8446 §5.2): a receive buffer of this size is always enough.
@@ -91,6 +96,9 @@ pub const MESSAGE_LEN_MAX: usize = CERTIFICATE_LEN_MAX + 16;
 pub const WRITE_ROOM_MIN: usize = HEAD_ROOM + TAIL_ROOM + 64;
 /// The exporter label of the channel binding `tls-exporter` (RFC 9266 §2), 32 bytes with an empty context.
 pub const CHANNEL_BINDING_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
+
+#[cfg(all(feature = "key-log", not(debug_assertions)))]
+compile_error!("the feature `key-log` gives secrets away: it is for debugging builds only");
 
 /// What the caller lends to each call. None of it is kept.
 pub struct Env<'e, P: Provider> {
@@ -106,11 +114,23 @@ pub struct Env<'e, P: Provider> {
 
 /// How a client greets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct ClientOptions {
+    /// Which cipher suites it offers.
+    pub encryption: Encryption,
+    /// The longest record that it takes.
+    pub record_size_limit: RecordSizeLimit,
     /// Looks like TLS 1.2 to boxes on the way (RFC 8446 appendix D.4): a session id and change_cipher_spec records that
     /// mean nothing. Off unless asked for: inside a data centre they cost and serve nobody.
     pub middlebox_compatible: bool,
+}
+
+/// What a server takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// Which cipher suites it takes.
+    pub encryption: Encryption,
+    /// The longest record that it takes.
+    pub record_size_limit: RecordSizeLimit,
 }
 
 /// Which side of the handshake.
@@ -154,12 +174,15 @@ pub struct Established {
     pub role: Role,
     /// The application protocol.
     pub alpn: Alpn,
+    /// The cipher suite.
+    pub suite: CipherSuite,
     /// The peer, which has proved that it owns the certificate.
     pub peer: VerifiedPeer,
 }
 
 /// One TLS 1.3 connection, client or server, from the first byte to the last.
 pub struct Channel<P: Provider> {
+    keys: Keys<P>,
     stage: Stage<P>,
 }
 
@@ -170,17 +193,16 @@ pub struct Channel<P: Provider> {
 )]
 enum Stage<P: Provider> {
     Handshake(Handshake<P>),
-    Traffic(Halves<P>),
-    Dead(Dead<P>),
+    Traffic(Traffic),
+    Dead(Dead),
 }
 
-/// A channel that has died, with what is left to say.
-struct Dead<P: Provider> {
+/// What is left to say of a channel that has died.
+struct Dead {
     error: Option<ChannelError>,
     /// The error has not been returned yet: bytes that were good came with it.
     untold: bool,
     alert: Option<Alert>,
-    sealer: Option<Sealer<P>>,
 }
 
 impl<P: Provider> Channel<P> {
@@ -188,15 +210,23 @@ impl<P: Provider> Channel<P> {
     #[must_use]
     pub fn client(options: ClientOptions) -> Self {
         Self {
+            keys: Keys::new(options.record_size_limit),
             stage: Stage::Handshake(Handshake::new(State::Client(Client::new(options)))),
         }
     }
 
-    /// The side that listened.
+    /// The side that listened, which requires encryption and takes records of any size.
     #[must_use]
     pub fn server() -> Self {
+        Self::server_with(ServerOptions::default())
+    }
+
+    /// The side that listened.
+    #[must_use]
+    pub fn server_with(options: ServerOptions) -> Self {
         Self {
-            stage: Stage::Handshake(Handshake::new(State::Server(Server::new()))),
+            keys: Keys::new(options.record_size_limit),
+            stage: Stage::Handshake(Handshake::new(State::Server(Server::new(options)))),
         }
     }
 
@@ -214,33 +244,41 @@ impl<P: Provider> Channel<P> {
                     event: Event::WriteFirst,
                 });
             }
-            Stage::Handshake(handshake) => handshake.read(env, rx).map(|(consumed, need)| Step {
-                consumed,
-                need,
-                event: Event::Progress,
-            }),
-            Stage::Traffic(halves) => halves.reader.read(rx).map(
-                |Read {
-                     consumed,
-                     need,
-                     event,
-                 }| {
-                    let event = match event {
-                        ReadEvent::Nothing => Event::Progress,
-                        ReadEvent::Data(plaintext) => Event::Data(plaintext),
-                        ReadEvent::Closed => Event::Closed,
-                        ReadEvent::KeyUpdateRequested => {
-                            halves.writer.answer_key_update();
-                            Event::Progress
-                        }
-                    };
-                    Step {
+            Stage::Handshake(handshake) => {
+                handshake
+                    .read(&mut self.keys, env, rx)
+                    .map(|(consumed, need)| Step {
                         consumed,
                         need,
-                        event,
-                    }
-                },
-            ),
+                        event: Event::Progress,
+                    })
+            }
+            Stage::Traffic(traffic) => {
+                traffic.sending.note_time(env.now);
+                let opener = self.keys.opener.as_mut().ok_or(ChannelError::State);
+                opener.and_then(|opener| traffic.receiving.read(opener, rx)).map(
+                    |Read {
+                         consumed,
+                         need,
+                         event,
+                     }| {
+                        let event = match event {
+                            ReadEvent::Nothing => Event::Progress,
+                            ReadEvent::Data(plaintext) => Event::Data(plaintext),
+                            ReadEvent::Closed => Event::Closed,
+                            ReadEvent::KeyUpdateRequested => {
+                                traffic.sending.update_keys();
+                                Event::Progress
+                            }
+                        };
+                        Step {
+                            consumed,
+                            need,
+                            event,
+                        }
+                    },
+                )
+            }
             Stage::Dead(dead) => return Err(dead.error.unwrap_or(ChannelError::ClosedInHandshake)),
         };
         match read {
@@ -263,12 +301,16 @@ impl<P: Provider> Channel<P> {
     /// given first, and the error by the next call. A channel that has died and said so gives its alert, then 0.
     pub fn write(&mut self, env: &mut Env<'_, P>, tx: &mut [u8]) -> Result<usize, ChannelError> {
         let (written, outcome) = match &mut self.stage {
-            Stage::Handshake(handshake) => handshake.write(env, tx),
-            Stage::Traffic(halves) => match halves.writer.write(tx) {
-                Ok(written) => return Ok(written),
-                Err(error) => (0, Err(error)),
-            },
-            Stage::Dead(dead) => return dead.write(tx),
+            Stage::Handshake(handshake) => handshake.write(&mut self.keys, env, tx),
+            Stage::Traffic(traffic) => {
+                traffic.sending.note_time(env.now);
+                let sealer = self.keys.sealer.as_mut().ok_or(ChannelError::State);
+                match sealer.and_then(|sealer| traffic.sending.write(sealer, tx)) {
+                    Ok(written) => return Ok(written),
+                    Err(error) => (0, Err(error)),
+                }
+            }
+            Stage::Dead(dead) => return dead.write(&mut self.keys, tx),
         };
         match outcome {
             Ok(()) => {
@@ -293,7 +335,10 @@ impl<P: Provider> Channel<P> {
     pub fn wants_write(&self) -> bool {
         match &self.stage {
             Stage::Handshake(handshake) => handshake.wants_write(),
-            Stage::Traffic(halves) => halves.writer.wants_write(),
+            Stage::Traffic(traffic) => {
+                let sealer = self.keys.sealer.as_ref();
+                sealer.is_some_and(|sealer| traffic.sending.wants_write(sealer))
+            }
             Stage::Dead(dead) => dead.untold || dead.alert.is_some(),
         }
     }
@@ -306,8 +351,28 @@ impl<P: Provider> Channel<P> {
     pub fn seal(&mut self, buf: &mut [u8], payload_len: usize) -> Result<usize, UseError> {
         match &mut self.stage {
             Stage::Handshake(_) => Err(UseError::NotEstablished),
-            Stage::Traffic(halves) => halves.writer.seal(buf, payload_len),
+            Stage::Traffic(traffic) => {
+                let sealer = self.keys.sealer.as_mut().ok_or(UseError::Closed)?;
+                traffic.sending.seal(sealer, buf, payload_len)
+            }
             Stage::Dead(_) => Err(UseError::Closed),
+        }
+    }
+
+    /// Most bytes of payload that the peer takes in one record: [`PAYLOAD_LEN_MAX`], or less if it has asked for that.
+    #[must_use]
+    pub fn payload_len_max(&self) -> usize {
+        self.keys
+            .sealer
+            .as_ref()
+            .map_or(PAYLOAD_LEN_MAX, protect::Sealer::payload_len_max)
+    }
+
+    /// Changes our keys without being asked or needing to; [`Channel::write`] gives the message. Nothing before the
+    /// handshake is done.
+    pub fn update_keys(&mut self) {
+        if let Stage::Traffic(traffic) = &mut self.stage {
+            traffic.sending.update_keys();
         }
     }
 
@@ -316,15 +381,14 @@ impl<P: Provider> Channel<P> {
     pub fn close(&mut self) {
         match &mut self.stage {
             Stage::Handshake(handshake) => {
-                let sealer = handshake.keys.sealer.take();
-                let alert = handshake.keys.hello_seen.then_some(Alert::CloseNotify);
+                let alert = handshake.hellos.seen.then_some(Alert::CloseNotify);
+                self.keys.wipe_but_sealer();
                 self.stage = Stage::Dead(Dead {
                     alert,
-                    sealer,
                     ..Dead::silent(None)
                 });
             }
-            Stage::Traffic(halves) => halves.writer.close(),
+            Stage::Traffic(traffic) => traffic.sending.close(),
             Stage::Dead(_) => {}
         }
     }
@@ -336,7 +400,7 @@ impl<P: Provider> Channel<P> {
     pub fn end_of_input(&mut self) -> Result<(), ChannelError> {
         let ended = match &mut self.stage {
             Stage::Handshake(_) => Err(ChannelError::ClosedInHandshake),
-            Stage::Traffic(halves) => halves.reader.end_of_input(),
+            Stage::Traffic(traffic) => traffic.receiving.end_of_input(),
             Stage::Dead(dead) => return dead.error.map_or(Ok(()), Err),
         };
         if let Err(error) = ended {
@@ -349,7 +413,7 @@ impl<P: Provider> Channel<P> {
     #[must_use]
     pub fn established(&self) -> Option<&Established> {
         match &self.stage {
-            Stage::Traffic(halves) => Some(&halves.session.established),
+            Stage::Traffic(traffic) => Some(&traffic.established),
             Stage::Handshake(_) | Stage::Dead(_) => None,
         }
     }
@@ -370,7 +434,12 @@ impl<P: Provider> Channel<P> {
     /// more than 8,160 bytes of output.
     pub fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), UseError> {
         match &self.stage {
-            Stage::Traffic(halves) => halves.session.export(label, context, out),
+            Stage::Traffic(_) => {
+                let exporter = self.keys.exporter.as_ref().ok_or(UseError::NotEstablished)?;
+                exporter
+                    .export(label, context, out)
+                    .map_err(|_| UseError::BadExport)
+            }
             Stage::Handshake(_) | Stage::Dead(_) => Err(UseError::NotEstablished),
         }
     }
@@ -380,8 +449,27 @@ impl<P: Provider> Channel<P> {
     /// # Errors
     /// [`UseError::NotEstablished`] before the handshake is done, [`UseError::Closed`] for a channel that has died.
     pub fn split(self) -> Result<Halves<P>, UseError> {
-        match self.stage {
-            Stage::Traffic(halves) => Ok(halves),
+        let Self { keys, stage } = self;
+        match stage {
+            Stage::Traffic(traffic) => {
+                let (Some(opener), Some(sealer), Some(exporter)) = (keys.opener, keys.sealer, keys.exporter)
+                else {
+                    return Err(UseError::NotEstablished);
+                };
+                let Traffic {
+                    receiving,
+                    sending,
+                    established,
+                } = traffic;
+                Ok(Halves {
+                    reader: Reader { opener, receiving },
+                    writer: Writer { sealer, sending },
+                    session: Session {
+                        established,
+                        exporter,
+                    },
+                })
+            }
             Stage::Handshake(_) => Err(UseError::NotEstablished),
             Stage::Dead(_) => Err(UseError::Closed),
         }
@@ -392,55 +480,52 @@ impl<P: Provider> Channel<P> {
         if let Stage::Handshake(handshake) = &mut self.stage
             && let State::Done(_) = &handshake.state
             && let State::Done(outcome) = core::mem::replace(&mut handshake.state, State::Taken)
-            && let (Some(opener), Some(sealer)) = (handshake.keys.opener.take(), handshake.keys.sealer.take())
         {
-            self.stage = Stage::Traffic(outcome.into_traffic(opener, sealer));
+            self.stage = Stage::Traffic(outcome.into_traffic());
         }
     }
 
     /// Drops everything but what the last alert needs.
     fn die(&mut self, error: ChannelError) {
+        self.keys.wipe_but_sealer();
         let dying = core::mem::replace(&mut self.stage, Stage::Dead(Dead::silent(Some(error))));
         self.stage = Stage::Dead(match dying {
-            Stage::Handshake(handshake) => Dead {
+            Stage::Handshake(_) => Dead {
                 alert: error.alert(),
-                sealer: handshake.keys.sealer,
                 ..Dead::silent(Some(error))
             },
-            Stage::Traffic(halves) => {
-                let (alert, sealer) = halves.writer.into_last_alert(error);
-                Dead {
-                    alert,
-                    sealer: Some(sealer),
-                    ..Dead::silent(Some(error))
-                }
-            }
+            Stage::Traffic(traffic) => Dead {
+                alert: traffic.sending.into_last_alert(error),
+                ..Dead::silent(Some(error))
+            },
             Stage::Dead(dead) => dead,
         });
+        if let Stage::Dead(Dead { alert: None, .. }) = &self.stage {
+            self.keys.sealer = None;
+        }
     }
 }
 
-impl<P: Provider> Dead<P> {
+impl Dead {
     const fn silent(error: Option<ChannelError>) -> Self {
         Self {
             error,
             untold: false,
             alert: None,
-            sealer: None,
         }
     }
 
-    fn write(&mut self, tx: &mut [u8]) -> Result<usize, ChannelError> {
+    fn write<P: Provider>(&mut self, keys: &mut Keys<P>, tx: &mut [u8]) -> Result<usize, ChannelError> {
         if let (true, Some(error)) = (self.untold, self.error) {
             self.untold = false;
             return Err(error);
         }
         let Some(alert) = self.alert else { return Ok(0) };
-        match small_record(self.sealer.as_mut(), record::ALERT, &alert.to_bytes(), tx) {
+        match small_record(keys.sealer.as_mut(), record::ALERT, &alert.to_bytes(), tx) {
             None => Ok(0),
             Some(sealed) => {
                 self.alert = None;
-                self.sealer = None;
+                keys.sealer = None;
                 Ok(sealed.unwrap_or(0))
             }
         }

@@ -114,20 +114,19 @@ impl Outgoing {
         } else {
             None
         };
-        let tail_room = if sealer.is_some() {
-            Sealer::<P>::TAIL_ROOM
-        } else {
-            0
-        };
+        // The peer's limit holds for the handshake too, from the first protected record on (RFC 8449 §4).
+        let (tail_room, fragment_len_max) = sealer.as_deref().map_or((0, PAYLOAD_LEN_MAX), |sealer| {
+            (sealer.tail_room(), sealer.payload_len_max())
+        });
         let overhead = HEAD_ROOM.saturating_add(tail_room);
         let mut written: usize = 0;
         while !self.is_empty() {
             let left = self.message_len().saturating_sub(self.sent);
             let place = tx.get_mut(written..).ok_or(ChannelError::State)?;
             let len = left
-                .min(PAYLOAD_LEN_MAX)
+                .min(fragment_len_max)
                 .min(place.len().saturating_sub(overhead));
-            if len == 0 || (len < left.min(FRAGMENT_LEN_MIN) && written > 0) {
+            if len == 0 || (len < left.min(FRAGMENT_LEN_MIN).min(fragment_len_max) && written > 0) {
                 break;
             }
             let content = place.get_mut(HEAD_ROOM..).and_then(|rest| rest.get_mut(..len));

@@ -19,10 +19,8 @@ pub(crate) const VERSION_FIRST: [u8; 2] = [3, 1];
 /// The first byte of every version of TLS and SSL 3. The second is paid no regard (§5.1).
 const VERSION_MAJOR: u8 = 3;
 
-/// Most bytes of a TLSInnerPlaintext: content, content type, padding (§5.4).
-pub(crate) const INNER_LEN_MAX: usize = PAYLOAD_LEN_MAX + 1;
 /// Most bytes behind the header of a protected record (§5.2).
-const CIPHERTEXT_LEN_MAX: usize = PAYLOAD_LEN_MAX + 256;
+pub(crate) const CIPHERTEXT_LEN_MAX: usize = PAYLOAD_LEN_MAX + 256;
 
 /// How many records in a row may carry nothing: change_cipher_spec, empty data, KeyUpdate, tickets. The RFC sets no
 /// number; an honest peer sends a few.
@@ -54,20 +52,21 @@ pub(crate) enum Frame {
     },
 }
 
-/// Looks for a whole record at the front of `rx`. With `keyed`, protected records are expected.
+/// Looks for a whole record at the front of `rx`. With `keyed`, protected records are expected, with at most so many
+/// bytes behind their header.
 ///
 /// # Errors
 /// [`ChannelError::UnexpectedRecord`], [`ChannelError::NotTls`] or [`ChannelError::RecordOverflow`], as soon as the
 /// header says so.
-pub(crate) fn frame(rx: &[u8], keyed: bool) -> Result<Frame, ChannelError> {
+pub(crate) fn frame(rx: &[u8], keyed: Option<usize>) -> Result<Frame, ChannelError> {
     let Some((header, body)) = rx.split_first_chunk::<HEAD_ROOM>() else {
         return Ok(Frame::Need(HEAD_ROOM.saturating_sub(rx.len())));
     };
     let [content_type, major, _, high, low] = *header;
     let expected = match content_type {
         CHANGE_CIPHER_SPEC => true,
-        ALERT | HANDSHAKE => !keyed,
-        APPLICATION_DATA => keyed,
+        ALERT | HANDSHAKE => keyed.is_none(),
+        APPLICATION_DATA => keyed.is_some(),
         _ => false,
     };
     if !expected {
@@ -77,12 +76,7 @@ pub(crate) fn frame(rx: &[u8], keyed: bool) -> Result<Frame, ChannelError> {
         return Err(ChannelError::NotTls);
     }
     let body_len = usize::from(u16::from_be_bytes([high, low]));
-    let body_len_max = if keyed {
-        CIPHERTEXT_LEN_MAX
-    } else {
-        PAYLOAD_LEN_MAX
-    };
-    if body_len > body_len_max {
+    if body_len > keyed.unwrap_or(PAYLOAD_LEN_MAX) {
         return Err(ChannelError::RecordOverflow);
     }
     Ok(match body_len.checked_sub(body.len()) {
@@ -105,14 +99,16 @@ pub(crate) fn header(content_type: u8, version: [u8; 2], body_len: usize) -> Opt
 mod tests {
     use super::*;
 
+    const KEYED: Option<usize> = Some(CIPHERTEXT_LEN_MAX);
+
     #[test]
     fn need_is_exact() {
         let record = [23, 3, 3, 0, 2, 9, 9, 23];
         for (have, need) in [(0, 5), (1, 4), (4, 1), (5, 2), (6, 1)] {
-            assert_eq!(frame(&record[..have], true), Ok(Frame::Need(need)), "{have}");
+            assert_eq!(frame(&record[..have], KEYED), Ok(Frame::Need(need)), "{have}");
         }
         assert_eq!(
-            frame(&record, true),
+            frame(&record, KEYED),
             Ok(Frame::Whole {
                 content_type: 23,
                 len: 7
@@ -130,27 +126,27 @@ mod tests {
             (24, false, false),
         ] {
             let record = [content_type, 3, 1, 0, 0];
-            assert_eq!(frame(&record, false).is_ok(), plain, "{content_type}");
-            assert_eq!(frame(&record, true).is_ok(), keyed, "{content_type}");
+            assert_eq!(frame(&record, None).is_ok(), plain, "{content_type}");
+            assert_eq!(frame(&record, KEYED).is_ok(), keyed, "{content_type}");
         }
     }
 
     #[test]
     fn lengths_are_judged_by_the_header_alone() {
-        assert_eq!(frame(&[22, 3, 1, 0x40, 0], false), Ok(Frame::Need(16_384)));
+        assert_eq!(frame(&[22, 3, 1, 0x40, 0], None), Ok(Frame::Need(16_384)));
         assert_eq!(
-            frame(&[22, 3, 1, 0x40, 1], false),
+            frame(&[22, 3, 1, 0x40, 1], None),
             Err(ChannelError::RecordOverflow)
         );
-        assert_eq!(frame(&[23, 3, 3, 0x41, 0], true), Ok(Frame::Need(16_640)));
+        assert_eq!(frame(&[23, 3, 3, 0x41, 0], KEYED), Ok(Frame::Need(16_640)));
         assert_eq!(
-            frame(&[23, 3, 3, 0x41, 1], true),
+            frame(&[23, 3, 3, 0x41, 1], KEYED),
             Err(ChannelError::RecordOverflow)
         );
         assert_eq!(
-            frame(b"GET / HTTP/1.1", false),
+            frame(b"GET / HTTP/1.1", None),
             Err(ChannelError::UnexpectedRecord { content_type: b'G' })
         );
-        assert_eq!(frame(&[22, 9, 9, 0, 1], false), Err(ChannelError::NotTls));
+        assert_eq!(frame(&[22, 9, 9, 0, 1], None), Err(ChannelError::NotTls));
     }
 }

@@ -2,19 +2,18 @@
 
 use super::auth::{self, Pinned, Proved};
 use super::error::ChannelError;
-use super::handshake::{Cost, Keys, State};
-use super::key_schedule::{ExporterSecret, HandshakeSecret, TrafficSecret, TrafficSecrets};
+use super::handshake::{Cost, State, Work};
 use super::messages::auth::{emit_certificate_request, parse_certificate, parse_finished};
 use super::messages::client_hello::{ClientHello, OfferedShare};
 use super::messages::server_hello::{emit_encrypted_extensions, emit_retry, emit_server_hello};
 use super::messages::{RANDOM_LEN, SESSION_ID_LEN_MAX};
-use super::outgoing::Outgoing;
-use super::protect::{Opener, Sealer};
+use super::suite::{CipherSuite, Encryption, RecordSizeLimit};
 use super::traffic::Outcome;
 use super::transcript::Transcript;
 use super::verify::Alpn;
-use super::{Env, Role};
-use crate::crypto::{CryptoError, HASH_LEN, KeyExchange, POINT_LEN, Provider};
+use super::{Env, Role, ServerOptions};
+use crate::crypto::{HASH_LEN, POINT_LEN, Provider};
+use crate::entropy::{Entropy as _, Watched};
 use crate::wire;
 
 pub(crate) enum Server<P: Provider> {
@@ -23,7 +22,8 @@ pub(crate) enum Server<P: Provider> {
     SendHello(SendHello<P>),
     SendExtensions(SendExtensions<P>),
     SendFlight(SendFlight<P>),
-    SwitchKeys(SwitchKeys<P>),
+    /// The Finished is out, under the handshake keys; what follows is under the application keys.
+    SwitchKeys(Client<P>),
     ExpectCertificate(Client<P>),
     ExpectVerify(Client<P>, Pinned),
     ExpectFinished(Client<P>, Proved),
@@ -31,37 +31,39 @@ pub(crate) enum Server<P: Provider> {
 
 pub(crate) struct ExpectHello<P: Provider> {
     transcript: Transcript<P::Sha256>,
+    encryption: Encryption,
     /// After a HelloRetryRequest: what the second ClientHello has to repeat.
     fingerprint: Option<[u8; HASH_LEN]>,
 }
 
 pub(crate) struct SendRetry<P: Provider> {
     transcript: Transcript<P::Sha256>,
+    encryption: Encryption,
+    suite: CipherSuite,
     fingerprint: [u8; HASH_LEN],
     session_id: SessionId,
 }
 
 pub(crate) struct SendHello<P: Provider> {
     transcript: Transcript<P::Sha256>,
+    random: [u8; RANDOM_LEN],
     session_id: SessionId,
     alpn: Alpn,
-    ephemeral: P::P256,
+    limit: Option<RecordSizeLimit>,
     client_share: [u8; POINT_LEN],
 }
 
-/// The ServerHello is out, in clear; what follows is protected. The keys are made before anything changes, so that a
+/// The ServerHello is out, in clear; what follows is protected. The keys were made before anything changed, so that a
 /// failure is told under keys that the client has.
 pub(crate) struct SendExtensions<P: Provider> {
     transcript: Transcript<P::Sha256>,
     alpn: Alpn,
-    secret: HandshakeSecret<P::Sha256>,
-    sealer: Sealer<P>,
+    limit: Option<RecordSizeLimit>,
 }
 
 pub(crate) struct SendFlight<P: Provider> {
     transcript: Transcript<P::Sha256>,
     alpn: Alpn,
-    secret: HandshakeSecret<P::Sha256>,
     next: Next,
 }
 
@@ -74,18 +76,10 @@ enum Next {
     Finished,
 }
 
-/// The Finished is out, under the handshake keys; what follows is under the application keys.
-pub(crate) struct SwitchKeys<P: Provider> {
-    client: Client<P>,
-    sealer: Sealer<P>,
-}
-
 /// While the client's flight is awaited.
 pub(crate) struct Client<P: Provider> {
     transcript: Transcript<P::Sha256>,
     alpn: Alpn,
-    traffic: TrafficSecret<P::Sha256>,
-    exporter: ExporterSecret<P::Sha256>,
 }
 
 /// What the client sent as legacy session id, to be echoed.
@@ -107,18 +101,11 @@ impl SessionId {
     }
 }
 
-/// A provider's failure where the peer cannot be the cause, unless entropy ran out.
-pub(crate) const fn local(error: CryptoError) -> ChannelError {
-    match error {
-        CryptoError::Entropy => ChannelError::Entropy,
-        _ => ChannelError::Provider,
-    }
-}
-
 impl<P: Provider> Server<P> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(options: ServerOptions) -> Self {
         Self::ExpectHello(ExpectHello {
             transcript: Transcript::new(),
+            encryption: options.encryption,
             fingerprint: None,
         })
     }
@@ -139,12 +126,12 @@ impl<P: Provider> Server<P> {
 
     pub(crate) fn on_message(
         self,
-        keys: &mut Keys<P>,
+        work: &mut Work<'_, P>,
         env: &mut Env<'_, P>,
         message: &[u8],
     ) -> Result<State<P>, ChannelError> {
         Ok(State::Server(match self {
-            Self::ExpectHello(state) => state.on_hello(keys, env, message)?,
+            Self::ExpectHello(state) => state.on_hello(work, env, message)?,
             Self::ExpectCertificate(mut client) => {
                 let certificate = parse_certificate(message)?.ok_or(ChannelError::CertificateMissing)?;
                 let pinned = auth::check_certificate(env, &client.alpn, certificate)?;
@@ -164,7 +151,7 @@ impl<P: Provider> Server<P> {
                 client.transcript.add(message);
                 Self::ExpectFinished(client, proved)
             }
-            Self::ExpectFinished(client, proved) => return client.on_finished(keys, proved, message),
+            Self::ExpectFinished(client, proved) => return client.on_finished(work, proved, message),
             Self::SendRetry(_)
             | Self::SendHello(_)
             | Self::SendExtensions(_)
@@ -176,17 +163,16 @@ impl<P: Provider> Server<P> {
     /// Stages the next message of ours.
     pub(crate) fn stage(
         self,
-        keys: &mut Keys<P>,
-        outgoing: &mut Outgoing,
+        work: &mut Work<'_, P>,
         env: &mut Env<'_, P>,
     ) -> Result<(Self, Cost), ChannelError> {
         match self {
-            Self::SendRetry(state) => state.stage(keys, outgoing),
-            Self::SendHello(state) => state.stage(keys, outgoing, env),
-            Self::SendExtensions(state) => state.stage(keys, outgoing),
-            Self::SendFlight(state) => state.stage(keys, outgoing, env),
-            Self::SwitchKeys(SwitchKeys { client, sealer }) => {
-                keys.sealer = Some(sealer);
+            Self::SendRetry(state) => state.stage(work),
+            Self::SendHello(state) => state.stage(work),
+            Self::SendExtensions(state) => state.stage(work),
+            Self::SendFlight(state) => state.stage(work, env),
+            Self::SwitchKeys(client) => {
+                work.keys.switch_sealer()?;
                 Ok((Self::ExpectCertificate(client), Cost::Cheap))
             }
             Self::ExpectHello(_)
@@ -201,19 +187,21 @@ impl<P: Provider> ExpectHello<P> {
     /// Judges a ClientHello. One public-key operation: our ephemeral key.
     fn on_hello(
         self,
-        keys: &mut Keys<P>,
+        work: &mut Work<'_, P>,
         env: &mut Env<'_, P>,
         message: &[u8],
     ) -> Result<Server<P>, ChannelError> {
         let Self {
             mut transcript,
+            encryption,
             fingerprint,
         } = self;
         let hello = ClientHello::parse(message)?;
-        keys.hello_seen = true;
-        hello.check_suite()?;
+        work.hellos.seen = true;
+        let suite = hello.choose_suite(encryption)?;
         hello.check_signature_algorithm()?;
         let offered = hello.share()?;
+        let limit = hello.record_size_limit()?;
         let alpn = Alpn::new(hello.choose_protocol(env.protocols)?).map_err(|_| ChannelError::Lent)?;
         let session_id = SessionId::new(hello.session_id)?;
         let client_share = match fingerprint {
@@ -226,6 +214,8 @@ impl<P: Provider> ExpectHello<P> {
                     let fingerprint = hello.fingerprint::<P::Sha256>();
                     return Ok(Server::SendRetry(SendRetry {
                         transcript,
+                        encryption,
+                        suite,
                         fingerprint,
                         session_id,
                     }));
@@ -233,30 +223,48 @@ impl<P: Provider> ExpectHello<P> {
             },
         };
         transcript.add(message);
-        let ephemeral = P::P256::start(env.entropy).map_err(local)?;
+        #[cfg(feature = "key-log")]
+        {
+            work.keys.client_random = hello.random;
+        }
+        work.keys.agree_on(suite);
+        if let Some(limit) = limit {
+            work.keys.mind(limit);
+        }
+        let mut entropy = Watched::new(env.entropy);
+        let mut random = [0; RANDOM_LEN];
+        entropy
+            .fill_public(&mut random)
+            .map_err(|_| ChannelError::Entropy)?;
+        work.keys.draw(&mut entropy)?;
         Ok(Server::SendHello(SendHello {
             transcript,
+            random,
             session_id,
             alpn,
-            ephemeral,
+            limit,
             client_share,
         }))
     }
 }
 
 impl<P: Provider> SendRetry<P> {
-    fn stage(self, keys: &mut Keys<P>, outgoing: &mut Outgoing) -> Result<(Server<P>, Cost), ChannelError> {
+    fn stage(self, work: &mut Work<'_, P>) -> Result<(Server<P>, Cost), ChannelError> {
         let Self {
             transcript,
+            encryption,
+            suite,
             fingerprint,
             session_id,
         } = self;
         let mut transcript = transcript.retried();
-        outgoing.stage(&mut transcript, |w| emit_retry(w, session_id.as_bytes()))?;
-        keys.owe_change_cipher_spec(session_id.as_bytes());
+        work.outgoing
+            .stage(&mut transcript, |w| emit_retry(w, session_id.as_bytes(), suite))?;
+        work.hellos.owe_change_cipher_spec(session_id.as_bytes());
         Ok((
             Server::ExpectHello(ExpectHello {
                 transcript,
+                encryption,
                 fingerprint: Some(fingerprint),
             }),
             Cost::Cheap,
@@ -267,42 +275,28 @@ impl<P: Provider> SendRetry<P> {
 impl<P: Provider> SendHello<P> {
     /// One public-key operation: the shared secret. It comes before the ServerHello, so that a share that is no point is
     /// refused in clear.
-    fn stage(
-        self,
-        keys: &mut Keys<P>,
-        outgoing: &mut Outgoing,
-        env: &mut Env<'_, P>,
-    ) -> Result<(Server<P>, Cost), ChannelError> {
+    fn stage(self, work: &mut Work<'_, P>) -> Result<(Server<P>, Cost), ChannelError> {
         let Self {
             mut transcript,
+            random,
             session_id,
             alpn,
-            ephemeral,
+            limit,
             client_share,
         } = self;
-        let share = ephemeral.share();
-        let shared = ephemeral.finish(&client_share).map_err(|error| match error {
-            CryptoError::BadPoint => ChannelError::BadKeyShare,
-            other => local(other),
+        let share = work.keys.share()?;
+        work.keys.exchange(&client_share)?;
+        let suite = work.keys.protection.suite;
+        work.outgoing.stage(&mut transcript, |w| {
+            emit_server_hello(w, &random, session_id.as_bytes(), suite, &share)
         })?;
-        let mut random = [0; RANDOM_LEN];
-        env.entropy
-            .fill_public(&mut random)
-            .map_err(|_| ChannelError::Entropy)?;
-        outgoing.stage(&mut transcript, |w| {
-            emit_server_hello(w, &random, session_id.as_bytes(), &share)
-        })?;
-        keys.owe_change_cipher_spec(session_id.as_bytes());
-        let secret = HandshakeSecret::new(shared.expose()).map_err(local)?;
-        let TrafficSecrets { client, server } = secret.traffic(&transcript.hash()).map_err(local)?;
-        let sealer = Sealer::new(server).map_err(local)?;
-        keys.opener = Some(Opener::new(client).map_err(local)?);
+        work.hellos.owe_change_cipher_spec(session_id.as_bytes());
+        work.keys.handshake_keys(Role::Server, &transcript.hash())?;
         Ok((
             Server::SendExtensions(SendExtensions {
                 transcript,
                 alpn,
-                secret,
-                sealer,
+                limit,
             }),
             Cost::PublicKey,
         ))
@@ -310,21 +304,22 @@ impl<P: Provider> SendHello<P> {
 }
 
 impl<P: Provider> SendExtensions<P> {
-    fn stage(self, keys: &mut Keys<P>, outgoing: &mut Outgoing) -> Result<(Server<P>, Cost), ChannelError> {
+    fn stage(self, work: &mut Work<'_, P>) -> Result<(Server<P>, Cost), ChannelError> {
         let Self {
             mut transcript,
             alpn,
-            secret,
-            sealer,
+            limit,
         } = self;
-        keys.sealer = Some(sealer);
-        outgoing.stage(&mut transcript, |w| emit_encrypted_extensions(w, &alpn))?;
+        work.keys.switch_sealer()?;
+        // Ours in answer to the client's only: it may not know what that is.
+        let limit = limit.map(|_| work.keys.protection.own_limit);
+        work.outgoing
+            .stage(&mut transcript, |w| emit_encrypted_extensions(w, &alpn, limit))?;
         let next = Next::Request;
         Ok((
             Server::SendFlight(SendFlight {
                 transcript,
                 alpn,
-                secret,
                 next,
             }),
             Cost::Cheap,
@@ -334,58 +329,36 @@ impl<P: Provider> SendExtensions<P> {
 
 impl<P: Provider> SendFlight<P> {
     /// One public-key operation at most: the signature.
-    fn stage(
-        self,
-        keys: &mut Keys<P>,
-        outgoing: &mut Outgoing,
-        env: &mut Env<'_, P>,
-    ) -> Result<(Server<P>, Cost), ChannelError> {
+    fn stage(self, work: &mut Work<'_, P>, env: &mut Env<'_, P>) -> Result<(Server<P>, Cost), ChannelError> {
         let Self {
             mut transcript,
             alpn,
-            secret,
             next,
         } = self;
         let (next, cost) = match next {
             Next::Request => {
-                outgoing.stage(&mut transcript, emit_certificate_request)?;
+                work.outgoing.stage(&mut transcript, emit_certificate_request)?;
                 (Next::Certificate, Cost::Cheap)
             }
             Next::Certificate => {
-                auth::stage_certificate(env, &mut transcript, outgoing)?;
+                auth::stage_certificate(env, &mut transcript, work.outgoing)?;
                 (Next::Verify, Cost::Cheap)
             }
             Next::Verify => {
-                auth::stage_certificate_verify(env, Role::Server, &mut transcript, outgoing)?;
+                auth::stage_certificate_verify(env, Role::Server, &mut transcript, work.outgoing)?;
                 (Next::Finished, Cost::PublicKey)
             }
             Next::Finished => {
-                let sealer = keys.sealer.as_ref().ok_or(ChannelError::State)?;
-                auth::stage_finished::<P>(sealer.secret(), &mut transcript, outgoing)?;
-                let hash = transcript.hash();
-                let master = secret.into_master().map_err(local)?;
-                let TrafficSecrets { client, server } = master.traffic(&hash).map_err(local)?;
-                let exporter = master.into_exporter(&hash).map_err(local)?;
-                let client = Client {
-                    transcript,
-                    alpn,
-                    traffic: client,
-                    exporter,
-                };
-                return Ok((
-                    Server::SwitchKeys(SwitchKeys {
-                        client,
-                        sealer: Sealer::new(server).map_err(local)?,
-                    }),
-                    Cost::Cheap,
-                ));
+                let sealer = work.keys.sealer.as_ref().ok_or(ChannelError::State)?;
+                auth::stage_finished::<P>(sealer.secret(), &mut transcript, work.outgoing)?;
+                work.keys.application_keys(Role::Server, &transcript.hash())?;
+                return Ok((Server::SwitchKeys(Client { transcript, alpn }), Cost::Cheap));
             }
         };
         Ok((
             Server::SendFlight(Self {
                 transcript,
                 alpn,
-                secret,
                 next,
             }),
             cost,
@@ -396,28 +369,24 @@ impl<P: Provider> SendFlight<P> {
 impl<P: Provider> Client<P> {
     fn on_finished(
         self,
-        keys: &mut Keys<P>,
+        work: &mut Work<'_, P>,
         proved: Proved,
         message: &[u8],
     ) -> Result<State<P>, ChannelError> {
-        let Self {
-            transcript,
-            alpn,
-            traffic,
-            exporter,
-        } = self;
+        let Self { transcript, alpn } = self;
         let verify_data = parse_finished(message)?;
-        let opener = keys.opener.as_ref().ok_or(ChannelError::State)?;
+        let opener = work.keys.opener.as_ref().ok_or(ChannelError::State)?;
         let finished = opener
             .secret()
             .check_finished(&transcript.hash(), &verify_data)
             .map_err(|_| ChannelError::BadFinished)?;
-        keys.opener = Some(Opener::new(traffic).map_err(local)?);
+        work.keys.switch_opener()?;
+        let suite = work.keys.protection.suite;
         Ok(State::Done(Outcome::new(
             Role::Server,
             alpn,
             (proved, finished),
-            exporter,
+            suite,
         )))
     }
 }

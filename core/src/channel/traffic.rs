@@ -8,13 +8,17 @@ use super::key_schedule::{ExporterSecret, FinishedVerified};
 use super::post_handshake::{Completed, PostHandshake};
 use super::protect::{Opener, Sealer, UPDATE_DUE_RECORDS, small_record};
 use super::record::{self, ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, Frame, HANDSHAKE};
+use super::suite::CipherSuite;
 use super::verify::Alpn;
 use super::{Established, HEAD_ROOM, Role};
 use crate::crypto::Provider;
+use crate::time::UnixSeconds;
 
 /// A KeyUpdate that asks for none in return: the peer's keys are the peer's affair, and who never asks never has two
 /// requests outstanding.
 const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
+/// Seconds after which our own keys are changed, however little they have protected.
+const UPDATE_DUE_SECONDS: i64 = 60 * 60;
 
 /// An established channel in its parts, for a caller that reads and writes in two places. See
 /// [`super::Channel::split`].
@@ -28,36 +32,39 @@ pub struct Halves<P: Provider> {
 }
 
 /// What a handshake comes to, but for the keys. The proofs are what it takes to make one.
-pub(crate) struct Outcome<P: Provider>(Session<P>);
+pub(crate) struct Outcome(Established);
 
-impl<P: Provider> Outcome<P> {
+impl Outcome {
     pub(crate) fn new(
         role: Role,
         alpn: Alpn,
         (proved, _finished): (Proved, FinishedVerified),
-        exporter: ExporterSecret<P::Sha256>,
+        suite: CipherSuite,
     ) -> Self {
-        let established = Established {
+        Self(Established {
             role,
             alpn,
+            suite,
             peer: proved.peer(),
-        };
-        Self(Session {
-            established,
-            exporter,
         })
     }
 
     /// Goes over to traffic under the application keys.
-    pub(crate) fn into_traffic(self, opener: Opener<P>, sealer: Sealer<P>) -> Halves<P> {
-        let Self(session) = self;
-        let reader = Reader::new(opener, session.established.role);
-        Halves {
-            reader,
-            writer: Writer::new(sealer),
-            session,
+    pub(crate) fn into_traffic(self) -> Traffic {
+        let Self(established) = self;
+        Traffic {
+            receiving: Receiving::new(established.role),
+            sending: Sending::new(),
+            established,
         }
     }
+}
+
+/// An established channel, but for its keys.
+pub(crate) struct Traffic {
+    pub(crate) receiving: Receiving,
+    pub(crate) sending: Sending,
+    pub(crate) established: Established,
 }
 
 /// What stays of the handshake.
@@ -106,7 +113,12 @@ pub enum ReadEvent<'b> {
 
 /// The half that opens what the peer sends.
 pub struct Reader<P: Provider> {
-    opener: Opener<P>,
+    pub(crate) opener: Opener<P>,
+    pub(crate) receiving: Receiving,
+}
+
+/// Where the peer's direction stands.
+pub(crate) struct Receiving {
     post_handshake: PostHandshake,
     /// Records in a row that carried nothing.
     idle: u8,
@@ -122,20 +134,37 @@ enum End {
 }
 
 impl<P: Provider> Reader<P> {
-    pub(crate) const fn new(opener: Opener<P>, role: Role) -> Self {
+    /// Takes at most one record from the front of `rx`.
+    ///
+    /// # Errors
+    /// [`ChannelError`], and the same one at every later call. Hand it to [`Writer::fail`].
+    pub fn read<'b>(&mut self, rx: &'b mut [u8]) -> Result<Read<'b>, ChannelError> {
+        self.receiving.read(&mut self.opener, rx)
+    }
+
+    /// Tells the reader that the transport has ended.
+    ///
+    /// # Errors
+    /// [`ChannelError::Truncated`] when the peer had not closed before.
+    pub fn end_of_input(&mut self) -> Result<(), ChannelError> {
+        self.receiving.end_of_input()
+    }
+}
+
+impl Receiving {
+    const fn new(role: Role) -> Self {
         Self {
-            opener,
             post_handshake: PostHandshake::new(role),
             idle: 0,
             end: End::Open,
         }
     }
 
-    /// Takes at most one record from the front of `rx`.
-    ///
-    /// # Errors
-    /// [`ChannelError`], and the same one at every later call. Hand it to [`Writer::fail`].
-    pub fn read<'b>(&mut self, rx: &'b mut [u8]) -> Result<Read<'b>, ChannelError> {
+    pub(crate) fn read<'b, P: Provider>(
+        &mut self,
+        opener: &mut Opener<P>,
+        rx: &'b mut [u8],
+    ) -> Result<Read<'b>, ChannelError> {
         match self.end {
             End::Failed(error) => return Err(error),
             End::Closed => {
@@ -147,7 +176,7 @@ impl<P: Provider> Reader<P> {
             }
             End::Open => {}
         }
-        let read = self.open_next(rx);
+        let read = self.open_next(opener, rx);
         match &read {
             Err(error) => self.end = End::Failed(*error),
             Ok(Read {
@@ -159,11 +188,7 @@ impl<P: Provider> Reader<P> {
         read
     }
 
-    /// Tells the reader that the transport has ended.
-    ///
-    /// # Errors
-    /// [`ChannelError::Truncated`] when the peer had not closed before.
-    pub fn end_of_input(&mut self) -> Result<(), ChannelError> {
+    pub(crate) fn end_of_input(&mut self) -> Result<(), ChannelError> {
         match self.end {
             End::Closed => Ok(()),
             End::Failed(error) => Err(error),
@@ -174,8 +199,12 @@ impl<P: Provider> Reader<P> {
         }
     }
 
-    fn open_next<'b>(&mut self, rx: &'b mut [u8]) -> Result<Read<'b>, ChannelError> {
-        let (content_type, len) = match record::frame(rx, true)? {
+    fn open_next<'b, P: Provider>(
+        &mut self,
+        opener: &mut Opener<P>,
+        rx: &'b mut [u8],
+    ) -> Result<Read<'b>, ChannelError> {
+        let (content_type, len) = match record::frame(rx, Some(opener.body_len_max()))? {
             Frame::Need(need) => {
                 return Ok(Read {
                     consumed: 0,
@@ -189,7 +218,7 @@ impl<P: Provider> Reader<P> {
             return Err(ChannelError::BadChangeCipherSpec);
         }
         let record = rx.get_mut(..len).ok_or(ChannelError::State)?;
-        let opened = self.opener.open(record)?;
+        let opened = opener.open(record)?;
         let content = record
             .get(HEAD_ROOM..)
             .and_then(|rest| rest.get(..opened.content_len))
@@ -207,7 +236,7 @@ impl<P: Provider> Reader<P> {
                 ReadEvent::Data(content)
             }
             HANDSHAKE if content.is_empty() => return Err(ChannelError::EmptyRecord),
-            HANDSHAKE => self.handshake(content)?,
+            HANDSHAKE => self.handshake(opener, content)?,
             ALERT => match parse_alert(Some(content))? {
                 Alert::CloseNotify => ReadEvent::Closed,
                 Alert::UserCanceled => {
@@ -227,7 +256,11 @@ impl<P: Provider> Reader<P> {
     }
 
     /// All messages, or pieces of them, in one record.
-    fn handshake<'b>(&mut self, content: &[u8]) -> Result<ReadEvent<'b>, ChannelError> {
+    fn handshake<'b, P: Provider>(
+        &mut self,
+        opener: &mut Opener<P>,
+        content: &[u8],
+    ) -> Result<ReadEvent<'b>, ChannelError> {
         // A record of fragments carries as little as one of a whole message.
         record::count_idle(&mut self.idle)?;
         let mut bytes = content.iter();
@@ -239,7 +272,7 @@ impl<P: Provider> Reader<P> {
                     if bytes.len() > 0 {
                         return Err(ChannelError::KeyChangeNotAligned);
                     }
-                    self.opener.update().map_err(|_| ChannelError::Provider)?;
+                    opener.update().map_err(|_| ChannelError::Provider)?;
                     return Ok(if answer {
                         ReadEvent::KeyUpdateRequested
                     } else {
@@ -250,17 +283,19 @@ impl<P: Provider> Reader<P> {
         }
         Ok(ReadEvent::Nothing)
     }
-
-    #[cfg(test)]
-    pub(crate) fn force_records(&mut self, records: u64) {
-        self.opener.force_records(records);
-    }
 }
 
 /// The half that seals what we send.
 pub struct Writer<P: Provider> {
-    sealer: Sealer<P>,
+    pub(crate) sealer: Sealer<P>,
+    pub(crate) sending: Sending,
+}
+
+/// Where our own direction stands.
+pub(crate) struct Sending {
     key_update_owed: bool,
+    /// Since when the present keys are known to be in use.
+    keys_since: Option<UnixSeconds>,
     end: Goodbye,
 }
 
@@ -276,38 +311,25 @@ enum Goodbye {
 }
 
 impl<P: Provider> Writer<P> {
-    pub(crate) const fn new(sealer: Sealer<P>) -> Self {
-        Self {
-            sealer,
-            key_update_owed: false,
-            end: Goodbye::Open,
-        }
-    }
-
     /// Seals `payload_len` bytes at offset [`HEAD_ROOM`] of `buf` as application data; returns the record's length.
     ///
     /// # Errors
     /// [`UseError::Closed`], [`UseError::WritePending`], [`UseError::NoRoom`], [`UseError::TooLong`] or
     /// [`UseError::KeyExhausted`]; nothing is sealed then.
     pub fn seal(&mut self, buf: &mut [u8], payload_len: usize) -> Result<usize, UseError> {
-        if self.end != Goodbye::Open {
-            return Err(UseError::Closed);
-        }
-        if self.key_update_owed {
-            // The answer comes before the next data (§4.6.3).
-            return Err(UseError::WritePending);
-        }
-        self.sealer.seal(APPLICATION_DATA, buf, payload_len)
+        self.sending.seal(&mut self.sealer, buf, payload_len)
+    }
+
+    /// Most bytes of payload that the peer takes in one record.
+    #[must_use]
+    pub const fn payload_len_max(&self) -> usize {
+        self.sealer.payload_len_max()
     }
 
     /// Whether [`Self::write`] has something to give: a key update that is asked for or due, a last alert.
     #[must_use]
     pub fn wants_write(&self) -> bool {
-        match self.end {
-            Goodbye::Open => self.key_update_owed || self.sealer.records() >= UPDATE_DUE_RECORDS,
-            Goodbye::Owed(_) => true,
-            Goodbye::Said => false,
-        }
+        self.sending.wants_write(&self.sealer)
     }
 
     /// Fills `tx` with what the writer itself has to send and returns the number of bytes; 0 when `tx` is below
@@ -316,12 +338,79 @@ impl<P: Provider> Writer<P> {
     /// # Errors
     /// [`ChannelError::Provider`], and the writer is then closed.
     pub fn write(&mut self, tx: &mut [u8]) -> Result<usize, ChannelError> {
-        if !self.wants_write() {
+        self.sending.write(&mut self.sealer, tx)
+    }
+
+    /// Answers [`ReadEvent::KeyUpdateRequested`]. Several requests before the answer are answered by one.
+    pub const fn answer_key_update(&mut self) {
+        self.sending.update_keys();
+    }
+
+    /// Changes our keys without being asked; [`Self::write`] gives the message.
+    pub const fn update_keys(&mut self) {
+        self.sending.update_keys();
+    }
+
+    /// Says what time it is. Keys that have been used for an hour are changed.
+    pub fn note_time(&mut self, now: UnixSeconds) {
+        self.sending.note_time(now);
+    }
+
+    /// Says that we send no more; [`Self::write`] gives the close_notify.
+    pub fn close(&mut self) {
+        self.sending.close();
+    }
+
+    /// Ends our direction because of `error`; [`Self::write`] gives its alert, if it has one.
+    pub fn fail(&mut self, error: ChannelError) {
+        self.sending.fail(error);
+    }
+}
+
+impl Sending {
+    const fn new() -> Self {
+        Self {
+            key_update_owed: false,
+            keys_since: None,
+            end: Goodbye::Open,
+        }
+    }
+
+    pub(crate) fn seal<P: Provider>(
+        &self,
+        sealer: &mut Sealer<P>,
+        buf: &mut [u8],
+        payload_len: usize,
+    ) -> Result<usize, UseError> {
+        if self.end != Goodbye::Open {
+            return Err(UseError::Closed);
+        }
+        if self.key_update_owed {
+            // The answer comes before the next data (§4.6.3).
+            return Err(UseError::WritePending);
+        }
+        sealer.seal(APPLICATION_DATA, buf, payload_len)
+    }
+
+    pub(crate) fn wants_write<P: Provider>(&self, sealer: &Sealer<P>) -> bool {
+        match self.end {
+            Goodbye::Open => self.key_update_owed || sealer.records() >= UPDATE_DUE_RECORDS,
+            Goodbye::Owed(_) => true,
+            Goodbye::Said => false,
+        }
+    }
+
+    pub(crate) fn write<P: Provider>(
+        &mut self,
+        sealer: &mut Sealer<P>,
+        tx: &mut [u8],
+    ) -> Result<usize, ChannelError> {
+        if !self.wants_write(sealer) {
             return Ok(0);
         }
         let written = match self.end {
-            Goodbye::Owed(alert) => small_record(Some(&mut self.sealer), ALERT, &alert.to_bytes(), tx),
-            _ => small_record(Some(&mut self.sealer), HANDSHAKE, &KEY_UPDATE, tx),
+            Goodbye::Owed(alert) => small_record(Some(&mut *sealer), ALERT, &alert.to_bytes(), tx),
+            _ => small_record(Some(&mut *sealer), HANDSHAKE, &KEY_UPDATE, tx),
         };
         match written {
             None => return Ok(0),
@@ -332,7 +421,8 @@ impl<P: Provider> Writer<P> {
                     return Ok(len);
                 }
                 self.key_update_owed = false;
-                if self.sealer.update().is_ok() {
+                self.keys_since = None;
+                if sealer.update().is_ok() {
                     return Ok(len);
                 }
                 self.end = Goodbye::Said;
@@ -341,37 +431,40 @@ impl<P: Provider> Writer<P> {
         Err(ChannelError::Provider)
     }
 
-    /// Answers [`ReadEvent::KeyUpdateRequested`]. Several requests before the answer are answered by one.
-    pub fn answer_key_update(&mut self) {
+    pub(crate) const fn update_keys(&mut self) {
         self.key_update_owed = true;
     }
 
-    /// Says that we send no more; [`Self::write`] gives the close_notify.
-    pub fn close(&mut self) {
+    /// The clock is the calendar's, which may be set: one that goes back starts the hour anew.
+    pub(crate) fn note_time(&mut self, now: UnixSeconds) {
+        match self.keys_since {
+            Some(since) if since <= now => {
+                if now.0.saturating_sub(since.0) >= UPDATE_DUE_SECONDS {
+                    self.update_keys();
+                }
+            }
+            _ => self.keys_since = Some(now),
+        }
+    }
+
+    pub(crate) fn close(&mut self) {
         if self.end == Goodbye::Open {
             self.end = Goodbye::Owed(Alert::CloseNotify);
         }
     }
 
-    /// Ends our direction because of `error`; [`Self::write`] gives its alert, if it has one.
-    pub fn fail(&mut self, error: ChannelError) {
+    pub(crate) fn fail(&mut self, error: ChannelError) {
         if self.end != Goodbye::Said {
             self.end = error.alert().map_or(Goodbye::Said, Goodbye::Owed);
         }
     }
 
-    /// What is left to do for a channel that dies of `error`.
-    pub(crate) fn into_last_alert(mut self, error: ChannelError) -> (Option<Alert>, Sealer<P>) {
+    /// What is left to say for a channel that dies of `error`.
+    pub(crate) fn into_last_alert(mut self, error: ChannelError) -> Option<Alert> {
         self.fail(error);
-        let alert = match self.end {
+        match self.end {
             Goodbye::Owed(alert) => Some(alert),
             Goodbye::Open | Goodbye::Said => None,
-        };
-        (alert, self.sealer)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn sealer(&mut self) -> &mut Sealer<P> {
-        &mut self.sealer
+        }
     }
 }

@@ -29,6 +29,14 @@ pub trait Provider: Sized + 'static {
     type SigningKey: SigningKey;
     /// A peer's P-256 public key, parsed once.
     type VerifyingKey: VerifyingKey;
+
+    /// Is told every secret of a connection as it is made, with the name that key log files know it by, so that a packet
+    /// capture can be read (<https://datatracker.ietf.org/doc/draft-ietf-tls-keylogfile/>). Does nothing unless a provider
+    /// for debugging says otherwise.
+    #[cfg(feature = "key-log")]
+    fn key_log(label: &str, client_random: &[u8; 32], secret: &[u8]) {
+        let _ = (label, client_random, secret);
+    }
 }
 
 /// Incremental SHA-256; `Clone` forks the state at a transcript point.
@@ -93,11 +101,11 @@ pub trait KeyExchange: Sized {
     /// The public share to send.
     fn share(&self) -> [u8; POINT_LEN];
 
-    /// The shared secret with the peer's share (the X coordinate).
+    /// The shared secret with the peer's share (the X coordinate). Asked once; the caller then drops the key where it lies.
     ///
     /// # Errors
     /// [`CryptoError::BadPoint`] for anything but an uncompressed point on the curve.
-    fn finish(self, peer_share: &[u8]) -> Result<Secret<32>, CryptoError>;
+    fn finish(&self, peer_share: &[u8]) -> Result<Secret<32>, CryptoError>;
 }
 
 /// An own long-term signing key.

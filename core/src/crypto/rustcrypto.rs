@@ -115,7 +115,7 @@ impl super::KeyExchange for EphemeralP256 {
         self.share
     }
 
-    fn finish(self, peer_share: &[u8]) -> Result<Secret<32>, CryptoError> {
+    fn finish(&self, peer_share: &[u8]) -> Result<Secret<32>, CryptoError> {
         let peer = decode_point(peer_share)?;
         let shared = self.scalar.diffie_hellman(&peer);
         let mut out = Secret::zero();

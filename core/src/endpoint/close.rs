@@ -163,6 +163,8 @@ const fn channel_number(error: ChannelError) -> u32 {
         ChannelError::PeerAlert(_) => 28047,
         ChannelError::NoCommonVersion
         | ChannelError::NoCommonSuite
+        | ChannelError::PeerDoesNotEncrypt
+        | ChannelError::PeerRequiresEncryption
         | ChannelError::NoCommonGroup
         | ChannelError::NoCommonSignature
         | ChannelError::NoCommonProtocol

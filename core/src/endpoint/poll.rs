@@ -5,7 +5,7 @@ use super::close::CloseReason;
 use super::output::{Output, RecordWrite, Ticket};
 use super::slot::{Reply, Stage};
 use super::{Endpoint, Env, SEND_LEN_MIN};
-use crate::channel::{HEAD_ROOM, PAYLOAD_LEN_MAX, TAIL_ROOM, WRITE_ROOM_MIN};
+use crate::channel::{HEAD_ROOM, TAIL_ROOM, WRITE_ROOM_MIN};
 use crate::crypto::Provider;
 use crate::message::codec::{
     CertificateAnswer, Goodbye, Hello, Message, None as NoSession, Ping, Refusal, StartRefused, Tombstone,
@@ -188,7 +188,7 @@ impl<P: Provider> Endpoint<'_, P> {
         let payload = room
             .saturating_sub(HEAD_ROOM)
             .saturating_sub(TAIL_ROOM)
-            .min(PAYLOAD_LEN_MAX);
+            .min(live.channel.payload_len_max());
         let end = payload.saturating_add(HEAD_ROOM);
         let Some(place) = buf.get_mut(HEAD_ROOM..end) else {
             return Turn::Nothing;

@@ -64,7 +64,7 @@ impl KeyExchange for NoKey {
         POINT
     }
 
-    fn finish(self, peer_share: &[u8]) -> Result<Secret<32>, CryptoError> {
+    fn finish(&self, peer_share: &[u8]) -> Result<Secret<32>, CryptoError> {
         match peer_share {
             [4, rest @ ..] if rest.len() == POINT_LEN - 1 => {
                 Ok(Secret::new(*rest.first_chunk().ok_or(CryptoError::BadPoint)?))

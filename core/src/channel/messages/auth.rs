@@ -43,6 +43,7 @@ pub(crate) fn check_certificate_request(message: &[u8]) -> Result<(), ChannelErr
             extension_type::SIGNATURE_ALGORITHMS => algorithms = Some(e.body),
             extension_type @ (extension_type::SUPPORTED_GROUPS
             | extension_type::ALPN
+            | extension_type::RECORD_SIZE_LIMIT
             | extension_type::PRE_SHARED_KEY
             | extension_type::SUPPORTED_VERSIONS
             | extension_type::COOKIE

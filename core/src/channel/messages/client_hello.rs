@@ -1,10 +1,11 @@
 //! ClientHello (RFC 8446 §4.1.2).
 
 use super::{
-    AES_128_GCM_SHA256, ECDSA_SECP256R1_SHA256, Extensions, Kind, LEGACY_VERSION, RANDOM_LEN, SECP256R1,
-    SESSION_ID_LEN_MAX, TLS_1_3, expect, extension, extension_type, message, message_type,
+    ECDSA_SECP256R1_SHA256, Extensions, Kind, LEGACY_VERSION, RANDOM_LEN, SECP256R1, SESSION_ID_LEN_MAX,
+    TLS_1_3, expect, extension, extension_type, message, message_type,
 };
 use crate::channel::error::ChannelError;
+use crate::channel::suite::{CipherSuite, Encryption, RecordSizeLimit};
 use crate::channel::verify::Protocol;
 use crate::crypto::{HASH_LEN, Hash, POINT_LEN};
 use crate::wire::{Full, Reader, Writer};
@@ -18,6 +19,8 @@ const SSL_3: u16 = 0x0300;
 pub(crate) struct ClientHello<'a> {
     /// 0 to 32 bytes, to be echoed.
     pub(crate) session_id: &'a [u8],
+    #[cfg(feature = "key-log")]
+    pub(crate) random: [u8; RANDOM_LEN],
     fixed: &'a [u8],
     suites: Reader<'a>,
     extensions: Extensions<'a>,
@@ -39,7 +42,7 @@ impl<'a> ClientHello<'a> {
         let mut r = expect(message, message_type::CLIENT_HELLO)?;
         let body = r.peek();
         let legacy_version = r.u16_be().map_err(bad)?;
-        r.bytes(RANDOM_LEN).map_err(bad)?;
+        let _random: [u8; RANDOM_LEN] = r.array().map_err(bad)?;
         let session_id = r.vec8().map_err(bad)?;
         if session_id.remaining() > SESSION_ID_LEN_MAX {
             return Err(bad(session_id.malformed()));
@@ -55,6 +58,8 @@ impl<'a> ClientHello<'a> {
         KIND.finish(r)?;
         let hello = Self {
             session_id: session_id.peek(),
+            #[cfg(feature = "key-log")]
+            random: _random,
             fixed,
             suites,
             extensions,
@@ -70,13 +75,36 @@ impl<'a> ClientHello<'a> {
         Ok(hello)
     }
 
-    /// The one cipher suite.
-    pub(crate) fn check_suite(&self) -> Result<(), ChannelError> {
-        if KIND.contains(self.suites, AES_128_GCM_SHA256)? {
-            Ok(())
-        } else {
-            Err(ChannelError::NoCommonSuite)
+    /// The first of our cipher suites that the client offers too.
+    pub(crate) fn choose_suite(&self, encryption: Encryption) -> Result<CipherSuite, ChannelError> {
+        for suite in encryption.suites() {
+            if KIND.contains(self.suites, suite.code())? {
+                return Ok(*suite);
+            }
         }
+        // Two sides that speak the same and are set up against each other.
+        if encryption != Encryption::Disabled && self.offers_any_of(Encryption::Disabled)? {
+            return Err(ChannelError::PeerDoesNotEncrypt);
+        }
+        if encryption == Encryption::Disabled && self.offers_any_of(Encryption::Required)? {
+            return Err(ChannelError::PeerRequiresEncryption);
+        }
+        Err(ChannelError::NoCommonSuite)
+    }
+
+    fn offers_any_of(&self, encryption: Encryption) -> Result<bool, ChannelError> {
+        let mut any = false;
+        for suite in encryption.suites() {
+            any |= KIND.contains(self.suites, suite.code())?;
+        }
+        Ok(any)
+    }
+
+    /// The longest record that the client takes, if it says (RFC 8449 §4).
+    pub(crate) fn record_size_limit(&self) -> Result<Option<RecordSizeLimit>, ChannelError> {
+        self.extension(extension_type::RECORD_SIZE_LIMIT)
+            .map(|body| KIND.record_size_limit(body))
+            .transpose()
     }
 
     /// The one signature algorithm. A client that sends no list cannot be authenticated to (§9.2).
@@ -238,6 +266,8 @@ pub(crate) struct Offer<'a> {
     pub(crate) session_id: &'a [u8],
     pub(crate) share: &'a [u8; POINT_LEN],
     pub(crate) protocols: &'a [Protocol<'a>],
+    pub(crate) suites: &'a [CipherSuite],
+    pub(crate) record_size_limit: RecordSizeLimit,
     /// From a HelloRetryRequest; empty without one.
     pub(crate) cookie: &'a [u8],
 }
@@ -249,7 +279,7 @@ impl Offer<'_> {
             w.u16_be(LEGACY_VERSION)?;
             w.bytes(self.random)?;
             w.vec8(|w| w.bytes(self.session_id))?;
-            w.vec16_be(|w| w.u16_be(AES_128_GCM_SHA256))?;
+            w.vec16_be(|w| self.suites.iter().try_for_each(|suite| w.u16_be(suite.code())))?;
             w.vec8(|w| w.u8(0))?;
             w.vec16_be(|w| {
                 extension(w, extension_type::SUPPORTED_VERSIONS, |w| {
@@ -273,6 +303,9 @@ impl Offer<'_> {
                             .iter()
                             .try_for_each(|protocol| w.vec8(|w| w.bytes(protocol.alpn)))
                     })
+                })?;
+                extension(w, extension_type::RECORD_SIZE_LIMIT, |w| {
+                    w.u16_be(self.record_size_limit.get())
                 })?;
                 if !self.cookie.is_empty() {
                     extension(w, extension_type::COOKIE, |w| {

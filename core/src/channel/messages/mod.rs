@@ -6,6 +6,7 @@ pub(crate) mod client_hello;
 pub(crate) mod server_hello;
 
 use super::error::ChannelError;
+use super::suite::RecordSizeLimit;
 use crate::wire::{Full, Malformed, Reader, Writer};
 
 /// Bytes of a handshake message before its body: type, length.
@@ -34,6 +35,7 @@ pub(crate) mod extension_type {
     pub(crate) const SIGNATURE_ALGORITHMS: u16 = 13;
     pub(crate) const ALPN: u16 = 16;
     pub(crate) const PADDING: u16 = 21;
+    pub(crate) const RECORD_SIZE_LIMIT: u16 = 28;
     pub(crate) const PRE_SHARED_KEY: u16 = 41;
     pub(crate) const EARLY_DATA: u16 = 42;
     pub(crate) const SUPPORTED_VERSIONS: u16 = 43;
@@ -46,8 +48,6 @@ pub(crate) mod extension_type {
 pub(crate) const LEGACY_VERSION: u16 = 0x0303;
 /// The one version that is spoken.
 pub(crate) const TLS_1_3: u16 = 0x0304;
-/// TLS_AES_128_GCM_SHA256
-pub(crate) const AES_128_GCM_SHA256: u16 = 0x1301;
 /// secp256r1
 pub(crate) const SECP256R1: u16 = 23;
 /// ecdsa_secp256r1_sha256
@@ -82,6 +82,13 @@ impl Kind {
         } else {
             Ok(content)
         }
+    }
+
+    /// The body of a record_size_limit, as the peer of `self` may send it.
+    pub(crate) fn record_size_limit(self, mut body: Reader<'_>) -> Result<RecordSizeLimit, ChannelError> {
+        let limit = body.u16_be().map_err(|m| self.malformed(m))?;
+        self.finish(body)?;
+        RecordSizeLimit::of_peer(limit).ok_or(self.illegal())
     }
 
     /// Whether a non-empty list of 16-bit values contains `wanted`.

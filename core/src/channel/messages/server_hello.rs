@@ -1,10 +1,11 @@
 //! ServerHello and HelloRetryRequest (RFC 8446 §4.1.3, §4.1.4), and EncryptedExtensions (§4.3.1).
 
 use super::{
-    AES_128_GCM_SHA256, Extensions, Kind, LEGACY_VERSION, RANDOM_LEN, SECP256R1, TLS_1_3, expect, extension,
-    extension_type, message, message_type,
+    Extensions, Kind, LEGACY_VERSION, RANDOM_LEN, SECP256R1, TLS_1_3, expect, extension, extension_type,
+    message, message_type,
 };
 use crate::channel::error::ChannelError;
+use crate::channel::suite::{CipherSuite, Encryption, RecordSizeLimit};
 use crate::channel::verify::{Alpn, Protocol};
 use crate::crypto::POINT_LEN;
 use crate::wire::{Full, Reader, Writer};
@@ -24,22 +25,33 @@ const DOWNGRADE_ENDS: [&[u8]; 2] = [b"DOWNGRD\x01", b"DOWNGRD\x00"];
 pub(crate) enum ServerAnswer<'a> {
     /// It goes on.
     Hello {
+        /// Of those that we offered.
+        suite: CipherSuite,
         /// Its share for secp256r1; whether it is a point is for the provider to say.
         share: &'a [u8],
     },
     /// It wants another ClientHello, which repeats this cookie.
-    Retry { cookie: &'a [u8] },
+    Retry {
+        /// Of those that we offered; the ServerHello must name the same.
+        suite: CipherSuite,
+        cookie: &'a [u8],
+    },
 }
 
 impl<'a> ServerAnswer<'a> {
-    /// Takes a whole message apart and holds it against what we offered: TLS 1.3, one suite, one group with a share.
-    pub(crate) fn parse(message: &'a [u8], session_id: &[u8]) -> Result<Self, ChannelError> {
+    /// Takes a whole message apart and holds it against what we offered: TLS 1.3, the suites that belong
+    /// to `encryption`, one group with a share.
+    pub(crate) fn parse(
+        message: &'a [u8],
+        session_id: &[u8],
+        encryption: Encryption,
+    ) -> Result<Self, ChannelError> {
         let bad = |m| KIND.malformed(m);
         let mut r = expect(message, message_type::SERVER_HELLO)?;
         let legacy_version = r.u16_be().map_err(bad)?;
         let random = r.array::<RANDOM_LEN>().map_err(bad)?;
         let echoed = r.vec8().map_err(bad)?;
-        let suite = r.u16_be().map_err(bad)?;
+        let suite_code = r.u16_be().map_err(bad)?;
         let compression = r.u8().map_err(bad)?;
         if r.is_empty() {
             return Err(refused_version(&random));
@@ -56,6 +68,7 @@ impl<'a> ServerAnswer<'a> {
                 extension_type::COOKIE if random == RETRY_RANDOM => cookie = Some(e.body),
                 extension_type::SUPPORTED_GROUPS
                 | extension_type::SIGNATURE_ALGORITHMS
+                | extension_type::RECORD_SIZE_LIMIT
                 | extension_type::ALPN => {
                     return Err(ChannelError::MisplacedExtension {
                         extension_type: e.extension_type,
@@ -67,31 +80,33 @@ impl<'a> ServerAnswer<'a> {
         let mut version = version.ok_or_else(|| refused_version(&random))?;
         let selected = version.u16_be().map_err(bad)?;
         KIND.finish(version)?;
-        if selected != TLS_1_3
-            || legacy_version != LEGACY_VERSION
-            || echoed.peek() != session_id
-            || suite != AES_128_GCM_SHA256
-        {
+        let offered = encryption
+            .suites()
+            .iter()
+            .find(|suite| suite.code() == suite_code);
+        let suite = *offered.ok_or(KIND.illegal())?;
+        if selected != TLS_1_3 || legacy_version != LEGACY_VERSION || echoed.peek() != session_id {
             return Err(KIND.illegal());
         }
         if compression != 0 {
             return Err(ChannelError::Compression);
         }
         if random == RETRY_RANDOM {
-            Self::retry(key_share, cookie)
+            Self::retry(suite, key_share, cookie)
         } else {
-            Self::hello(key_share)
+            Self::hello(suite, key_share)
         }
     }
 
-    fn hello(key_share: Option<Reader<'a>>) -> Result<Self, ChannelError> {
+    fn hello(suite: CipherSuite, key_share: Option<Reader<'a>>) -> Result<Self, ChannelError> {
         let extension_type = extension_type::KEY_SHARE;
         let mut body = key_share.ok_or(ChannelError::MissingExtension { extension_type })?;
         let group = body.u16_be().map_err(|m| KIND.malformed(m))?;
         let share = body.vec16_be().map_err(|m| KIND.malformed(m))?;
         KIND.finish(body)?;
         if group == SECP256R1 {
-            Ok(Self::Hello { share: share.peek() })
+            let share = share.peek();
+            Ok(Self::Hello { suite, share })
         } else {
             Err(KIND.illegal())
         }
@@ -99,7 +114,11 @@ impl<'a> ServerAnswer<'a> {
 
     /// We offer one group and its share at once. So a group that is asked for was either not offered or already sent,
     /// and only a cookie can change anything.
-    fn retry(key_share: Option<Reader<'a>>, cookie: Option<Reader<'a>>) -> Result<Self, ChannelError> {
+    fn retry(
+        suite: CipherSuite,
+        key_share: Option<Reader<'a>>,
+        cookie: Option<Reader<'a>>,
+    ) -> Result<Self, ChannelError> {
         if key_share.is_some() {
             return Err(ChannelError::BadRetryRequest);
         }
@@ -107,6 +126,7 @@ impl<'a> ServerAnswer<'a> {
         let cookie = KIND.non_empty(body.vec16_be().map_err(|m| KIND.malformed(m))?)?;
         KIND.finish(body)?;
         Ok(Self::Retry {
+            suite,
             cookie: cookie.peek(),
         })
     }
@@ -126,30 +146,32 @@ pub(crate) fn emit_server_hello(
     w: &mut Writer<'_>,
     random: &[u8; RANDOM_LEN],
     session_id: &[u8],
+    suite: CipherSuite,
     share: &[u8; POINT_LEN],
 ) -> Result<(), Full> {
-    emit(w, random, session_id, |w| {
+    emit(w, random, session_id, suite, |w| {
         w.u16_be(SECP256R1)?;
         w.vec16_be(|w| w.bytes(share))
     })
 }
 
 /// Writes a HelloRetryRequest that asks for a share of secp256r1.
-pub(crate) fn emit_retry(w: &mut Writer<'_>, session_id: &[u8]) -> Result<(), Full> {
-    emit(w, &RETRY_RANDOM, session_id, |w| w.u16_be(SECP256R1))
+pub(crate) fn emit_retry(w: &mut Writer<'_>, session_id: &[u8], suite: CipherSuite) -> Result<(), Full> {
+    emit(w, &RETRY_RANDOM, session_id, suite, |w| w.u16_be(SECP256R1))
 }
 
 fn emit(
     w: &mut Writer<'_>,
     random: &[u8; RANDOM_LEN],
     session_id: &[u8],
+    suite: CipherSuite,
     key_share: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>,
 ) -> Result<(), Full> {
     message(w, message_type::SERVER_HELLO, |w| {
         w.u16_be(LEGACY_VERSION)?;
         w.bytes(random)?;
         w.vec8(|w| w.bytes(session_id))?;
-        w.u16_be(AES_128_GCM_SHA256)?;
+        w.u16_be(suite.code())?;
         w.u8(0)?;
         w.vec16_be(|w| {
             extension(w, extension_type::SUPPORTED_VERSIONS, |w| w.u16_be(TLS_1_3))?;
@@ -158,30 +180,41 @@ fn emit(
     })
 }
 
-/// Writes an EncryptedExtensions with the chosen application protocol.
-pub(crate) fn emit_encrypted_extensions(w: &mut Writer<'_>, alpn: &Alpn) -> Result<(), Full> {
+/// Writes an EncryptedExtensions with the chosen application protocol, and our limit for a client that sent its own.
+pub(crate) fn emit_encrypted_extensions(
+    w: &mut Writer<'_>,
+    alpn: &Alpn,
+    record_size_limit: Option<RecordSizeLimit>,
+) -> Result<(), Full> {
     message(w, message_type::ENCRYPTED_EXTENSIONS, |w| {
         w.vec16_be(|w| {
             extension(w, extension_type::ALPN, |w| {
                 w.vec16_be(|w| w.vec8(|w| w.bytes(alpn.as_bytes())))
-            })
+            })?;
+            match record_size_limit {
+                Some(limit) => extension(w, extension_type::RECORD_SIZE_LIMIT, |w| w.u16_be(limit.get())),
+                None => Ok(()),
+            }
         })
     })
 }
 
-/// Takes an EncryptedExtensions apart: the application protocol, which must be one that we offered.
+/// Takes an EncryptedExtensions apart: the application protocol, which must be one that we offered, and the longest
+/// record that the server takes.
 pub(crate) fn parse_encrypted_extensions(
     message: &[u8],
     offered: &[Protocol<'_>],
-) -> Result<Alpn, ChannelError> {
+) -> Result<(Alpn, RecordSizeLimit), ChannelError> {
     let bad = |m| KIND_EXTENSIONS.malformed(m);
     let mut r = expect(message, message_type::ENCRYPTED_EXTENSIONS)?;
     let extensions = Extensions::parse(KIND_EXTENSIONS, &mut r)?;
     KIND_EXTENSIONS.finish(r)?;
     let mut chosen = None;
+    let mut limit = RecordSizeLimit::MAX;
     for e in extensions {
         match e.extension_type {
             extension_type::ALPN => chosen = Some(e.body),
+            extension_type::RECORD_SIZE_LIMIT => limit = server_limit(e.body)?,
             // The server's own preference, for a next time (§4.2.7).
             extension_type::SUPPORTED_GROUPS => {}
             extension_type::SUPPORTED_VERSIONS
@@ -201,5 +234,16 @@ pub(crate) fn parse_encrypted_extensions(
     if !names.is_empty() || !offered.iter().any(|protocol| protocol.alpn == name.peek()) {
         return Err(ChannelError::ForeignProtocol);
     }
-    Alpn::new(name.peek()).map_err(|_| ChannelError::Lent)
+    let alpn = Alpn::new(name.peek()).map_err(|_| ChannelError::Lent)?;
+    Ok((alpn, limit))
+}
+
+/// A server knows the version, so it has no reason for a limit beyond the version's (RFC 8449 §4).
+fn server_limit(body: Reader<'_>) -> Result<RecordSizeLimit, ChannelError> {
+    let mut value = body;
+    let limit = KIND_EXTENSIONS.record_size_limit(body)?;
+    match value.u16_be() {
+        Ok(said) if said == limit.get() => Ok(limit),
+        _ => Err(KIND_EXTENSIONS.illegal()),
+    }
 }

@@ -1,5 +1,6 @@
 //! ClientHellos that a server must not take.
 
+use super::plain_record as plain;
 use super::*;
 use messages::extension_type::*;
 use messages::message_type::CLIENT_HELLO;
@@ -257,6 +258,46 @@ fn key_shares() {
     });
 }
 
+/// Offence 11: a hybrid share, of whatever quality, is one of an unknown group: neither looked at nor complained about.
+#[test]
+fn shares_of_unknown_groups_are_passed_over() {
+    const HYBRID: u16 = 0x11eb;
+    let good = key(9).public_point();
+    for junk in [
+        [&good[..], &[0xff; 1_184]].concat(),
+        [&good[..], &[0; 3]].concat(),
+        [1; 1].to_vec(),
+    ] {
+        let (mut client, mut server) = strangers(ClientOptions::default());
+        let p256 = client_share(&mut client);
+        let body = shares(&[share(HYBRID, &junk), share(23, &p256)]);
+        let (mut client, _) = strangers(ClientOptions::default());
+        client.tamper(once(HELLO, move |m| {
+            edit_extension(m, SUPPORTED_GROUPS, |b| *b = [0, 4, 0x11, 0xeb, 0, 23].to_vec());
+            edit_extension(m, KEY_SHARE, |b| b.clone_from(&body));
+        }));
+        run(&mut client, &mut server, usize::MAX);
+        assert!(client.established() && server.established());
+    }
+    refuses_extensions("nothing else", ChannelError::NoCommonGroup, |list| {
+        for (t, body) in list.iter_mut() {
+            match *t {
+                SUPPORTED_GROUPS => *body = [0, 2, 0x11, 0xeb].to_vec(),
+                KEY_SHARE => *body = shares(&[share(HYBRID, &[7; 1_249])]),
+                _ => {}
+            }
+        }
+    });
+}
+
+/// The share in the ClientHello that `client` sends first; a client that draws the same sends the same.
+fn client_share(client: &mut Side) -> Vec<u8> {
+    let mut hello = client.flush()[5..].to_vec();
+    let mut found = Vec::new();
+    edit_extension(&mut hello, KEY_SHARE, |b| found = b[6..].to_vec());
+    found
+}
+
 /// Offence 12.
 #[test]
 fn cipher_suites() {
@@ -274,7 +315,7 @@ fn cipher_suites() {
     );
     server_refuses(
         "TLS_SHA256_SHA256",
-        ChannelError::NoCommonSuite,
+        ChannelError::PeerDoesNotEncrypt,
         suites(&[0, 2, 0xc0, 0xb4]),
     );
     server_cannot_decode("odd", suites(&[0, 3, 0x13, 0x01, 0x13]));
@@ -371,6 +412,7 @@ fn other_share(m: &mut Vec<u8>) {
 fn retried(first: impl Fn(&mut Vec<u8>) + 'static) -> (Side, Vec<u8>, Vec<u8>) {
     let (mut client, mut server) = strangers(ClientOptions {
         middlebox_compatible: true,
+        ..ClientOptions::default()
     });
     client.tamper(once(HELLO, first));
     let hello = client.flush();
@@ -378,14 +420,6 @@ fn retried(first: impl Fn(&mut Vec<u8>) + 'static) -> (Side, Vec<u8>, Vec<u8>) {
     let retry = server.flush();
     assert!(server.channel.error().is_none());
     (server, retry, hello[5..].to_vec())
-}
-
-fn plain(content_type: u8, content: &[u8]) -> Vec<u8> {
-    let mut record = record::header(content_type, [3, 3], content.len())
-        .unwrap()
-        .to_vec();
-    record.extend_from_slice(content);
-    record
 }
 
 /// The second ClientHello to the first one of [`retried`].

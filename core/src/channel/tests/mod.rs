@@ -6,10 +6,13 @@
 
 mod auth;
 mod client_hello;
+mod limits;
+mod offences;
 mod pair;
 mod records;
 mod server_hello;
 mod signatures;
+mod suites;
 mod traffic;
 
 use std::boxed::Box;
@@ -144,6 +147,7 @@ pub(crate) struct Side {
     pub(crate) data: Vec<u8>,
     pub(crate) closed: bool,
     pub(crate) tx_room: usize,
+    pub(crate) now: UnixSeconds,
 }
 
 pub(crate) fn client_der() -> Vec<u8> {
@@ -177,6 +181,7 @@ impl Side {
             data: Vec::new(),
             closed: false,
             tx_room: 20_000,
+            now: UnixSeconds(0),
         }
     }
 
@@ -193,7 +198,7 @@ impl Side {
             })
             .collect();
         let mut env = Env {
-            now: UnixSeconds(0),
+            now: self.now,
             entropy: &mut self.entropy,
             identity: Identity {
                 signing_key: &self.key,
@@ -257,7 +262,7 @@ impl Side {
         let mut buf = std::vec![0; HEAD_ROOM + payload.len() + TAIL_ROOM];
         buf[HEAD_ROOM..][..payload.len()].copy_from_slice(payload);
         let len = self.channel.seal(&mut buf, payload.len()).unwrap();
-        assert_eq!(len, buf.len());
+        buf.truncate(len);
         buf
     }
 
@@ -272,16 +277,21 @@ impl Side {
         self.channel.established().is_some()
     }
 
-    pub(crate) fn halves(&mut self) -> &mut Halves<RustCrypto> {
-        let Stage::Traffic(halves) = &mut self.channel.stage else {
-            panic!("not established")
-        };
-        halves
+    pub(crate) fn sealer(&mut self) -> &mut protect::Sealer<RustCrypto> {
+        self.channel.keys.sealer.as_mut().expect("it has keys")
+    }
+
+    pub(crate) fn opener(&mut self) -> &mut protect::Opener<RustCrypto> {
+        self.channel.keys.opener.as_mut().expect("it has keys")
     }
 }
 
 /// A client and a server that know each other.
 pub(crate) fn strangers(options: ClientOptions) -> (Side, Side) {
+    strangers_with(options, ServerOptions::default())
+}
+
+pub(crate) fn strangers_with(options: ClientOptions, server_options: ServerOptions) -> (Side, Side) {
     let client = Side::new(
         Channel::client(options),
         1,
@@ -289,7 +299,7 @@ pub(crate) fn strangers(options: ClientOptions) -> (Side, Side) {
         Pins([pin(server_der(), &key(2))].to_vec()),
     );
     let server = Side::new(
-        Channel::server(),
+        Channel::server_with(server_options),
         2,
         server_der(),
         Pins([pin(client_der(), &key(1))].to_vec()),
@@ -385,6 +395,15 @@ pub(crate) fn refused(name: &str, error: ChannelError, victim: &mut Side, evil: 
         Some(ChannelError::PeerAlert(alert)),
         "{name}"
     );
+}
+
+/// A record in clear.
+pub(crate) fn plain_record(content_type: u8, content: &[u8]) -> Vec<u8> {
+    let mut record = record::header(content_type, [3, 3], content.len())
+        .unwrap()
+        .to_vec();
+    record.extend_from_slice(content);
+    record
 }
 
 /// Changes the first message of that type and no other.

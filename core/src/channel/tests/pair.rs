@@ -5,6 +5,7 @@ use super::*;
 fn compatible() -> ClientOptions {
     ClientOptions {
         middlebox_compatible: true,
+        ..ClientOptions::default()
     }
 }
 
@@ -274,6 +275,72 @@ fn an_error_of_our_own_is_told_after_what_was_good() {
     assert_eq!(server.channel.error(), Some(ChannelError::Lent));
 }
 
+/// Draws one byte over and over.
+struct Stuck;
+
+impl Entropy for Stuck {
+    fn fill_secret(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {
+        out.fill(0x5a);
+        Ok(())
+    }
+
+    fn fill_public(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {
+        self.fill_secret(out)
+    }
+}
+
+/// Offence 52: two connections of one process never have the same share or random; a source that is stuck, whose shares
+/// would all be the same, sends nothing.
+#[test]
+fn no_share_is_used_twice() {
+    let hello_of = |client: &mut Side| client.flush()[5..].to_vec();
+    let (mut first, mut server) = strangers(ClientOptions::default());
+    let one = hello_of(&mut first);
+    deliver(&mut server, &plain_record(22, &one), usize::MAX);
+    let answer = server.flush();
+    let (mut second, mut other) = strangers(ClientOptions::default());
+    (second.entropy, other.entropy) = (first.entropy, server.entropy);
+    let two = hello_of(&mut second);
+    deliver(&mut other, &plain_record(22, &two), usize::MAX);
+    let other_answer = other.flush();
+    let pieces = |message: &[u8]| -> Vec<Vec<u8>> {
+        let share = message.windows(6).position(|w| w[..4] == [0, 23, 0, 65]).unwrap() + 4;
+        [message[6..38].to_vec(), message[share..share + 65].to_vec()].to_vec()
+    };
+    for (a, b) in pieces(&one).into_iter().zip(pieces(&two)) {
+        assert_ne!(a, b, "the client's");
+    }
+    for (a, b) in pieces(&answer[5..]).into_iter().zip(pieces(&other_answer[5..])) {
+        assert_ne!(a, b, "the server's");
+    }
+
+    let (mut client, mut server) = strangers(ClientOptions::default());
+    let lent = |side: &mut Side, rx: Option<Vec<u8>>| {
+        let protocols = [Protocol {
+            alpn: DBM,
+            verifier: &side.pins,
+        }];
+        let mut env = Env {
+            now: UnixSeconds(0),
+            entropy: &mut Stuck,
+            identity: Identity {
+                signing_key: &side.key,
+                certificate_der: &side.der,
+            },
+            protocols: &protocols,
+        };
+        match rx {
+            None => side.channel.write(&mut env, &mut [0; 4_096]).map(|_| ()),
+            Some(mut rx) => side.channel.read(&mut env, &mut rx).map(|_| ()),
+        }
+    };
+    assert_eq!(lent(&mut client, None), Err(ChannelError::Entropy));
+    assert_eq!(client.flush().len(), HEAD_ROOM + 2, "an alert and no hello");
+    let hello = plain_record(22, &one);
+    assert_eq!(lent(&mut server, Some(hello)), Err(ChannelError::Entropy));
+    assert_eq!(server.flush(), plain_record(21, &[2, 80]));
+}
+
 /// Offence 53: entropy that fails at each draw ends in internal_error, with nothing in clear.
 #[test]
 fn failing_entropy_ends_cleanly() {
@@ -322,7 +389,7 @@ fn sizes_stay_what_they_are_said_to_be() {
         size_of::<Writer<RustCrypto>>(),
     );
     assert!(
-        channel <= 5_120 && reader <= 640 && writer <= 640,
+        channel <= 5_632 && reader <= 640 && writer <= 640,
         "{channel} {reader} {writer}"
     );
 }

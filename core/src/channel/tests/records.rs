@@ -1,27 +1,15 @@
 //! Records that must not be taken, before and after keys.
 
+use super::plain_record as plain;
 use super::*;
 use messages::message_type::*;
-
-fn plain(content_type: u8, content: &[u8]) -> Vec<u8> {
-    let mut record = record::header(content_type, [3, 3], content.len())
-        .unwrap()
-        .to_vec();
-    record.extend_from_slice(content);
-    record
-}
 
 /// A record of an established `side` with any content type, and so many zero bytes of padding.
 pub(super) fn sealed(side: &mut Side, content_type: u8, content: &[u8], padding: usize) -> Vec<u8> {
     let inner = [content, &[content_type], &std::vec![0; padding]].concat();
     let mut buf = std::vec![0; HEAD_ROOM + inner.len() + 16];
     buf[HEAD_ROOM..][..inner.len()].copy_from_slice(&inner);
-    let len = side
-        .halves()
-        .writer
-        .sealer()
-        .seal_inner(&mut buf, inner.len())
-        .unwrap();
+    let len = side.sealer().seal_inner(&mut buf, inner.len()).unwrap();
     assert_eq!(len, buf.len());
     buf
 }
@@ -170,17 +158,8 @@ fn types_that_do_not_fit_the_keys() {
     deliver(&mut server, &hello, usize::MAX);
     let flight = server.flush();
     deliver(&mut client, &flight, usize::MAX);
-    let Stage::Handshake(handshake) = &mut client.channel.stage else {
-        panic!("not done yet")
-    };
     let mut buf = [0; 64];
-    let len = handshake
-        .keys
-        .sealer
-        .as_mut()
-        .unwrap()
-        .seal(23, &mut buf, 10)
-        .unwrap();
+    let len = client.sealer().seal(23, &mut buf, 10).unwrap();
     deliver(&mut server, &buf[..len], usize::MAX);
     assert_eq!(server.channel.error(), Some(unexpected(23)));
 }
@@ -251,6 +230,7 @@ fn nothing_comes_between_fragments() {
     // Within the flight of the server, where change_cipher_spec would be dropped between messages.
     let (mut client, mut server) = strangers(ClientOptions {
         middlebox_compatible: true,
+        ..ClientOptions::default()
     });
     server.tx_room = 200;
     let hello = client.flush();
@@ -395,10 +375,6 @@ fn change_cipher_spec() {
             assert!(client.established() && server.established());
         }
     }
-    // Offence 23: early data was never agreed on. What a client sends of it does not open, at its first record.
-    let (_, mut server, _) = greeted();
-    deliver(&mut server, &plain(23, &[7; 40]), usize::MAX);
-    assert_eq!(server.channel.error(), Some(ChannelError::BadRecordMac));
 }
 
 #[test]
@@ -440,4 +416,35 @@ fn things_that_are_not_tls() {
     ] {
         dies_at_once("not TLS", error, bytes);
     }
+}
+
+/// Offence 23: early data is not agreed on, and what a client sends of it does not open, at its first record.
+#[test]
+fn early_data() {
+    use messages::extension_type::{EARLY_DATA, PRE_SHARED_KEY, PSK_KEY_EXCHANGE_MODES};
+    let (mut client, mut server) = strangers(ClientOptions::default());
+    client.tamper(once(CLIENT_HELLO, |m| {
+        edit_extensions(m, |list| {
+            list.push((EARLY_DATA, Vec::new()));
+            list.push((PSK_KEY_EXCHANGE_MODES, [1, 1].to_vec()));
+            list.push((PRE_SHARED_KEY, [0; 40].to_vec()));
+        });
+    }));
+    server.tamper(|_, m| {
+        if [SERVER_HELLO, ENCRYPTED_EXTENSIONS].contains(&m[0]) {
+            edit_extensions(m, |list| {
+                assert!(
+                    list.iter()
+                        .all(|(t, _)| ![EARLY_DATA, PRE_SHARED_KEY].contains(t))
+                );
+            });
+        }
+    });
+    let hello = client.flush();
+    deliver(&mut server, &hello, usize::MAX);
+    server.flush();
+    assert_eq!(server.channel.error(), None);
+    deliver(&mut server, &plain(23, &[7; 40]), usize::MAX);
+    assert_eq!(server.channel.error(), Some(ChannelError::BadRecordMac));
+    assert!(server.data.is_empty());
 }

@@ -1,5 +1,6 @@
 //! Answers of a server that a client must not take: ServerHello, HelloRetryRequest, EncryptedExtensions.
 
+use super::plain_record as plain;
 use super::*;
 use messages::extension_type::*;
 use messages::message_type::{ENCRYPTED_EXTENSIONS, SERVER_HELLO};
@@ -7,14 +8,6 @@ use messages::message_type::{ENCRYPTED_EXTENSIONS, SERVER_HELLO};
 const SESSION_ID_AT: usize = 4 + 2 + 32;
 /// Behind an empty session id.
 const SUITE_AT: usize = SESSION_ID_AT + 1;
-
-fn plain(content_type: u8, content: &[u8]) -> Vec<u8> {
-    let mut record = record::header(content_type, [3, 3], content.len())
-        .unwrap()
-        .to_vec();
-    record.extend_from_slice(content);
-    record
-}
 
 /// A client that has said hello, and a good ServerHello for it.
 fn greeted(options: ClientOptions) -> (Side, Vec<u8>) {
@@ -78,6 +71,7 @@ fn parameters_that_were_not_offered() {
     ] {
         let (mut client, mut hello) = greeted(ClientOptions {
             middlebox_compatible: true,
+            ..ClientOptions::default()
         });
         change(&mut hello);
         deliver(&mut client, &plain(22, &hello), usize::MAX);
@@ -144,7 +138,7 @@ fn extensions_of_a_server_hello() {
             },
         );
     }
-    for extension_type in [ALPN, SUPPORTED_GROUPS, SIGNATURE_ALGORITHMS] {
+    for extension_type in [ALPN, SUPPORTED_GROUPS, SIGNATURE_ALGORITHMS, RECORD_SIZE_LIMIT] {
         refuses(
             "of another message",
             ChannelError::MisplacedExtension { extension_type },
@@ -153,7 +147,7 @@ fn extensions_of_a_server_hello() {
             },
         );
     }
-    for extension_type in [PRE_SHARED_KEY, COOKIE, EARLY_DATA, 0, 28, 0xfafa] {
+    for extension_type in [PRE_SHARED_KEY, COOKIE, EARLY_DATA, 0, 0xfafa] {
         refuses(
             "unsolicited",
             ChannelError::UnsolicitedExtension { extension_type },
@@ -205,7 +199,7 @@ fn every_prefix_of_a_server_hello_is_refused() {
 }
 
 /// A HelloRetryRequest with these extensions besides supported_versions.
-fn retry(extensions: &[(u16, &[u8])]) -> Vec<u8> {
+pub(super) fn retry(extensions: &[(u16, &[u8])]) -> Vec<u8> {
     let mut message = [&[SERVER_HELLO, 0, 0, 0, 3, 3][..]].concat();
     message.extend_from_slice(&[
         0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91, 0xc2,

@@ -10,7 +10,7 @@ const UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 /// `from` changes its keys as an honest peer does, with or without a request.
 fn updates(from: &mut Side, message: &[u8; 5]) -> Vec<u8> {
     let record = sealed(from, 22, message, 0);
-    from.halves().writer.sealer().update().unwrap();
+    from.sealer().update().unwrap();
     record
 }
 
@@ -40,7 +40,7 @@ fn key_updates_are_followed_and_answered() {
         "the answer comes first"
     );
     let answer = server.flush();
-    assert_eq!(answer.len(), HEAD_ROOM + 5 + TAIL_ROOM);
+    assert_eq!(answer.len(), HEAD_ROOM + 5 + 17);
     deliver(&mut client, &answer, usize::MAX);
     assert!(!client.channel.wants_write(), "an answer asks for nothing");
     talk(&mut client, &mut server, b"both");
@@ -49,7 +49,7 @@ fn key_updates_are_followed_and_answered() {
     // Several requests before an answer are answered by one.
     let records = [updates(&mut client, &REQUEST), updates(&mut client, &REQUEST)].concat();
     deliver(&mut server, &records, usize::MAX);
-    assert_eq!(server.flush().len(), HEAD_ROOM + 5 + TAIL_ROOM);
+    assert_eq!(server.flush().len(), HEAD_ROOM + 5 + 17);
 }
 
 /// Offence 46: requests that cross on the way. Both sides step twice.
@@ -81,7 +81,7 @@ fn key_updates_that_must_not_be_taken() {
         [sealed(c, 22, &UPDATE, 0), sealed(c, 23, b"old", 0)].concat()
     });
     dies("changes keys without a word", ChannelError::BadRecordMac, |c| {
-        c.halves().writer.sealer().update().unwrap();
+        c.sealer().update().unwrap();
         sealed(c, 23, b"new", 0)
     });
     server_refuses(
@@ -122,7 +122,7 @@ fn a_key_update_in_fragments() {
     for byte in UPDATE {
         records.extend(sealed(&mut client, 22, &[byte], 2));
     }
-    client.halves().writer.sealer().update().unwrap();
+    client.sealer().update().unwrap();
     deliver(&mut server, &records, usize::MAX);
     talk(&mut client, &mut server, b"after");
 }
@@ -143,16 +143,61 @@ fn a_request_to_a_side_that_has_closed() {
     assert!(client.closed);
 }
 
+/// Offence 47: of our own accord we never ask for an update, so no two requests of ours can be outstanding.
+#[test]
+fn we_never_ask_for_an_update() {
+    let (mut client, mut server) = friends();
+    for n in 0..40 {
+        client.channel.update_keys();
+        if n % 2 == 0 {
+            client.channel.update_keys();
+        }
+        let record = client.flush();
+        assert_eq!(record.len(), HEAD_ROOM + 5 + 17, "several reasons, one update");
+        deliver(&mut server, &record, usize::MAX);
+        assert!(!server.channel.wants_write(), "not asked for: {n}");
+        talk(&mut client, &mut server, b"under the next keys");
+    }
+}
+
+/// Our own keys are changed by the hour, by the calendar's clock, however little they have protected.
+#[test]
+fn keys_grow_old() {
+    let (mut client, mut server) = friends();
+    for (now, due) in [
+        (1_000_000, false),
+        (1_003_599, false),
+        (1_003_600, true),
+        (1_003_601, false),
+        (1_007_201, true),
+        // A clock that is set back starts the hour anew; one that is set forward ends it.
+        (1_007_202, false),
+        (500, false),
+        (4_099, false),
+        (4_100, true),
+        (4_101, false),
+        (i64::MAX, true),
+        (i64::MAX, false),
+        (i64::MIN, false),
+        (i64::MIN + 3_599, false),
+        (i64::MIN + 3_600, true),
+    ] {
+        client.now = UnixSeconds(now);
+        client.read().unwrap();
+        assert_eq!(client.channel.wants_write(), due, "{now}");
+        let update = client.flush();
+        assert_eq!(update.len(), if due { HEAD_ROOM + 5 + 17 } else { 0 });
+        deliver(&mut server, &update, usize::MAX);
+        talk(&mut client, &mut server, b"and on");
+    }
+}
+
 /// Offence 45.
 #[test]
 fn keys_wear_out() {
     let (mut client, mut server) = friends();
-    client
-        .halves()
-        .writer
-        .sealer()
-        .force_records(UPDATE_DUE_RECORDS - 1);
-    server.halves().reader.force_records(UPDATE_DUE_RECORDS - 1);
+    client.sealer().force_records(UPDATE_DUE_RECORDS - 1);
+    server.opener().force_records(UPDATE_DUE_RECORDS - 1);
     assert!(!client.channel.wants_write());
     talk(&mut client, &mut server, b"the last before it is due");
     assert!(client.channel.wants_write(), "an update is due");
@@ -165,15 +210,15 @@ fn keys_wear_out() {
     );
     talk(&mut client, &mut server, b"fresh");
 
-    client.halves().writer.sealer().force_records(RECORDS_MAX);
-    server.halves().reader.force_records(RECORDS_MAX);
+    client.sealer().force_records(RECORDS_MAX);
+    server.opener().force_records(RECORDS_MAX);
     assert_eq!(client.channel.seal(&mut [0; 64], 8), Err(UseError::KeyExhausted));
     // A peer that goes further is not our concern (RFC 9846: a receiver does not enforce it), up to the end of numbers.
     let (mut client, mut server) = friends();
-    client.halves().writer.sealer().force_records(RECORDS_MAX - 1);
-    server.halves().reader.force_records(RECORDS_MAX - 1);
+    client.sealer().force_records(RECORDS_MAX - 1);
+    server.opener().force_records(RECORDS_MAX - 1);
     talk(&mut client, &mut server, b"the very last");
-    server.halves().reader.force_records(u64::MAX);
+    server.opener().force_records(u64::MAX);
     let mut forged = [&[23, 3, 3, 0, 17][..], &[0; 17]].concat();
     server.rx.append(&mut forged);
     assert_eq!(server.read(), Err(ChannelError::BadRecordMac));
@@ -240,7 +285,7 @@ fn closing() {
     client.channel.close();
     assert_eq!(client.channel.seal(&mut [0; 64], 8), Err(UseError::Closed));
     let goodbye = client.flush();
-    assert_eq!(goodbye.len(), HEAD_ROOM + 2 + TAIL_ROOM);
+    assert_eq!(goodbye.len(), HEAD_ROOM + 2 + 17);
     assert!(client.flush().is_empty(), "said once");
     deliver(&mut server, &goodbye, usize::MAX);
     assert!(server.closed);
@@ -328,7 +373,8 @@ fn closing_before_the_end_of_the_handshake() {
 #[test]
 fn sealing_needs_room() {
     let (mut client, _) = friends();
-    let mut buf = [0; HEAD_ROOM + 10 + TAIL_ROOM];
+    // 16 of tag and the content type: what the suite needs, not all that callers leave.
+    let mut buf = [0; HEAD_ROOM + 10 + 17];
     assert_eq!(client.channel.seal(&mut buf, 11), Err(UseError::NoRoom));
     assert_eq!(client.channel.seal(&mut buf[..4], 0), Err(UseError::NoRoom));
     assert_eq!(
@@ -357,8 +403,8 @@ fn halves() {
     assert_eq!((read.consumed, read.event), (len, ReadEvent::Data(b"hello")));
 
     buf[5..10].copy_from_slice(&REQUEST);
-    let len = ours.writer.sealer().seal(22, &mut buf, 5).unwrap();
-    ours.writer.sealer().update().unwrap();
+    let len = ours.writer.sealer.seal(22, &mut buf, 5).unwrap();
+    ours.writer.sealer.update().unwrap();
     assert_eq!(
         theirs.reader.read(&mut buf[..len]).unwrap().event,
         ReadEvent::KeyUpdateRequested
