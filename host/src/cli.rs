@@ -30,6 +30,8 @@ pub enum Command {
     Sql(SqlArgs),
     /// Let an instance dial a partner's endpoint, authenticate, and report each step.
     TestConnection(TestConnectionArgs),
+    /// Replace the certificate of an instance's endpoint; its connections and sessions go on.
+    Rotate(RotateArgs),
     /// Two instances, the certificate procedure, a mirrored database: the whole product in a minute.
     Quickstart(QuickstartArgs),
     /// The application of the quickstart: appends so many transactions to a SQLite file.
@@ -173,6 +175,77 @@ pub struct TestConnectionArgs {
     pub format: Format,
 }
 
+/// `dbmirror rotate`: `EXEC sp_dbmirror_rotate_certificate` with these arguments.
+#[derive(Clone, Debug, Args)]
+pub struct RotateArgs {
+    /// Data directory of the instance.
+    #[arg(short = 'S', long = "server", value_name = "DIR")]
+    pub server: PathBuf,
+    /// Name of the new certificate [default: the old one's with the next number].
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Subject of the new certificate [default: the old one's].
+    #[arg(long, value_name = "TEXT")]
+    pub subject: Option<String>,
+    /// When the new certificate expires, UTC [default: in five years].
+    #[arg(long, value_name = "DATE")]
+    pub expiry_date: Option<String>,
+    /// How long to wait for the partners.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub timeout: u32,
+    /// Switch when the time is over although partners are missing; they are listed.
+    #[arg(long = "override")]
+    pub force: bool,
+    /// Give up the rotation that is under way and has not switched.
+    #[arg(long, conflicts_with_all = ["name", "subject", "expiry_date", "force"])]
+    pub cancel: bool,
+    /// How the partners' rows are written.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+impl RotateArgs {
+    /// The same as a query for `dbmirror sql`.
+    #[must_use]
+    pub fn as_sql(&self) -> SqlArgs {
+        let mut arguments = vec![format!("@timeout = {}", self.timeout)];
+        for (name, value) in [
+            ("name", &self.name),
+            ("subject", &self.subject),
+            ("expiry_date", &self.expiry_date),
+        ] {
+            if let Some(value) = value {
+                arguments.push(format!("@{name} = N'{}'", value.replace('\'', "''")));
+            }
+        }
+        for (name, set) in [("override", self.force), ("cancel", self.cancel)] {
+            if set {
+                arguments.push(format!("@{name} = 1"));
+            }
+        }
+        SqlArgs {
+            server: self.server.clone(),
+            input: Vec::new(),
+            query: Some(format!(
+                "EXEC sp_dbmirror_rotate_certificate {}",
+                arguments.join(", ")
+            )),
+            initial_query: None,
+            output: None,
+            headers: 0,
+            trim: true,
+            separator: "  ".to_owned(),
+            stop: true,
+            variables: Vec::new(),
+            login_timeout: 0,
+            user: None,
+            password: None,
+            format: self.format,
+            help: None,
+        }
+    }
+}
+
 /// `dbmirror quickstart`
 #[derive(Clone, Debug, Args)]
 pub struct QuickstartArgs {
@@ -275,6 +348,30 @@ mod tests {
         let attached = sql(&["-S/d", "-h-1", "-s|", "-QSELECT 1"]).unwrap();
         assert_eq!((attached.headers, attached.separator.as_str()), (-1, "|"));
         assert_eq!(attached.query.as_deref(), Some("SELECT 1"));
+    }
+
+    #[test]
+    fn rotate_is_a_procedure_call() {
+        let line = [
+            "dbmirror",
+            "rotate",
+            "-S",
+            "/d",
+            "--subject",
+            "it's $(x)",
+            "--timeout",
+            "5",
+            "--override",
+        ];
+        let Command::Rotate(args) = Cli::try_parse_from(line).unwrap().command else {
+            panic!("rotate");
+        };
+        assert_eq!(
+            args.as_sql().query.as_deref(),
+            Some("EXEC sp_dbmirror_rotate_certificate @timeout = 5, @subject = N'it''s $(x)', @override = 1")
+        );
+        let both = ["dbmirror", "rotate", "-S", "/d", "--cancel", "--override"];
+        assert!(Cli::try_parse_from(both).is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Sql(args) => sqlcmd::run(&args),
         Command::TestConnection(args) => test_connection::run(&args),
+        Command::Rotate(args) => sqlcmd::run(&args.as_sql()),
         Command::Quickstart(args) => {
             let options = quickstart::Options {
                 dir: args.dir,

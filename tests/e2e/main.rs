@@ -14,5 +14,6 @@ mod instance;
 mod mirroring;
 mod openssl;
 mod quickstart;
+mod rotation;
 mod sql_client;
 mod strangers;

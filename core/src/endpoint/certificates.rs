@@ -1,4 +1,4 @@
-//! How certificates are replaced over connections that stand (`docs/safety.md` §5, `docs/protocol.md` §2).
+//! How certificates are replaced over connections that stand (`docs/safety.md` §4, `docs/protocol.md` §2).
 //!
 //! An instance hands its successor certificate to a peer that has authenticated its present one, with a signature by the
 //! successor's own key over what only the two ends of this connection share: who does not own that key, or heard the message

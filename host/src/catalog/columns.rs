@@ -97,6 +97,9 @@ pub static VIEWS: &[View] = &[
             ("attested_by", NVarChar(Some(260))),
             ("pvt_key_last_backup_date", DateTime),
             ("key_length", Int),
+            // Ours.
+            ("days_to_expiry", Int),
+            ("succession_desc", DESC),
         ],
     },
     View {
@@ -306,6 +309,25 @@ pub static VIEWS: &[View] = &[
             ("seeding_percent", Int),
             ("ungated_blocks", BigInt),
             ("reason", NVarChar(None)),
+        ],
+    },
+    View {
+        name: "dm_dbmirror_rotations",
+        columns: &[
+            ("rotation_id", BigInt),
+            ("state", TinyInt),
+            ("state_desc", DESC),
+            ("old_certificate", SysName),
+            ("new_certificate", SysName),
+            ("start_date", DateTime),
+            ("switch_date", DateTime),
+            ("end_date", DateTime),
+            ("principal_name", SysName),
+            ("peer_arbitration_id", UniqueIdentifier),
+            ("confirmed_date", DateTime),
+            ("completed_date", DateTime),
+            ("told_date", DateTime),
+            ("refusal", Int),
         ],
     },
 ];

@@ -33,8 +33,16 @@ pub fn from_system(time: SystemTime) -> Option<String> {
 /// The moment one year later by the calendar (29 February becomes 28 February).
 #[must_use]
 pub fn one_year_after(seconds: i64) -> Option<i64> {
+    years_after(seconds, 1)
+}
+
+/// The moment so many years later by the calendar, 1 to 100.
+#[must_use]
+pub fn years_after(seconds: i64, years: i64) -> Option<i64> {
     let from = Timestamp::from_second(seconds).ok()?.to_zoned(TimeZone::UTC);
-    let to: Zoned = from.checked_add(jiff::Span::new().years(1)).ok()?;
+    let to: Zoned = from
+        .checked_add(jiff::Span::new().years(years.clamp(1, 100)))
+        .ok()?;
     Some(to.timestamp().as_second())
 }
 

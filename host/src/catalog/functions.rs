@@ -20,6 +20,12 @@ pub fn register(master: &Connection) -> rusqlite::Result<()> {
     master.create_scalar_function("dbm_date", 1, flags, |call: &Context<'_>| {
         call.get::<i64>(0).map(dates::from_unix)
     })?;
+    // Whole days from now on; below zero when it has passed.
+    let changes = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DIRECTONLY;
+    master.create_scalar_function("dbm_days_until", 1, changes, |call: &Context<'_>| {
+        call.get::<i64>(0)
+            .map(|until| until.saturating_sub(dates::now_unix()).div_euclid(86_400))
+    })?;
     master.create_scalar_function("dbm_sha1", 1, flags, |call: &Context<'_>| {
         call.get::<Vec<u8>>(0)
             .map(|bytes| sha1::Sha1::digest(bytes).to_vec())

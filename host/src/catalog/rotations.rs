@@ -47,6 +47,19 @@ impl State {
         }
     }
 
+    /// What the views show.
+    #[must_use]
+    pub const fn desc(self) -> &'static str {
+        match self {
+            Self::Distributing => "DISTRIBUTING",
+            Self::Switched => "SWITCHED",
+            Self::Retiring => "RETIRING",
+            Self::Done => "DONE",
+            Self::Cancelling => "CANCELLING",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+
     /// Whether it ended: nothing will be done about it any more.
     #[must_use]
     pub const fn is_over(self) -> bool {

@@ -71,8 +71,22 @@ const SQL: &[(&str, &str)] = &[
                 is_active_for_begin_dialog, substr(issuer, 1, 442), dbm_spaced_hex(substr(serial, 1, 16)),
                 unhex('010600000000000901000000' || hex(dbm_sha1(der))), dbm_string_sid(dbm_sha1(der)),
                 substr(subject, 1, 4000), dbm_date(not_after), dbm_date(not_before), dbm_sha1(der), NULL,
-                private_key_last_backup, 256
-           FROM certificate WHERE database_id = :database ORDER BY certificate_id",
+                private_key_last_backup, 256, dbm_days_until(not_after),
+                CASE WHEN r.new_certificate_id = c.certificate_id THEN CASE r.state WHEN 1 THEN 'SUCCESSOR' ELSE 'IN USE' END
+                     WHEN r.old_certificate_id = c.certificate_id THEN CASE r.state WHEN 1 THEN 'IN USE' ELSE 'PREDECESSOR' END
+                     WHEN o.certificate_id IS NULL THEN NULL WHEN o.used_date IS NULL THEN 'PENDING' ELSE 'HANDED OVER' END
+           FROM certificate c LEFT JOIN certificate_origin o USING (certificate_id)
+           LEFT JOIN rotation r ON r.state IN (1, 2) AND c.certificate_id IN (r.new_certificate_id, r.old_certificate_id)
+          WHERE database_id = :database ORDER BY certificate_id",
+    ),
+    (
+        "dm_dbmirror_rotations",
+        "SELECT rotation_id, state, CASE state WHEN 1 THEN 'DISTRIBUTING' WHEN 2 THEN 'SWITCHED' WHEN 3 THEN 'RETIRING'
+                     WHEN 4 THEN 'DONE' WHEN 5 THEN 'CANCELLING' ELSE 'CANCELLED' END,
+                old_certificate, new_certificate, start_date, switch_date, end_date,
+                (SELECT name FROM server_principal WHERE principal_id = p.login_id), dbm_guid(p.instance_id), p.confirmed_date,
+                p.completed_date, p.told_date, p.refusal
+           FROM rotation LEFT JOIN rotation_peer p USING (rotation_id) ORDER BY rotation_id, p.login_id, p.instance_id",
     ),
     (
         "databases",

@@ -26,16 +26,16 @@ const BACK_DATED: i64 = 300;
 const DBO: i32 = 1;
 
 /// What is stored of a certificate, read from its DER.
-struct Parsed {
-    point: [u8; 65],
-    serial: Vec<u8>,
-    issuer: String,
-    subject: String,
-    not_before: i64,
-    not_after: i64,
+pub(super) struct Parsed {
+    pub(super) point: [u8; 65],
+    pub(super) serial: Vec<u8>,
+    pub(super) issuer: String,
+    pub(super) subject: String,
+    pub(super) not_before: i64,
+    pub(super) not_after: i64,
 }
 
-fn parse(der: &[u8]) -> Result<Parsed, CertError> {
+pub(super) fn parse(der: &[u8]) -> Result<Parsed, CertError> {
     let certificate = cert::Certificate::parse::<Crypto>(der)?;
     Ok(Parsed {
         point: *certificate.point(),
@@ -150,7 +150,7 @@ impl SqlSession {
     }
 
     /// Makes a key pair and a self-signed certificate; returns its DER, and the private key at rest.
-    fn generate(
+    pub(super) fn generate(
         &self,
         name: &str,
         password: Option<&Password>,
@@ -291,13 +291,13 @@ impl SqlSession {
 }
 
 /// A generated certificate's dates, seconds since 1970.
-struct Validity {
-    start: i64,
-    end: i64,
+pub(super) struct Validity {
+    pub(super) start: i64,
+    pub(super) end: i64,
 }
 
 impl Validity {
-    fn of(start: Option<&Text>, end: Option<&Text>) -> Result<Self, Raised> {
+    pub(super) fn of(start: Option<&Text>, end: Option<&Text>) -> Result<Self, Raised> {
         let date = |option: &str, text: &Text| {
             dates::parse(&text.value).ok_or_else(|| M241.refuse(&[&text.value, &option]))
         };

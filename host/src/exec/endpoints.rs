@@ -130,11 +130,16 @@ impl SqlSession {
         endpoints::store(catalog, &endpoint)?;
         let engine = self.instance.engine();
         if endpoint.state == STARTED {
-            let unchanged = engine.endpoint_address().is_some()
-                && before.as_ref().is_some_and(|before| *before == endpoint);
-            if !unchanged
-                && let Err(error) = engine.start_endpoint(config(&self.instance, catalog, &endpoint)?)
-            {
+            // Only another address makes the listener begin anew. Everything else is what the next connections are made
+            // with, and those that stand go on.
+            let listens = engine.endpoint_address().is_some()
+                && before.as_ref().is_some_and(|before| {
+                    before.state == STARTED
+                        && (before.port, &before.ip_address) == (endpoint.port, &endpoint.ip_address)
+                });
+            if listens {
+                engine.set_identity(identity(&self.instance, catalog, endpoint.certificate_id)?)?;
+            } else if let Err(error) = engine.start_endpoint(config(&self.instance, catalog, &endpoint)?) {
                 if let Some(before) = before.filter(|before| before.state == STARTED) {
                     // The statement is refused with its own error, whatever becomes of this.
                     let _ =

@@ -18,6 +18,7 @@ mod pem;
 mod permissions;
 mod private_keys;
 mod procedures;
+mod rotation;
 mod select;
 mod service_master_key;
 #[cfg(test)]

@@ -17,6 +17,7 @@ impl SqlSession {
             "sp_readerrorlog" | "xp_readerrorlog" => self.read_error_log(execute, out),
             "sp_dbmirror_checkpoint" => self.checkpoint(execute, out),
             "sp_control_dbmasterkey_password" => self.control_master_key_password(execute),
+            "sp_dbmirror_rotate_certificate" => self.rotate_certificate(execute, out),
             "sp_dbmirror_test_connection" => self.test_connection(execute, out),
             _ => {
                 let name: Vec<_> = execute.procedure.iter().map(|part| part.value.as_str()).collect();
@@ -165,7 +166,12 @@ pub(super) fn text_ref<'a>(
 }
 
 /// A required argument that is a string.
-fn text(execute: &Execute, bound: &[Option<&Literal>], at: usize, name: &str) -> Result<String, Raised> {
+pub(super) fn text(
+    execute: &Execute,
+    bound: &[Option<&Literal>],
+    at: usize,
+    name: &str,
+) -> Result<String, Raised> {
     match bound.get(at).copied().flatten() {
         Some(Literal::Text(text)) => Ok(text.clone()),
         Some(Literal::Int(number)) => Ok(number.to_string()),

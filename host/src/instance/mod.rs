@@ -18,7 +18,7 @@ pub use dir::{DataDir, read_bounded, write_new};
 pub use service_key::{ServiceKeyPlace, ServiceKeySource};
 
 use crate::catalog::keys::Sha256;
-use crate::engine::{DatabaseChange, Engine, EngineConfig, LogLine, Notices};
+use crate::engine::{CertificateEvent, DatabaseChange, Engine, EngineConfig, LogLine, Notices};
 use crate::{catalog, exit};
 
 /// The most characters of an instance's name.
@@ -116,6 +116,7 @@ impl Instance {
             )));
         }
         let (changes, follow) = mpsc::channel();
+        let (certificates, certificate_events) = mpsc::channel();
         let engine = Engine::start(
             EngineConfig {
                 dir: dir.root().to_owned(),
@@ -124,6 +125,7 @@ impl Instance {
             },
             Arc::new(Follower {
                 changes: Mutex::new(changes),
+                certificates: Mutex::new(certificates),
             }),
         )
         .map_err(|error| StartError::Unusable(error.to_string()))?;
@@ -139,6 +141,8 @@ impl Instance {
         });
         instance.follow(follow);
         startup::run(&instance);
+        crate::rotation::follow(&instance, certificate_events)
+            .map_err(|error| StartError::Unusable(format!("no thread can be started: {error}")))?;
         Ok(instance)
     }
 
@@ -270,6 +274,7 @@ impl Instance {
 /// What the engine calls.
 struct Follower {
     changes: Mutex<mpsc::Sender<(i32, DatabaseChange)>>,
+    certificates: Mutex<mpsc::Sender<CertificateEvent>>,
 }
 
 impl Notices for Follower {
@@ -299,6 +304,12 @@ impl Notices for Follower {
         let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody listens any more when the instance is ending.
         let _ = changes.send((database_id, change));
+    }
+
+    fn certificate(&self, event: CertificateEvent) {
+        let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody listens any more when the instance is ending.
+        let _ = certificates.send(event);
     }
 }
 

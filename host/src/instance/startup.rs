@@ -7,10 +7,7 @@ use super::Instance;
 use super::endpoint;
 use crate::catalog::{MASTER_ID, certificates, databases, dates, endpoints, keys};
 use crate::errorlog;
-use crate::messages::{M1444, M28024, M28025, M28037, M50101, M50106, M50107, Raised};
-
-/// Certificates that expire within so many days are warned of.
-const WARN_DAYS: i64 = 60;
+use crate::messages::{M1444, M28024, M28037, M50106, M50107, Raised};
 
 /// Checks and starts everything; what fails is logged, and kept from nothing else.
 pub(super) fn run(instance: &Instance) {
@@ -29,6 +26,9 @@ pub(super) fn run(instance: &Instance) {
         errorlog::raised(&error);
     }
     if let Err(error) = endpoint::refresh_pins(instance, &master) {
+        errorlog::raised(&error);
+    }
+    if let Err(error) = crate::rotation::own::tell_engine(instance, &master) {
         errorlog::raised(&error);
     }
     match endpoint::start_if_wanted(instance, &master) {
@@ -79,15 +79,8 @@ pub(super) fn check(instance: &Instance, master: &Connection) -> Vec<Raised> {
         if now < certificate.not_before {
             let at = dates::from_unix(certificate.not_before).unwrap_or_default();
             note(M28024.inform(&[name, &at]));
-        } else if now > certificate.not_after {
-            let at = dates::from_unix(certificate.not_after).unwrap_or_default();
-            note(M28025.inform(&[name, &at]));
-        } else {
-            let days = (certificate.not_after - now) / 86_400;
-            if days < WARN_DAYS {
-                let at = dates::from_unix(certificate.not_after).unwrap_or_default();
-                note(M50101.inform(&[name, &at, &days]));
-            }
+        } else if let Some(warning) = crate::rotation::expiry_warning(&certificate, now) {
+            note(warning);
         }
         if let (Some(wrapped), "MK", Some(key)) =
             (&certificate.private_key, certificate.protection.as_str(), &opened)
