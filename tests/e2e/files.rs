@@ -87,3 +87,100 @@ fn a_replaced_file_without_a_mirror_is_accepted_by_set_online() {
     pair.a.up();
     assert_eq!(pair.a.value(state), "ONLINE");
 }
+
+/// RESTORE … WITH REPLACE: whatever goes wrong, the database that was there works on, with its log.
+#[test]
+fn a_restore_that_fails_leaves_the_old_database() {
+    let pair = pair(152);
+    let a = &pair.a;
+    a.ok("CREATE DATABASE ledger");
+    let file = a.dir.join("data/ledger.db");
+    open(&file)
+        .execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)")
+        .expect("a table");
+    let fill = |rows: i64| {
+        let db = open(&file);
+        for n in 0..rows {
+            db.execute("INSERT INTO t (v) VALUES (?1)", [format!("row {n}")])
+                .expect("a commit");
+        }
+    };
+    fill(20);
+    a.ok("BACKUP DATABASE ledger TO DISK = 'ledger.bak'");
+    fill(10);
+    a.ok("BACKUP LOG ledger TO DISK = 'logs.bak'");
+    let still_there = |rows: i64| {
+        assert_eq!(
+            a.value("SELECT state_desc FROM sys.databases WHERE name = 'ledger'"),
+            "ONLINE"
+        );
+        assert_eq!(count(&file), rows);
+        fill(1);
+        // The chain of log backups goes on too.
+        a.ok("BACKUP LOG ledger TO DISK = 'logs.bak'");
+    };
+    // A backup that is damaged, or cut off.
+    let whole = std::fs::read(a.dir.join("backup/ledger.bak")).expect("the backup");
+    let mut flipped = whole.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    std::fs::write(a.dir.join("backup/flipped.bak"), &flipped).expect("a file");
+    a.refused(
+        "RESTORE DATABASE ledger FROM DISK = 'flipped.bak' WITH REPLACE",
+        3241,
+    );
+    still_there(30);
+    std::fs::write(a.dir.join("backup/cut.bak"), &whole[..middle]).expect("a file");
+    a.refused("RESTORE DATABASE ledger FROM DISK = 'cut.bak' WITH REPLACE", 3241);
+    still_there(31);
+    // No room for the new file.
+    let seed = file.with_file_name("ledger.db-seed");
+    std::fs::create_dir(&seed).expect("something in the way");
+    std::fs::write(seed.join("x"), "x").expect("a file");
+    a.refused(
+        "RESTORE DATABASE ledger FROM DISK = 'ledger.bak' WITH REPLACE",
+        5120,
+    );
+    std::fs::remove_dir_all(&seed).expect("it goes");
+    still_there(32);
+    // An application with an open snapshot, and commits after it that are in the log only.
+    let reader = open(&file);
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM t;")
+        .expect("a snapshot");
+    fill(5);
+    a.refused(
+        "RESTORE DATABASE ledger FROM DISK = 'ledger.bak' WITH REPLACE",
+        3101,
+    );
+    still_there(38);
+    drop(reader);
+    a.ok("RESTORE DATABASE ledger FROM DISK = 'ledger.bak' WITH REPLACE");
+    assert_eq!(count(&file), 20);
+    fill(3);
+    a.ok("EXEC sp_dbmirror_checkpoint 'ledger'");
+    assert_eq!(
+        std::fs::read_dir(a.dir.join("data"))
+            .expect("the folder")
+            .filter_map(Result::ok)
+            .filter(|entry| !entry.file_name().to_string_lossy().starts_with("ledger.db"))
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn a_login_that_a_session_knows_its_partner_by_is_not_dropped() {
+    let pair = pair(153);
+    pair.mirrored("shop");
+    let said = pair.a.refused("DROP LOGIN HOST_B_login", 15434);
+    assert!(
+        said.contains("'shop'") && said.contains("SET PARTNER OFF"),
+        "{said}"
+    );
+    pair.b.refused("DROP LOGIN HOST_A_login", 15434);
+    pair.level("shop");
+    pair.a.ok("ALTER DATABASE shop SET PARTNER OFF");
+    pair.a.await_mirroring("shop", "mirroring_guid", "NULL");
+    pair.a.ok("DROP LOGIN HOST_B_login");
+}

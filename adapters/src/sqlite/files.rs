@@ -245,7 +245,7 @@ fn try_first_connection(path: &Path) -> Result<Connection> {
 }
 
 /// A connection of ours: never waits, never checkpoints by itself, never tidies up when it is the last to close.
-fn connect(path: &Path) -> Result<Connection> {
+pub(super) fn connect(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(Error::sqlite("open the database"))?;
     connection

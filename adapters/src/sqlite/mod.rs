@@ -33,7 +33,7 @@ pub use apply::{Applied, Applier, ApplierOptions};
 pub use block::Block;
 pub use error::{Error, GapReason, Result};
 pub use identity::{Discontinuity, FileId, Head, IDENTITY_LEN, Identity};
-pub use seed::{SeedSink, SeedSource, create_database, database_sum};
+pub use seed::{CompleteSeed, SeedSink, SeedSource, create_database, database_sum};
 pub use tail::{Checkpointed, Folded, Tail, TailOptions};
 
 /// Hash of a page's image: xxh3-64 seeded with the page number (`docs/block.md`).

@@ -10,16 +10,17 @@
 //! around these bytes carries the checksums; pages are proved by their sum, blocks by their chain.
 
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::sync::mpsc::sync_channel;
 
-use dbmirror_adapters::sqlite::SeedSink;
+use dbmirror_adapters::sqlite::{self, CompleteSeed, SeedSink};
 use dbmirror_core::message::block::{BlockHeader, HEADER_LEN};
 use dbmirror_core::message::{Chain, DatabaseSum, FamilyGuid, LogEnd, Position, TIMELINES_MAX, Timelines};
 use dbmirror_core::session::DatabaseId;
 
 use super::records::{DatabaseRow, decode_timelines, encode_timelines};
 use super::run::{Handle, Instance};
-use super::sessions::{core_id, unknown};
+use super::sessions::{core_id, detach_database, unknown};
 use super::storage::check;
 use super::worker::{Command, Snapshot, file_error};
 use super::{DatabaseConfig, DatabaseState, EngineError, Lsn, STATEMENT_TIMEOUT};
@@ -150,18 +151,24 @@ pub(super) fn backup_log(
     Ok(lsn(end.position))
 }
 
-/// Makes the database's file and takes it in, RESTORING.
-pub(super) fn restore_database(
-    handle: &Handle,
-    database: DatabaseConfig,
+/// A database out of a full backup, complete on disk beside the place where it is to be; removed when dropped.
+pub struct RestoredFile {
+    seed: CompleteSeed,
+    start: Start,
+}
+
+/// Reads the whole backup into a file beside `path`.
+pub(super) fn read_backup(
+    name: &str,
+    path: &Path,
     input: &mut dyn Read,
-) -> Result<Lsn, EngineError> {
+) -> Result<RestoredFile, EngineError> {
     let start = read_start(input, FULL)?;
     let mut fixed = [0; 20];
     read_exact(input, &mut fixed)?;
     let (page_size, bytes, sum) = (u32_at(&fixed, 0), u64_at(&fixed, 4), u64_at(&fixed, 12));
-    let file = |e: dbmirror_adapters::sqlite::Error| file_error(&database.name, &e);
-    let mut sink = SeedSink::create(&database.path, page_size, bytes).map_err(file)?;
+    let file = |e| restore_error(name, &e);
+    let mut sink = SeedSink::create(path, page_size, bytes).map_err(file)?;
     let (mut buf, mut at) = (vec![0; 1 << 20], 0);
     while at < bytes {
         let n = buf.len().min(usize::try_from(bytes - at).unwrap_or(usize::MAX));
@@ -169,7 +176,35 @@ pub(super) fn restore_database(
         sink.write(at, &buf[..n]).map_err(file)?;
         at += n as u64;
     }
-    let anchor = sink.finish(start.at, DatabaseSum(sum)).map_err(|_| damaged())?;
+    let seed = sink.complete(start.at, DatabaseSum(sum)).map_err(file)?;
+    Ok(RestoredFile { seed, start })
+}
+
+/// What is the backup's fault, and what is the machine's.
+fn restore_error(name: &str, e: &sqlite::Error) -> EngineError {
+    match e {
+        sqlite::Error::SeedDamaged
+        | sqlite::Error::WrongDatabase
+        | sqlite::Error::NotADatabase(_)
+        | sqlite::Error::NotWal(_) => damaged(),
+        sqlite::Error::Busy(_) | sqlite::Error::InUse(_) => EngineError::new(
+            3101,
+            format!(
+                "Exclusive access to database '{name}' could not be had: {e}. Likely an application has a transaction open on it: end that, \
+                 then restore. Nothing has changed."
+            ),
+        ),
+        e => file_error(name, e),
+    }
+}
+
+/// Takes the database in, RESTORING, and then puts its file in place, over that of an older one.
+pub(super) fn restore_database(
+    handle: &Handle,
+    database: &DatabaseConfig,
+    file: RestoredFile,
+) -> Result<Lsn, EngineError> {
+    let RestoredFile { seed, start } = file;
     let id = core_id(database.database_id);
     let to_loop = handle.clone();
     let config = database.clone();
@@ -187,13 +222,23 @@ pub(super) fn restore_database(
         let begun = begun.map_err(|e| EngineError::new(3013, e.to_string()))?;
         Ok((log, d.log_id, begun))
     })??;
-    // The log's beginning is durable before the record that names the log.
-    log.wait(begun)
-        .map_err(|e| EngineError::new(3013, e.to_string()))?;
-    let family = FamilyGuid(database.family_guid);
-    let row = DatabaseRow::new(log_id, family, start.timelines, &anchor);
-    handle.ask(move |i: &mut Instance<'_>| i.world.records().set_database(id, &row))??;
-    Ok(lsn(start.at.position))
+    // The log's beginning is durable before the record that names the log, and both before the file.
+    let install = || {
+        log.wait(begun)
+            .map_err(|e| EngineError::new(3013, e.to_string()))?;
+        let family = FamilyGuid(database.family_guid);
+        let row = DatabaseRow::new(log_id, family, start.timelines, seed.anchor());
+        handle.ask(move |i: &mut Instance<'_>| i.world.records().set_database(id, &row))??;
+        seed.install().map_err(|e| restore_error(&database.name, &e))
+    };
+    match install() {
+        Ok(anchor) => Ok(lsn(anchor.end.position)),
+        Err(e) => {
+            // As if it had never been begun.
+            let _ = detach_database(handle, database.database_id);
+            Err(e)
+        }
+    }
 }
 
 /// Appends the blocks that are new and brings the file up to them.

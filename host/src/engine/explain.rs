@@ -33,7 +33,10 @@ pub(super) fn close_reason(catalog: &Catalog, reason: CloseReason, peer: &str, o
             format!("{peer} speaks no version of the mirroring protocol that this instance speaks: upgrade the older one.")
         }
         CloseReason::OwnInstance => {
-            format!("The address {peer} leads back to this instance itself. Name the partner's address.")
+            format!(
+                "The instance at {peer} has the id of this one. Either the address leads back here: name the partner's. Or one of the two \
+                 runs on a copy of this instance's directory: stop it, and make that server a directory of its own."
+            )
         }
         CloseReason::TooManyOfLogin => format!("{peer} has too many connections with one login; the newest was closed."),
         CloseReason::Evicted => {
@@ -135,7 +138,8 @@ fn refused(catalog: &Catalog, refusal: PeerRefusal, peer: &str) -> String {
             certificate(certificate_id)
         ),
         PeerRefusal::OwnCertificate => format!(
-            "{peer} sent a certificate whose private key is on this instance: both sides must have certificates of their own."
+            "{peer} sent a certificate whose private key is on this instance: both sides must have certificates of their own. If it runs on \
+             a copy of this instance's directory, stop it and make that server a directory of its own."
         ),
         _ => format!("{peer} was refused."),
     }

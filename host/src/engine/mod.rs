@@ -40,10 +40,12 @@ mod world;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use backup::RestoredFile;
 pub use succession::{
     CertificateEvent, Notice, NoticeWhat, PeerCertificate, PeerCertificateWhat, PeerId, Recipients,
     SessionPeer, Succession,
@@ -318,17 +320,48 @@ impl Engine {
         backup::backup_log(&self.shared.handle, database_id, after, out)
     }
 
-    /// RESTORE DATABASE … WITH NORECOVERY: makes `database.path` from what [`Engine::backup_database`] wrote, and attaches
-    /// it RESTORING.
+    /// Lets go of a database's file and keeps its log: [`Engine::attach_database`] goes on where it was, and
+    /// [`Engine::forget_database`] ends it.
     ///
     /// # Errors
-    /// 3241 for a stream that is not ours or is damaged, 3013 with the reason when writing fails.
+    /// As [`Engine::detach_database`].
+    pub fn release_database(&self, database_id: i32) -> Result<(), EngineError> {
+        sessions::release_database(&self.shared.handle, database_id).map(drop)
+    }
+
+    /// Forgets the log of a database that was let go of.
+    ///
+    /// # Errors
+    /// 1451 when the records cannot be written.
+    pub fn forget_database(&self, database_id: i32) -> Result<(), EngineError> {
+        sessions::forget_database(&self.shared.handle, database_id, None)
+    }
+
+    /// RESTORE DATABASE, the long part of it: reads what [`Engine::backup_database`] wrote into a file beside `path`, whole,
+    /// proved and on disk. What lies at `path` is not touched.
+    ///
+    /// # Errors
+    /// 3241 for a stream that is not ours or is damaged; 3013 and 5120 with the reason when reading or writing fails.
+    pub fn read_backup(
+        &self,
+        name: &str,
+        path: &Path,
+        input: &mut dyn Read,
+    ) -> Result<RestoredFile, EngineError> {
+        backup::read_backup(name, path, input)
+    }
+
+    /// RESTORE DATABASE … WITH NORECOVERY: attaches the database RESTORING and puts `file` in its place, over an older file there.
+    /// After an error nothing of it is left, and the older file is as it was.
+    ///
+    /// # Errors
+    /// 3101 when the older file cannot be replaced now, 3013 and 5120 with the reason when writing fails.
     pub fn restore_database(
         &self,
-        database: DatabaseConfig,
-        input: &mut dyn Read,
+        database: &DatabaseConfig,
+        file: RestoredFile,
     ) -> Result<Lsn, EngineError> {
-        backup::restore_database(&self.shared.handle, database, input)
+        backup::restore_database(&self.shared.handle, database, file)
     }
 
     /// RESTORE LOG … WITH NORECOVERY: applies what [`Engine::backup_log`] wrote.

@@ -1,7 +1,9 @@
 //! What the engine does about the endpoint's events: log lines, errors, statements that waited, capture and redo.
 
 use dbmirror_core::endpoint::{CloseReason, ConnectionEvent, ConnectionId, Event, Step};
-use dbmirror_core::session::{DatabaseId, EndedBy, ReseedReason, SessionError, SessionEvent, SessionState};
+use dbmirror_core::session::{
+    DatabaseId, EndedBy, Reason, ReseedReason, SessionError, SessionEvent, SessionState,
+};
 
 use super::run::Instance;
 use super::worker::Command;
@@ -292,7 +294,8 @@ impl Instance<'_> {
                     16,
                     format!(
                         "The partner's address of database '{name}' is answered by login {login}, instance {instance}, which is not its \
-                         partner."
+                         partner.{}",
+                        self.dropped_login(database)
                     ),
                 )
             }
@@ -304,7 +307,8 @@ impl Instance<'_> {
                 let login = self.world.catalog.login_name(login).unwrap_or("?").to_owned();
                 let text = format!(
                     "The login {login} (instance {instance}), which is not the partner of database '{name}', sent a message of kind \
-                     {kind}. Nothing was changed."
+                     {kind}. Nothing was changed.{}",
+                    self.dropped_login(database)
                 );
                 self.world.note_error(
                     &format!("instance {instance}"),
@@ -381,10 +385,33 @@ impl Instance<'_> {
             .find(|s| s.database == database)
             .map(|s| s.partner.as_str().to_owned());
         let with = partner.map_or_else(String::new, |p| format!(" with partner '{p}'"));
+        let more = match error.reason {
+            Reason::NotThePartner => self.dropped_login(database),
+            _ => String::new(),
+        };
         EngineError::new(
             i32::try_from(error.number).unwrap_or(1499),
-            format!("Database mirroring of '{name}'{with}: {}.", error.reason.text()),
+            format!(
+                "Database mirroring of '{name}'{with}: {}.{more}",
+                error.reason.text()
+            ),
         )
+    }
+
+    /// What to do where the login is gone that the session knows its partner by. A login that was created anew has another id.
+    fn dropped_login(&self, database: DatabaseId) -> String {
+        let known = self
+            .endpoint
+            .sessions()
+            .find(|s| s.database == database)
+            .and_then(|s| s.partner_login);
+        match known {
+            Some(login) if self.world.catalog.login_name(login).is_none() => format!(
+                " The login (id {login}) that the session knows its partner by was dropped, or its certificate was; one of the same name \
+                 that was created since is another login. ALTER DATABASE … SET PARTNER OFF here, and set the session up again."
+            ),
+            _ => String::new(),
+        }
     }
 }
 

@@ -103,6 +103,12 @@ pub(super) fn recover_database(handle: &Handle, database_id: i32) -> Result<(), 
 type Running = std::sync::mpsc::Receiver<Result<(), EngineError>>;
 
 pub(super) fn detach_database(handle: &Handle, database_id: i32) -> Result<(), EngineError> {
+    let log_id = release_database(handle, database_id)?;
+    forget_database(handle, database_id, Some(log_id))
+}
+
+/// Lets go of a database's file; log and record stay.
+pub(super) fn release_database(handle: &Handle, database_id: i32) -> Result<LogId, EngineError> {
     let id = core_id(database_id);
     let gone = handle.ask(move |i: &mut Instance<'_>| {
         if i.endpoint.sessions().any(|s| s.database == id) {
@@ -117,8 +123,24 @@ pub(super) fn detach_database(handle: &Handle, database_id: i32) -> Result<(), E
     // Waits for the thread, so that nothing uses the file when this returns.
     let log_id = gone.log_id;
     drop(gone);
+    Ok(log_id)
+}
+
+/// Forgets log and record of a database that was let go of; without its log's id the record tells that.
+pub(super) fn forget_database(
+    handle: &Handle,
+    database_id: i32,
+    log_id: Option<LogId>,
+) -> Result<(), EngineError> {
+    let id = core_id(database_id);
     handle.ask(move |i: &mut Instance<'_>| {
-        let _ = i.world.logs.log.forget(log_id);
+        let log_id = match log_id {
+            Some(log_id) => Some(log_id),
+            None => i.world.records().database(id)?.map(|row| row.log),
+        };
+        if let Some(log_id) = log_id {
+            let _ = i.world.logs.log.forget(log_id);
+        }
         i.world.records().forget_database(id)
     })?
 }
@@ -566,6 +588,7 @@ impl Instance<'_> {
             safety_sequence: v.safety_sequence,
             partner_name: v.partner.as_str().to_owned(),
             partner_instance: Some(v.partner_instance_name.as_str().to_owned()).filter(|n| !n.is_empty()),
+            partner_login_id: v.partner_login.map(u32::cast_signed),
             failover_lsn: lsn(v.hardened_on_both),
             end_of_log_lsn: lsn(v.end.position),
             redone_lsn: redone,

@@ -439,6 +439,11 @@ fn a_session_cannot_start_where_it_should_not() {
     b.stop();
 }
 
+fn restore(engine: &Engine, to: &DatabaseConfig, input: &mut dyn Read) -> Result<Lsn, EngineError> {
+    let file = engine.read_backup(&to.name, &to.path, input)?;
+    engine.restore_database(to, file)
+}
+
 #[test]
 fn a_copy_restored_from_backups_becomes_a_mirror() {
     let (mut a, mut b) = pair();
@@ -462,7 +467,7 @@ fn a_copy_restored_from_backups_becomes_a_mirror() {
     // Nothing of a damaged backup stays.
     for cut in [0, 7, 30, full.len() / 2, full.len() - 1] {
         assert_eq!(
-            number(engine.restore_database(config(), &mut &full[..cut])),
+            number(restore(engine, &config(), &mut &full[..cut])),
             3241,
             "cut at {cut}"
         );
@@ -471,9 +476,9 @@ fn a_copy_restored_from_backups_becomes_a_mirror() {
     let mut flipped = full.clone();
     let middle = flipped.len() / 2;
     flipped[middle] ^= 1;
-    assert_eq!(number(engine.restore_database(config(), &mut &flipped[..])), 3241);
-    assert_eq!(number(engine.restore_database(config(), &mut &log[..])), 3241);
-    assert_eq!(engine.restore_database(config(), &mut &full[..]).unwrap(), at);
+    assert_eq!(number(restore(engine, &config(), &mut &flipped[..])), 3241);
+    assert_eq!(number(restore(engine, &config(), &mut &log[..])), 3241);
+    assert_eq!(restore(engine, &config(), &mut &full[..]).unwrap(), at);
     assert_eq!(number(engine.restore_log(5, &mut &later[..])), 4305);
     assert_eq!(engine.restore_log(5, &mut &log[..]).unwrap(), end);
     assert_eq!(
@@ -522,9 +527,7 @@ fn a_recovered_copy_goes_its_own_way() {
     let at = a.engine().backup_database(5, &mut full).unwrap();
     write_rows(&a.file(), 2000, 3);
     let end = a.engine().backup_log(5, at, &mut log).unwrap();
-    b.engine()
-        .restore_database(b.database(DatabaseState::Restoring), &mut &full[..])
-        .unwrap();
+    restore(b.engine(), &b.database(DatabaseState::Restoring), &mut &full[..]).unwrap();
     b.engine().restore_log(5, &mut &log[..]).unwrap();
     b.engine().recover_database(5).unwrap();
     assert_eq!(b.engine().recover_database(5).unwrap_err().number, 3117);

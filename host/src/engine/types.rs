@@ -454,6 +454,8 @@ pub struct SessionView {
     pub partner_name: String,
     /// `mirroring_partner_instance`: the partner's instance name once it has said it.
     pub partner_instance: Option<String>,
+    /// The `principal_id` of the login that the session knows its partner by; `None` until the partner was met.
+    pub partner_login_id: Option<i32>,
     /// `mirroring_failover_lsn`: hardened on both.
     pub failover_lsn: Option<Lsn>,
     /// `mirroring_end_of_log_lsn`: hardened here.

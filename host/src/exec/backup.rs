@@ -3,12 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::databases::{find, remove_files};
+use super::databases::find;
 use super::{Done, Out, SqlSession, Stop};
 use crate::backup::{self, Header, Kind, Set};
 use crate::catalog::databases::{self, Database, New, State};
 use crate::catalog::{MASTER_ID, dates};
 use crate::engine::Lsn;
+use crate::errorlog;
 use crate::instance::random;
 use crate::messages::{
     M3013, M3014, M3101, M3102, M3104, M3117, M3118, M3135, M3136, M3154, M3159, M3201, M3202, M3241, M3287,
@@ -229,16 +230,22 @@ impl SqlSession {
         }
         let mut body = set.open(path).map_err(|error| unreadable(disk, &error))?;
         let engine = self.instance.engine();
-        let file = self.instance.dir().database_file(name);
-        if let Some(old) = found {
-            match engine.detach_database(old.id) {
+        let file = match &found {
+            Some(old) => old.path.clone(),
+            None => self.instance.dir().database_file(name),
+        };
+        // All of the new file is on disk before anything of the old database changes.
+        let restored = engine.read_backup(name, &file, &mut body)?;
+        if let Some(old) = &found {
+            match engine.release_database(old.id) {
                 Err(error) if error.number != 911 => return Err(error.into()),
                 _ => {}
             }
-            self.change(|catalog| Ok(databases::delete(catalog, old.id)?))?;
-            remove_files(&old.path);
         }
-        let database = self.change(|catalog| {
+        let swapped = self.change(|catalog| {
+            if let Some(old) = &found {
+                databases::delete(catalog, old.id)?;
+            }
             let added = databases::insert(
                 catalog,
                 &New {
@@ -250,17 +257,21 @@ impl SqlSession {
                     state: State::Restoring,
                 },
             )?;
-            Ok(added.ok_or_else(|| M3118.refuse(&[&name]))?)
-        })?;
-        match engine.restore_database(database.config(), &mut body) {
-            Ok(lsn) => Ok((database, lsn.0)),
-            Err(error) => {
-                let _ = engine.detach_database(database.id);
-                self.change(|catalog| Ok(databases::delete(catalog, database.id)?))?;
-                remove_files(&file);
-                Err(error.into())
+            let database = added.ok_or_else(|| M3118.refuse(&[&name]))?;
+            let lsn = engine.restore_database(&database.config(), restored)?;
+            Ok((database, lsn.0))
+        });
+        match (&swapped, &found) {
+            (Ok(_), Some(old)) => engine.forget_database(old.id)?,
+            // The old one goes on where it was.
+            (Err(_), Some(old)) if old.state != State::RecoveryPending => {
+                if let Err(error) = engine.attach_database(old.config()) {
+                    errorlog::raised(&Raised::from(error));
+                }
             }
+            _ => {}
         }
+        swapped
     }
 
     fn restore_log(

@@ -9,8 +9,8 @@ use crate::catalog::{MASTER_ID, SA_ID, certificates, databases, dates, first};
 use crate::engine::PeerSelector;
 use crate::instance::random;
 use crate::messages::{
-    M911, M15006, M15025, M15099, M15122, M15141, M15150, M15151, M15173, M15174, M15419, M15433, M33020,
-    M40510, M50104,
+    M911, M15006, M15025, M15099, M15122, M15141, M15150, M15151, M15173, M15174, M15419, M15433, M15434,
+    M33020, M40510, M50104,
 };
 use crate::tsql::ast::{LoginPassword, LoginSource, Name, PasswordLogin};
 
@@ -144,6 +144,13 @@ impl SqlSession {
 
     pub(super) fn drop_login(&mut self, name: &Name, out: &mut Out<'_>) -> Done {
         let name = &name.value;
+        let partner_of: Vec<(i32, i32)> = self
+            .instance
+            .engine()
+            .sessions()
+            .iter()
+            .filter_map(|session| Some((session.partner_login_id?, session.database_id)))
+            .collect();
         let login = self.change(|catalog| {
             let login =
                 principals::login(catalog, name)?.ok_or_else(|| M15151.refuse(&[&"drop", &"login", name]))?;
@@ -167,6 +174,16 @@ impl SqlSession {
             )?;
             if let Some(database) = owned {
                 return Err(M15174.refuse(&[name, &database]).into());
+            }
+            // A login of the same name that is created later has another id, and the session would not know its partner any more.
+            if let Some((_, mirrored)) = partner_of.iter().find(|(partner, _)| *partner == login.id) {
+                let database = databases::by_id(catalog, *mirrored)?
+                    .map_or_else(|| mirrored.to_string(), |database| database.name);
+                let why = format!(
+                    "the mirroring session of database '{database}' knows its partner by it. ALTER DATABASE {database} SET PARTNER OFF \
+                     comes first; DENY CONNECT ON ENDPOINT::… TO {name} keeps the partner out at once"
+                );
+                return Err(M15434.refuse(&[name, &why]).into());
             }
             catalog.execute("DELETE FROM server_permission WHERE grantee = ?1", [login.id])?;
             catalog.execute("DELETE FROM server_principal WHERE principal_id = ?1", [login.id])?;

@@ -255,7 +255,7 @@ catalogue! {
     M15397 15397 16 "The private key of '{0}' is not protected by a password; it lies under the master key already."
     M15433 15433 16 "The SID is in use."
     M15419 15419 16 "The SID of a login with a password must have 16 bytes."
-    M15434 15434 16 "The login '{0}' is connected and cannot be dropped."
+    M15434 15434 16 "The login '{0}' is in use and cannot be dropped: {1}."
     M15448 15448 16 "The service master key cannot be encrypted by a machine key: this system has none. --service-key credential takes it from the service manager, which can bind it to the machine's TPM."
     M15451 15451 16 "No encryption of the service master key by a machine key exists, so none can be dropped."
     M15464 15464 16 "Unsupported format or length of the key in '{0}': {1}."

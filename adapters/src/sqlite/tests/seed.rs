@@ -119,3 +119,49 @@ fn damaged_and_incomplete_seeds_leave_nothing() {
     receive(&bytes, sum).unwrap();
     assert!(matches!(database_sum(&rig.source), Err(Error::InUse(_))));
 }
+
+/// Whenever the machine stops while a file is replaced, one of the two is there, whole: what the old one's log held is in it
+/// before that log goes, and where that cannot be, nothing is begun.
+#[test]
+fn a_file_that_is_replaced_is_folded_first() {
+    let mut rig = Rig::new(TABLE);
+    shell(&rig.source, "INSERT INTO t(b) VALUES (randomblob(5000));");
+    let (new, anchor) = {
+        let mut source = rig.snapshot();
+        let mut bytes = std::vec![0; source.bytes() as usize];
+        source.read_at(0, &mut bytes).unwrap();
+        (bytes, *source.anchor())
+    };
+    let old = rig.source.with_file_name("old.db");
+    shell(&old, "PRAGMA journal_mode=WAL; CREATE TABLE o(a);");
+    let complete = || {
+        let mut sink = SeedSink::create(&old, 4096, new.len() as u64).unwrap();
+        sink.write(0, &new).unwrap();
+        sink.complete(anchor.end, anchor.sum).unwrap()
+    };
+    // A reader's snapshot from before the last commits keeps them in the log.
+    let mut reader = Shell::open(&old);
+    let mut writer = Shell::open(&old);
+    writer.run("INSERT INTO o VALUES (1);");
+    reader.run("BEGIN; SELECT * FROM o;");
+    for _ in 0..9 {
+        writer.run("INSERT INTO o VALUES (1);");
+    }
+    writer.kill();
+    assert!(matches!(complete().install(), Err(Error::Busy(_))));
+    assert_eq!(shell(&old, "SELECT count(*) FROM o;"), "10\n");
+    assert!(!fs::exists(old.with_file_name("old.db-seed")).unwrap());
+    reader.kill();
+    // The point just before the log goes.
+    super::super::seed::fold_old(&old).unwrap();
+    let alone = old.with_file_name("alone.db");
+    fs::copy(&old, &alone).unwrap();
+    assert_eq!(shell(&alone, "SELECT count(*) FROM o;"), "10\n");
+    assert_eq!(complete().install().unwrap().sum, anchor.sum);
+    assert_eq!(shell(&old, "SELECT count(*) FROM t;"), "1\n");
+    // What is no database has nothing to keep.
+    fs::write(&old, b"rubbish").unwrap();
+    fs::write(old.with_file_name("old.db-wal"), b"rubbish").unwrap();
+    complete().install().unwrap();
+    assert_eq!(shell(&old, "SELECT count(*) FROM t;"), "1\n");
+}

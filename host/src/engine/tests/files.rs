@@ -173,3 +173,58 @@ fn a_replaced_file_without_a_mirror_waits_for_the_operator() {
     a.stop();
     b.stop();
 }
+
+/// A login that was dropped and created anew has another id: the partner is a stranger, and the log says what to do.
+#[test]
+fn a_partner_whose_login_was_created_anew_is_told_of() {
+    let (mut a, mut b) = mirrored();
+    write_rows(&a.file(), 1000, 5);
+    level(&a, &b);
+    let anew = Pin {
+        login_id: Some(261),
+        ..b.pin(false, Connect::Granted)
+    };
+    a.engine().set_directory(vec![a.pin(true, Connect::None), anew]);
+    let _ = a.engine().close_connections_of(PeerSelector::Login(260));
+    wait_for("the log says what to do", || {
+        told(&a, "was dropped") && told(&a, "SET PARTNER OFF")
+    });
+    wait_for("the view too", || {
+        let sessions = a.engine().sessions();
+        sessions[0]
+            .reason
+            .as_ref()
+            .is_some_and(|r| r.contains("was dropped"))
+    });
+    a.stop();
+    b.stop();
+}
+
+/// A directory that was copied runs beside its original, with the same id.
+#[test]
+fn an_instance_with_the_same_id_is_named() {
+    let (mut a, mut b) = pair();
+    let mut twin = Member::new("TWIN", NETWORK.fetch_add(1, Ordering::Relaxed), 3);
+    twin.id = a.id;
+    twin.start(&a);
+    twin.listen();
+    a.engine().set_directory(vec![
+        a.pin(true, Connect::None),
+        twin.pin(false, Connect::Granted),
+    ]);
+    a.engine()
+        .test_connection(&twin.address(), Duration::ZERO, &mut |_| {})
+        .unwrap_err();
+    // Whoever hears the other's hello first tells, and closes.
+    wait_for("one side tells", || {
+        [&a, &twin].iter().any(|m| {
+            let errors = m.engine().errors();
+            errors
+                .iter()
+                .any(|e| e.number == 1452 && e.reason.contains("copy of this instance's directory"))
+        })
+    });
+    for m in [&mut a, &mut b, &mut twin] {
+        m.stop();
+    }
+}
