@@ -55,7 +55,12 @@ fn a_copy_put_over_the_principals_file_waits_for_the_operators_word() {
     pair.a.refused("ALTER DATABASE shop SET ONLINE", 1468);
     assert_eq!(count(&mirror), held, "the mirror's copy stays");
 
+    // Also while the mirror is away.
+    pair.b.stop();
+    pair.a
+        .await_mirroring("shop", "mirroring_state_desc", "SUSPENDED");
     pair.a.ok("ALTER DATABASE shop SET PARTNER RESUME");
+    pair.b.up();
     pair.assert_level_and_equal("shop", &file);
     assert_eq!(count(&mirror), count(&file));
 }
@@ -183,4 +188,32 @@ fn a_login_that_a_session_knows_its_partner_by_is_not_dropped() {
     pair.a.ok("ALTER DATABASE shop SET PARTNER OFF");
     pair.a.await_mirroring("shop", "mirroring_guid", "NULL");
     pair.a.ok("DROP LOGIN HOST_B_login");
+}
+
+/// The directory is moved while the instance is down: its own databases are found in the new place, and their capture goes on.
+#[test]
+fn a_moved_directory_keeps_its_databases() {
+    let mut pair = pair(154);
+    let a = &mut pair.a;
+    a.ok("CREATE DATABASE inside");
+    open(&a.dir.join("data/inside.db"))
+        .execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t (v) VALUES ('one');")
+        .expect("commits");
+    let lsn = a.checkpoint("inside").1;
+    a.stop();
+    let moved = a.dir.with_file_name("moved");
+    std::fs::rename(&a.dir, &moved).expect("the move");
+    a.dir = moved;
+    a.up();
+    let (path, now, _) = a.checkpoint("inside");
+    assert_eq!(now, lsn);
+    assert_eq!(
+        path,
+        a.dir.canonicalize().expect("it exists").join("data/inside.db")
+    );
+    open(&path)
+        .execute("INSERT INTO t (v) VALUES ('two')", [])
+        .expect("a commit");
+    let more = a.checkpoint("inside").1;
+    assert!(more > lsn, "{lsn} {more}");
 }

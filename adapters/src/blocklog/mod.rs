@@ -619,7 +619,9 @@ impl Shared {
                     state.segments.insert(unfit.number, unfit.size);
                 }
                 let number = state.last_number.checked_add(1).ok_or(LogError::TooLarge)?;
-                let next = segment::create(&self.dir, number, wanted)?;
+                // The caller may be a loop that connections wait for: nothing here waits for the disk.
+                let (next, folder) = segment::create_at_once(&self.dir, number, wanted)?;
+                state.dirty.push(folder);
                 state.last_number = number;
                 next
             }

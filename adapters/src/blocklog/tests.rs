@@ -481,3 +481,28 @@ fn an_entry_of_version_1() {
         assert_eq!(Entry::parse(&flipped), None, "byte {at}");
     }
 }
+
+/// The loop that connections wait for makes segments too: it must not wait for a disk to take a whole one.
+#[test]
+fn a_segment_that_was_not_prepared_costs_its_writer_no_wait() {
+    const SIZE: u32 = 256 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { segment_size: SIZE };
+    let (log, _) = BlockLog::open(dir.path(), options, Box::new(|_| {})).unwrap();
+    let begun = std::time::Instant::now();
+    let ticket = log.start_log(A, LogEnd::START).unwrap();
+    let at_once = begun.elapsed();
+    log.wait(ticket).unwrap();
+    let prepared = dir.path().join("prepared");
+    segment::make_dir(&prepared).unwrap();
+    let begun = std::time::Instant::now();
+    segment::create(&prepared, 1, u64::from(SIZE)).unwrap();
+    let filled = begun.elapsed();
+    std::println!("at once {at_once:?}, filled {filled:?}");
+    assert!(at_once < filled / 4, "{at_once:?} against {filled:?}");
+    // And it is a segment like any other.
+    next(&log, A, 1);
+    drop(log);
+    let (log, recovery) = BlockLog::open(dir.path(), options, Box::new(|_| {})).unwrap();
+    assert_eq!((check(&log, A), recovery.torn_bytes), (1, 0));
+}

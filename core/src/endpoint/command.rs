@@ -135,6 +135,16 @@ impl<P: Provider> Endpoint<'_, P> {
         self.on(env, database, |session, ctx| session.set_suspended(ctx, suspend))
     }
 
+    /// SET PARTNER RESUME on a principal that had suspended its session itself, because its file could not be captured: unlike
+    /// [`Endpoint::set_suspended`] also while the mirror is away. Nothing happens where there is nothing to resume.
+    pub fn lift_suspension(&mut self, env: &mut Env<'_, P>, database: DatabaseId) {
+        // Without a session there is none to go on.
+        let _ = self.on(env, database, |session, ctx| {
+            session.lift_suspension(ctx);
+            Ok(())
+        });
+    }
+
     // ---- the storage ----
 
     /// The write that was asked for with `ticket` is durable.

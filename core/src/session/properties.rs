@@ -82,6 +82,15 @@ impl Session {
         Ok(())
     }
 
+    /// A principal's session goes on that its own side had suspended because of its file, which its operator has accepted by now:
+    /// also while the mirror is away, which hears of it in the next hello.
+    pub(crate) fn lift_suspension(&mut self, ctx: &mut Ctx<'_>) {
+        let suspended = self.kept.get().properties.suspended;
+        if self.is_established() && self.role() == Role::Principal && suspended {
+            self.apply_suspended(ctx, false);
+        }
+    }
+
     fn apply_suspended(&mut self, ctx: &mut Ctx<'_>, suspend: bool) {
         self.change_properties(ctx, |properties| {
             properties.suspended = suspend;

@@ -203,6 +203,19 @@ pub fn set_state(master: &Connection, id: i32, state: State) -> rusqlite::Result
         .map(drop)
 }
 
+/// Sets where the file lies.
+///
+/// # Errors
+/// SQLite's.
+pub fn set_path(master: &Connection, id: i32, path: &std::path::Path) -> rusqlite::Result<()> {
+    master
+        .execute(
+            "UPDATE database SET path = ?2 WHERE database_id = ?1",
+            params![id, path.to_string_lossy()],
+        )
+        .map(drop)
+}
+
 /// Sets the family: the copy has been made anew from another database.
 ///
 /// # Errors

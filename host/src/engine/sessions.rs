@@ -490,25 +490,18 @@ impl Instance<'_> {
     pub(super) fn set_suspended(&mut self, database_id: i32, suspend: bool) -> Result<(), EngineError> {
         let id = core_id(database_id);
         // The operator's word for a file that was refused comes with RESUME.
-        let accepted = !suspend && self.accept_file(id)?;
-        if accepted {
+        if !suspend && self.accept_file(id)? {
             self.capture(id, false);
+            let now = self.now();
+            self.endpoint.lift_suspension(&mut self.world.env_at(now), id);
+            self.settle();
+            return Ok(());
         }
         let now = self.now();
         let outcome = self
             .endpoint
             .set_suspended(&mut self.world.env_at(now), id, suspend);
-        match outcome {
-            Err(e) if accepted && e.reason == Reason::NotSuspended => {}
-            Err(e) if accepted => {
-                let mut refused = self.refused(id, e);
-                refused.text.push_str(
-                    " The file of the database was accepted and is captured; RESUME again for the session.",
-                );
-                return Err(refused);
-            }
-            outcome => outcome.map_err(|e| self.refused(id, e))?,
-        }
+        outcome.map_err(|e| self.refused(id, e))?;
         self.settle();
         Ok(())
     }

@@ -5,6 +5,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
+use dbmirror_core::crypto::rustcrypto::RustCrypto;
+use dbmirror_core::crypto::{Hash as _, Provider};
+
 use super::StartError;
 
 /// The most bytes of a file name in a statement.
@@ -17,6 +20,9 @@ pub struct DataDir {
     /// Keeps the lock.
     _lock: File,
 }
+
+/// The longest name of a database's file before `.db`: a file system's 255 bytes, and room for what lies beside it.
+const FILE_NAME_MAX: usize = 200;
 
 impl DataDir {
     /// Makes the directory and its parts where they are missing, takes its lock and closes it to other users.
@@ -119,6 +125,21 @@ impl DataDir {
                 }
             }
         }
+        if file.len() > FILE_NAME_MAX {
+            // Names that begin alike still have files of their own.
+            let mut hash = <RustCrypto as Provider>::Sha256::new();
+            hash.update(name.as_bytes());
+            let whole = hash.finish();
+            let mut cut = FILE_NAME_MAX - 17;
+            while !file.is_char_boundary(cut) {
+                cut -= 1;
+            }
+            file.truncate(cut);
+            file.push('~');
+            for byte in whole.iter().take(8) {
+                let _ = write!(file, "{byte:02x}");
+            }
+        }
         self.root.join("data").join(format!("{file}.db"))
     }
 
@@ -163,11 +184,38 @@ impl DataDir {
         if parts == 0 || rest.ends_with('/') {
             return Err("the name names no file".to_owned());
         }
+        self.stays_inside(&path)?;
         // A pipe would hold the statement until somebody opens its other end, and the end of the instance with it.
         if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
             return Err("it is not a regular file".to_owned());
         }
         Ok(path)
+    }
+}
+
+impl DataDir {
+    /// Refuses a path under `backup/` that a symbolic link leads out of it.
+    fn stays_inside(&self, path: &Path) -> Result<(), String> {
+        let unknown = |e: io::Error| format!("it cannot be looked at: {e}");
+        // `backup` itself may lie on another disk.
+        let backup = self.root.join("backup").canonicalize().map_err(unknown)?;
+        for part in path.ancestors() {
+            let found = match fs::symlink_metadata(part) {
+                Ok(_) => part.canonicalize().map_err(unknown)?,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(unknown(e)),
+            };
+            return if found.starts_with(&backup) {
+                Ok(())
+            } else {
+                Err(format!(
+                    "a symbolic link leads it to {}, out of {}",
+                    found.display(),
+                    backup.display()
+                ))
+            };
+        }
+        Ok(())
     }
 }
 
@@ -280,6 +328,51 @@ mod tests {
             assert!(dir.statement_file(name).is_err(), "{name}");
         }
         assert!(dir.statement_file(&"x".repeat(2000)).is_err());
+    }
+
+    #[test]
+    fn links_lead_nowhere_else() {
+        use std::os::unix::fs::symlink;
+        let temp = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(&temp.path().join("A")).unwrap();
+        let backup = dir.root().join("backup");
+        fs::write(temp.path().join("secret"), b"x").unwrap();
+        symlink(temp.path(), backup.join("out")).unwrap();
+        symlink(temp.path().join("secret"), backup.join("file")).unwrap();
+        symlink(temp.path().join("new"), backup.join("dangling")).unwrap();
+        fs::create_dir(backup.join("sub")).unwrap();
+        symlink(backup.join("sub"), backup.join("in")).unwrap();
+        for name in ["out/secret", "out/new", "file", "dangling", "dangling/x"] {
+            assert!(dir.statement_file(name).is_err(), "{name}");
+        }
+        for name in ["in/x", "sub/x", "sub/deep/er/x"] {
+            assert!(dir.statement_file(name).is_ok(), "{name}");
+        }
+        // The whole of it on another disk is the owner's choice.
+        let disk = temp.path().join("disk");
+        fs::rename(&backup, &disk).unwrap();
+        symlink(&disk, &backup).unwrap();
+        assert!(dir.statement_file("sub/x").is_ok());
+    }
+
+    #[test]
+    fn long_names_have_files_too() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(temp.path()).unwrap();
+        let names = ["ü".repeat(128), "😀".repeat(64), "%".repeat(128), "x".repeat(128)];
+        for name in &names {
+            let other = format!(
+                "{}y",
+                &name[..name.len() - name.chars().last().unwrap().len_utf8()]
+            );
+            let (file, beside) = (dir.database_file(name), dir.database_file(&other));
+            assert_ne!(file, beside);
+            for suffix in ["", "-journal", "-dbmirror"] {
+                let mut name = file.clone().into_os_string();
+                name.push(suffix);
+                fs::write(&name, b"x").unwrap();
+            }
+        }
     }
 
     #[test]

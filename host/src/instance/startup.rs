@@ -146,7 +146,15 @@ fn other_master_keys(instance: &Instance, master: &Connection) -> Vec<Raised> {
 /// Gives the databases to the engine. One whose file cannot be taken in is shown RECOVERY_PENDING, and tried again at the
 /// next start.
 fn attach(instance: &Instance, master: &Connection) -> Result<(), Raised> {
-    for database in databases::user_databases(master)? {
+    let data = instance.dir().root().join("data");
+    for mut database in databases::user_databases(master)? {
+        // A file of the instance's own lies in its directory, wherever that was moved or copied to.
+        if let Some(file) = database.path.file_name().filter(|_| !database.attached)
+            && database.path != data.join(file)
+        {
+            database.path = data.join(file);
+            databases::set_path(master, database.id, &database.path)?;
+        }
         if database.state == databases::State::Restoring {
             errorlog::raised(&M1444.inform(&[&database.name]));
         }

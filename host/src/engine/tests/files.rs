@@ -228,3 +228,98 @@ fn an_instance_with_the_same_id_is_named() {
         m.stop();
     }
 }
+
+/// The disk of the block log is full for a while, and the application checkpoints and closes meanwhile: its own log keeps
+/// what is not captured, and nothing is left out.
+#[test]
+fn a_log_without_room_loses_no_commit() {
+    let (mut a, mut b) = mirrored();
+    write_rows(&a.file(), 1000, 5);
+    level(&a, &b);
+    // No further segment can be made.
+    let blocks = a.dir.path().join("blocks");
+    let in_the_way: Vec<PathBuf> = (1_u32..400)
+        .map(|n| blocks.join(format!("{n:08x}.seg")))
+        .filter(|path| std::fs::create_dir(path).is_ok())
+        .collect();
+    let db = rusqlite::Connection::open(a.file()).unwrap();
+    db.busy_timeout(Duration::from_secs(10)).unwrap();
+    db.execute_batch("CREATE TABLE big (v BLOB)").unwrap();
+    for _ in 0..40 {
+        db.execute("INSERT INTO big VALUES (randomblob(1000000))", [])
+            .unwrap();
+    }
+    wait_for("the log says that it has no room", || {
+        a.engine().errors().iter().any(|e| e.number == 9002)
+    });
+    let _ = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    drop(db);
+    write_rows(&a.file(), 2000, 5);
+    assert!(a.engine().checkpoint(5).is_err());
+    for path in in_the_way {
+        std::fs::remove_dir(path).unwrap();
+    }
+    level(&a, &b);
+    assert_eq!(rows(&b.file()), 20);
+    assert!(!told(&a, "that nobody captured"));
+    a.stop();
+    b.stop();
+}
+
+/// The principal's machine lost what was not on its disk yet, log and file alike; the mirror has it.
+#[test]
+fn what_a_principal_lost_comes_back_from_its_mirror() {
+    let (mut a, mut b) = mirrored();
+    write_rows(&a.file(), 1000, 20);
+    level(&a, &b);
+    a.stop();
+    let (file, blocks) = (a.dir.path().join("then.db"), a.dir.path().join("then"));
+    copy(&a.file(), &file);
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .arg(a.dir.path().join("blocks"))
+        .arg(&blocks)
+        .status();
+    assert!(copied.unwrap().success());
+    start_again(&mut a, &b);
+    level(&a, &b);
+    write_rows(&a.file(), 2000, 15);
+    level(&a, &b);
+    a.stop();
+    without_log(&a.file());
+    copy(&file, &a.file());
+    std::fs::remove_dir_all(a.dir.path().join("blocks")).unwrap();
+    std::fs::rename(&blocks, a.dir.path().join("blocks")).unwrap();
+    start_again(&mut a, &b);
+    wait_for("the tail is taken over", || {
+        told(&a, "took over what its mirror held")
+    });
+    level(&a, &b);
+    assert_eq!(rows(&a.file()), 45);
+    assert!(!told(&a, "does not continue") && !told(&a, "seeded anew"));
+    write_rows(&a.file(), 3000, 5);
+    level(&a, &b);
+    a.stop();
+    b.stop();
+}
+
+/// The copy stops being a database in WAL mode: no waiting makes it a mirror's file again, a seed does.
+#[test]
+fn a_copy_that_is_no_database_any_more_is_seeded() {
+    let (mut a, mut b) = mirrored();
+    write_rows(&a.file(), 1000, 20);
+    level(&a, &b);
+    b.stop();
+    without_log(&b.file());
+    std::fs::write(b.file(), [b'x'; 8192]).unwrap();
+    b.start(&a);
+    b.engine()
+        .attach_database(b.database(DatabaseState::Restoring))
+        .unwrap();
+    b.listen();
+    write_rows(&a.file(), 2000, 5);
+    level(&a, &b);
+    assert_eq!(rows(&b.file()), 35);
+    a.stop();
+    b.stop();
+}

@@ -29,6 +29,7 @@ impl Thread {
         self.restart |= restart;
         self.apply_again = None;
         self.held = None;
+        self.pending = None;
         self.using = Using::Nothing;
         self.tell_level(false);
         if let Err(e) = self.try_capture() {
@@ -225,6 +226,10 @@ impl Thread {
             }
             self.capture(false);
         }
+        if let Err(e) = self.store_pending() {
+            self.stands_still(&e);
+            return;
+        }
         let Using::Capture(tail) = &mut self.using else {
             return;
         };
@@ -235,7 +240,7 @@ impl Thread {
             match tail.next_block() {
                 Ok(Some(block)) => {
                     any = true;
-                    if let Err(e) = self.subject.append(&block) {
+                    if let Err(e) = self.subject.append(block, &mut self.pending) {
                         break Err(e);
                     }
                     if started.elapsed() > TURN {
@@ -261,6 +266,10 @@ impl Thread {
         self.keep_identity(IDENTITY_EVERY);
         let outcome = outcome.and_then(|()| self.checkpoint_if_due());
         if let Err(e) = outcome {
+            if self.pending.is_some() {
+                self.stands_still(&e);
+                return;
+            }
             self.using = Using::Nothing;
             self.tell_level(false);
             self.trouble("capture", &file_error(&self.subject.name, &e));
@@ -270,6 +279,29 @@ impl Thread {
                 self.leave_out();
             }
         }
+    }
+
+    /// Appends the block that the log could not take before.
+    pub(super) fn store_pending(&mut self) -> sqlite::Result<()> {
+        if !matches!(self.using, Using::Capture(_)) {
+            self.pending = None;
+        }
+        match self.pending.take() {
+            Some(block) => self.subject.append(block, &mut self.pending).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// The log takes nothing at the moment. The tail stays and holds what is not captured in the application's own log.
+    fn stands_still(&mut self, e: &sqlite::Error) {
+        self.pause = RETRY;
+        self.tell_level(false);
+        let text = format!(
+            "Commits of database '{}' cannot be logged now: {e}. Likely the disk of the instance's directory is full. They stay in the \
+             database's own write-ahead log, which grows, and are taken over as soon as there is room.",
+            self.subject.name
+        );
+        self.trouble("capture", &EngineError::new(9002, text));
     }
 
     /// A commit that no block can carry would stop every resumed capture again: it is left out like one that was missed.
@@ -288,6 +320,7 @@ impl Thread {
 
     fn checkpoint_if_due(&mut self) -> sqlite::Result<()> {
         let subject = &self.subject;
+        let pending = &mut self.pending;
         let Using::Capture(tail) = &mut self.using else {
             return Ok(());
         };
@@ -299,7 +332,7 @@ impl Thread {
             .log
             .wait_all()
             .map_err(|e| sqlite::Error::Caller(e.to_string()))?;
-        match tail.checkpoint(&mut |block| subject.harden(&block)) {
+        match tail.checkpoint(&mut |block| subject.harden(block, pending)) {
             Ok(_) | Err(sqlite::Error::Busy(_)) => Ok(()),
             Err(e) => Err(e),
         }

@@ -105,7 +105,11 @@ pub(super) fn storage_error(e: &sqlite::Error) -> StorageError {
         sqlite::Error::NoSuchContent
         | sqlite::Error::ForeignWrite
         | sqlite::Error::PageDamaged { .. }
-        | sqlite::Error::WrongDatabase => StorageError::Corrupt,
+        | sqlite::Error::WrongDatabase
+        // Neither becomes a mirror's file again by waiting.
+        | sqlite::Error::NotADatabase(_)
+        | sqlite::Error::NotWal(_)
+        | sqlite::Error::Malformed(_) => StorageError::Corrupt,
         sqlite::Error::Block(_) | sqlite::Error::NotNext { .. } => StorageError::Chain,
         sqlite::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             StorageError::Full

@@ -104,6 +104,7 @@ impl Worker {
                     level_told: false,
                     seed_wanted: false,
                     apply_again: None,
+                    pending: None,
                     restart: false,
                     known: None,
                     held: None,
@@ -159,6 +160,8 @@ struct Thread {
     wants_capture: bool,
     /// The loop was told that the log covers what the file holds.
     level_told: bool,
+    /// A captured block that the log could not take, on a full disk: it is the next one that the log takes.
+    pending: Option<Block>,
     /// The log is to go on in a new timeline as soon as the capture runs.
     restart: bool,
     /// The captured file as it is recorded, and since when.
@@ -235,7 +238,10 @@ impl Thread {
             self.open_mirror()
                 .map_err(|e| file_error(&self.subject.name, &e))?;
         }
+        self.store_pending()
+            .map_err(|e| file_error(&self.subject.name, &e))?;
         let subject = &self.subject;
+        let pending = &mut self.pending;
         let folded = match &mut self.using {
             Using::Capture(tail) => {
                 // Write-ahead (`docs/safety.md`): what goes into the file is durable in the log first.
@@ -243,7 +249,7 @@ impl Thread {
                     .log
                     .wait_all()
                     .map_err(|e| EngineError::new(1499, e.to_string()))?;
-                tail.fold(&mut |block| subject.harden(&block))
+                tail.fold(&mut |block| subject.harden(block, pending))
             }
             Using::Mirror(applier) => applier.fold(),
             Using::Nothing => {
@@ -288,20 +294,25 @@ impl Subject {
         self.log.extent(self.log_id).map_or(LogEnd::START, |e| e.end)
     }
 
-    /// Appends a captured block, which is durable later.
-    fn append(&self, block: &Block) -> sqlite::Result<Ticket> {
+    /// Appends a captured block, which is durable later. One that the log cannot take at the moment is kept in `pending`.
+    fn append(&self, block: Block, pending: &mut Option<Block>) -> sqlite::Result<Ticket> {
         let bytes = block.to_vec().map_err(|source| sqlite::Error::Io {
             doing: "read a block",
             source,
         })?;
         self.log
             .append(self.log_id, block.before(), block.end(), &bytes)
-            .map_err(|e| sqlite::Error::Caller(e.to_string()))
+            .map_err(|e| {
+                if matches!(e, LogError::Io(_) | LogError::Poisoned(_)) {
+                    *pending = Some(block);
+                }
+                sqlite::Error::Caller(e.to_string())
+            })
     }
 
     /// Appends a captured block and waits until it is durable.
-    fn harden(&self, block: &Block) -> sqlite::Result<()> {
-        let ticket = self.append(block)?;
+    fn harden(&self, block: Block, pending: &mut Option<Block>) -> sqlite::Result<()> {
+        let ticket = self.append(block, pending)?;
         self.log
             .wait(ticket)
             .map_err(|e| sqlite::Error::Caller(e.to_string()))

@@ -52,7 +52,10 @@ impl Thread {
 
     /// Holds a snapshot of the file, with everything up to it in the log.
     pub(super) fn snapshot(&mut self) -> Result<Snapshot, EngineError> {
+        self.store_pending()
+            .map_err(|e| file_error(&self.subject.name, &e))?;
         let subject = &self.subject;
+        let pending = &mut self.pending;
         let Using::Capture(tail) = &mut self.using else {
             let text = format!(
                 "Database '{}' is not being captured now; see the error log.",
@@ -61,7 +64,7 @@ impl Thread {
             return Err(EngineError::new(1499, text));
         };
         let source = tail
-            .snapshot(&mut |block| subject.harden(&block))
+            .snapshot(&mut |block| subject.harden(block, pending))
             .map_err(|e| file_error(&subject.name, &e))?;
         let row = subject
             .row()?
