@@ -5,7 +5,9 @@
 
 use std::path::PathBuf;
 
-use dbmirror_core::cert::{CERTIFICATE_LEN_MAX, Certificate, Request, issue};
+use dbmirror_core::cert::{
+    CERTIFICATE_LEN_MAX, Certificate, PFX_LEN_MAX, Request, issue, read_pfx, write_pfx,
+};
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
 use dbmirror_core::crypto::{Provider, SigningKey};
 use dbmirror_core::entropy::{Entropy, EntropyError};
@@ -160,6 +162,40 @@ fn private_key_file() {
     let key = PrivateKey::from_encrypted_pkcs8::<RustCrypto>(&sample("private-key.pk8"), PASSWORD)
         .expect("the password");
     assert!(key.scalar().ct_eq(private().scalar()));
+}
+
+#[test]
+fn stored_password() {
+    const FAMILY: [u8; 16] = [
+        0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8b, 0x8c, 0x8d, 0x8e, 0x8f,
+    ];
+    let fresh = smk().wrap_stored_password(PASSWORD, &FAMILY).expect("wrapped");
+    check_sample("stored-password.der", &fresh);
+    let opened = smk()
+        .unwrap_stored_password(&sample("stored-password.der"), &FAMILY)
+        .expect("the key");
+    assert_eq!(opened.expose(), PASSWORD);
+}
+
+#[test]
+fn service_master_key_guid() {
+    check_sample("service-master-key.guid", &smk().guid::<Sha256>());
+}
+
+#[test]
+fn private_key_and_certificate_in_one_file() {
+    let certificate = sample("certificate.cer");
+    let password = core::str::from_utf8(PASSWORD).expect("UTF-8");
+    let mut out = [0; PFX_LEN_MAX];
+    let len = write_pfx::<RustCrypto>(&private(), &certificate, password, count(), &mut salt(), &mut out)
+        .expect("a file");
+    check_sample("certificate.pfx", &out[..len]);
+    let file = sample("certificate.pfx");
+    let mut scratch = vec![0; file.len()];
+    let mut read = [0; CERTIFICATE_LEN_MAX];
+    let (key, len) = read_pfx::<RustCrypto>(&file, password, &mut scratch, &mut read).expect("the password");
+    assert!(key.scalar().ct_eq(private().scalar()));
+    assert_eq!(read[..len], certificate);
 }
 
 /// The signature is hedged: it depends on how the provider uses the entropy, and may differ in another one. So what is

@@ -43,6 +43,8 @@ pub struct Host {
     pub address: String,
     /// Its directory.
     pub dir: PathBuf,
+    /// More arguments of `serve`.
+    pub options: Vec<String>,
     child: Option<Child>,
     /// The ready line of the last start.
     pub ready: String,
@@ -55,6 +57,7 @@ impl Host {
             name: name.to_owned(),
             address: address.to_owned(),
             dir: root.join(name),
+            options: Vec::new(),
             child: None,
             ready: String::new(),
         };
@@ -75,6 +78,7 @@ impl Host {
             .arg("--data")
             .arg(&self.dir)
             .args(["--name", &self.name, "--bind", &self.address, "--quiet"])
+            .args(&self.options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

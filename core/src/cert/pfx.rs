@@ -16,6 +16,7 @@
 //! MAC has to be there and is checked before anything inside is looked at. The older encryptions (RC2, Triple DES) and the
 //! SHA-1 MAC are refused: a password that is worth something should not be typed over them.
 
+use core::cell::Cell;
 use core::ops::ControlFlow;
 
 use der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
@@ -174,9 +175,23 @@ pub fn read_pfx<P: Provider>(
 pub fn pfx_iterations(file: &[u8]) -> Result<u64, PfxError> {
     let pfx = Pfx::read(file)?;
     let mut total = u64::from(pfx.mac.iterations.get());
+    let mut count = 0;
     each_safe(pfx.safe, |safe| {
-        if let Safe::Encrypted(scheme, _) = &safe {
-            total = total.saturating_add(u64::from(scheme.iterations().get()));
+        let mut add = |iterations: Iterations| total = total.saturating_add(u64::from(iterations.get()));
+        match safe {
+            // Once for the key, once for the certificate.
+            Safe::Encrypted(scheme, _) => {
+                add(scheme.iterations());
+                add(scheme.iterations());
+            }
+            Safe::Plain(contents) => {
+                let _to_the_end = read_bags(contents, &mut count, &mut |bag| {
+                    if let Bag::ShroudedKey(info) = bag {
+                        add(PrivateKey::encrypted_pkcs8_iterations(info)?);
+                    }
+                    Ok(ControlFlow::Continue(()))
+                })?;
+            }
         }
         Ok(())
     })?;
@@ -190,15 +205,20 @@ fn read_checked<P: Provider>(
     certificate: &mut [u8; CERTIFICATE_LEN_MAX],
 ) -> Result<(PrivateKey, usize), PfxError> {
     let pfx = Pfx::read(file)?;
+    let budget = Budget::new();
+    budget.spend(pfx.mac.iterations)?;
     if !pfx.mac.verify::<P::Sha256>(password, pfx.safe)? {
         return Err(PfxError::Rejected);
     }
     // Certificates come before their key in most files, so the key is looked for in a pass of its own.
     let mut key = None;
-    each_bag(pfx.safe, password, scratch, |bag| {
+    each_bag(pfx.safe, password, scratch, &budget, |bag| {
         let found = match bag {
             Bag::Key(info) => PrivateKey::from_plain_pkcs8::<P>(info)?,
-            Bag::ShroudedKey(info) => PrivateKey::from_encrypted_pkcs8::<P>(info, password.as_bytes())?,
+            Bag::ShroudedKey(info) => {
+                budget.spend(PrivateKey::encrypted_pkcs8_iterations(info)?)?;
+                PrivateKey::from_encrypted_pkcs8::<P>(info, password.as_bytes())?
+            }
             Bag::Certificate(_) | Bag::Other => return Ok(ControlFlow::Continue(())),
         };
         if key.replace(found).is_some() {
@@ -209,7 +229,7 @@ fn read_checked<P: Provider>(
     let key = key.ok_or(PfxError::NoKey)?;
     let mut found = None;
     let mut unusable = None;
-    each_bag(pfx.safe, password, scratch, |bag| {
+    each_bag(pfx.safe, password, scratch, &budget, |bag| {
         let Bag::Certificate(der) = bag else {
             return Ok(ControlFlow::Continue(()));
         };
@@ -452,6 +472,21 @@ fn write_units(password: &str, out: &mut [u8; UNITS_MAX * 2]) -> Option<usize> {
     Some(len)
 }
 
+/// All passwords of a file together may cost as much as one.
+struct Budget(Cell<u32>);
+
+impl Budget {
+    const fn new() -> Self {
+        Self(Cell::new(Iterations::MAX))
+    }
+
+    fn spend(&self, iterations: Iterations) -> Result<(), PfxError> {
+        let left = self.0.get().checked_sub(iterations.get());
+        self.0.set(left.ok_or(PfxError::Key(KeyError::IterationCount))?);
+        Ok(())
+    }
+}
+
 /// One content of the authenticated safe.
 enum Safe<'a> {
     Plain(&'a [u8]),
@@ -535,12 +570,11 @@ fn each_bag(
     safes: &[u8],
     password: &str,
     scratch: &mut [u8],
+    budget: &Budget,
     mut visit: impl FnMut(Bag<'_>) -> Result<ControlFlow<()>, PfxError>,
 ) -> Result<(), PfxError> {
     let mut count = 0_u8;
     let mut done = false;
-    // All passwords together may cost as much as one.
-    let mut budget = Iterations::MAX;
     each_safe(safes, |safe| {
         if done {
             return Ok(());
@@ -549,9 +583,7 @@ fn each_bag(
         let contents = match safe {
             Safe::Plain(contents) => contents,
             Safe::Encrypted(scheme, bytes) => {
-                budget = budget
-                    .checked_sub(scheme.iterations().get())
-                    .ok_or(PfxError::Key(KeyError::IterationCount))?;
+                budget.spend(scheme.iterations())?;
                 let len = wire::copy(scratch, bytes).ok_or(PfxError::TooLong)?;
                 let place = scratch.get_mut(..len).ok_or(PfxError::TooLong)?;
                 scheme.decrypt(password.as_bytes(), place)?

@@ -6,6 +6,7 @@ mod block;
 mod certificate;
 mod message;
 pub mod nocrypto;
+mod pfx;
 mod record;
 mod unwrap;
 
@@ -19,6 +20,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("block", block::block),
     ("certificate", certificate::certificate),
     ("message", message::message),
+    ("pfx", pfx::pfx),
     ("record", record::record),
     ("session", message::session),
     ("subject", certificate::subject),

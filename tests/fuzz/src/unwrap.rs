@@ -20,6 +20,8 @@ pub(crate) fn unwrap(data: &[u8]) {
     wrapped_key(data);
     service_key_file(data);
     private_key_file(data);
+    plain_key(data);
+    stored_password(data);
     key_wrap(data);
 }
 
@@ -94,6 +96,27 @@ fn private_key_file(data: &[u8]) {
             PrivateKey::from_encrypted_pkcs8::<RustCrypto>(data, PASSWORD).err(),
             Some(refusal)
         ),
+    }
+}
+
+fn plain_key(data: &[u8]) {
+    if let Ok(key) = PrivateKey::from_plain_sec1::<RustCrypto>(data) {
+        // The two forms begin alike and are never both.
+        assert!(PrivateKey::from_plain_pkcs8::<RustCrypto>(data).is_err());
+        let either = PrivateKey::from_plain::<RustCrypto>(data).expect("one of both");
+        assert!(either.scalar().ct_eq(key.scalar()));
+    }
+}
+
+fn stored_password(data: &[u8]) {
+    // The key and the family of the sample.
+    let smk = ServiceMasterKey::generate(&mut Repeating::from(0x00)).expect("a key");
+    let family = core::array::from_fn(|at| 0x80 + u8::try_from(at).expect("below 16"));
+    if let Ok(opened) = smk.unwrap_stored_password(data, &family) {
+        let again = smk
+            .wrap_stored_password(opened.expose(), &family)
+            .expect("it fits");
+        assert_eq!(again.as_slice(), data);
     }
 }
 

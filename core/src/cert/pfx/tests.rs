@@ -64,7 +64,18 @@ fn there_and_back() {
     assert!(read_key.scalar().ct_eq(key.scalar()));
     assert_eq!(read_certificate, certificate);
     assert_eq!(read(&file, "guess").err(), Some(PfxError::Rejected));
-    assert_eq!(pfx_iterations(&file), Ok(3));
+    // The MAC's, and the key's.
+    assert_eq!(pfx_iterations(&file), Ok(6));
+}
+
+/// A file may not keep an instance busy for longer than one password of the most iterations does.
+#[test]
+fn all_passwords_together_are_bounded() {
+    let budget = Budget::new();
+    let most = Iterations::new(Iterations::MAX).unwrap();
+    assert_eq!(budget.spend(most), Ok(()));
+    let one = Iterations::new(1).unwrap();
+    assert_eq!(budget.spend(one), Err(PfxError::Key(KeyError::IterationCount)));
 }
 
 #[test]
