@@ -356,3 +356,26 @@ fn kills_at_any_step_lose_neither_rotation_nor_session() {
     }
     pair.assert_level_and_equal("sales", &file);
 }
+
+#[test]
+fn a_partner_whose_database_could_not_be_taken_in_is_waited_for_all_the_same() {
+    let mut pair = pair(176);
+    let file = pair.mirrored("sales");
+    the_connection(&pair.a);
+    // The file is away when the principal starts: the session is there, and nobody speaks for it.
+    pair.a.stop();
+    pair.b.stop();
+    let aside = file.with_extension("aside");
+    std::fs::rename(&file, &aside).expect("the file is put aside");
+    pair.a.up();
+    let output = rotate(&pair.a, &["--timeout", "3"]);
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(said.contains("Msg 50125, ") && said.contains("HOST_B_login"), "{said}");
+    assert_eq!(in_use(&pair.a), "HOST_A_cert");
+    pair.a.stop();
+    std::fs::rename(&aside, &file).expect("the file is put back");
+    pair.a.up();
+    pair.b.up();
+    await_rotation(&pair.a, "DONE");
+    pair.assert_level_and_equal("sales", &file);
+}

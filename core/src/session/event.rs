@@ -213,7 +213,7 @@ pub enum Reason {
     NoAuthority = 12,
     /// Busy with an earlier start; try again (1404).
     Busy = 13,
-    /// No room for another session (1438).
+    /// No room for another session, or for another certificate of a login (1438).
     NoRoom = 14,
     /// No answer within the time (1421).
     NoAnswer = 15,
@@ -334,7 +334,7 @@ impl Reason {
             Self::NotThePartner => "another login or instance answers at the configured address",
             Self::NoAuthority => "the sender is not the session's partner, or not in that role",
             Self::Busy => "busy with an earlier start",
-            Self::NoRoom => "no room for another session",
+            Self::NoRoom => "no room for another one",
             Self::NoAnswer => "no answer within the time",
             Self::Unreachable => "the connection could not be made",
             Self::OnlyPrincipal => "only the principal may do this",

@@ -154,9 +154,11 @@ impl Engine {
     }
 
     /// The partners of all sessions.
-    #[must_use]
-    pub fn session_peers(&self) -> Vec<SessionPeer> {
-        self.shared.handle.ask(|i| i.session_peers()).unwrap_or_default()
+    ///
+    /// # Errors
+    /// When they are not all known: the engine has ended, or a record cannot be read. Nobody is to be taken for absent then.
+    pub fn session_peers(&self) -> Result<Vec<SessionPeer>, EngineError> {
+        self.shared.handle.ask(|i| i.session_peers())?
     }
 
     /// Replaces all pins: certificates, their logins, and CONNECT. Acts on the next handshake; it closes nothing.

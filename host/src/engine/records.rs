@@ -181,6 +181,17 @@ impl Records {
             .map_err(failed)
     }
 
+    /// The records of all sessions.
+    pub(super) fn sessions(&self) -> Result<Vec<Vec<u8>>, EngineError> {
+        let read = || -> rusqlite::Result<Vec<Vec<u8>>> {
+            self.connection
+                .prepare_cached("SELECT record FROM engine_session ORDER BY database_id")?
+                .query_map([], |r| r.get(0))?
+                .collect()
+        };
+        read().map_err(failed)
+    }
+
     /// The record with which a session ended here.
     pub(super) fn ended(&self, guid: SessionGuid) -> Option<Vec<u8>> {
         self.connection

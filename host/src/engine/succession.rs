@@ -4,7 +4,7 @@
 //! to be said, and passes on what is heard.
 
 use dbmirror_core::endpoint::ConnectionId;
-use dbmirror_core::session::{Phase, SessionError};
+use dbmirror_core::session::{SessionError, Stored, StoredPhase};
 use dbmirror_core::time::Duration;
 
 use super::run::Instance;
@@ -143,29 +143,39 @@ impl Instance<'_> {
         self.world.catalog.set_identity(identity)
     }
 
-    /// The partners of all sessions, each once for each address.
-    pub(super) fn session_peers(&self) -> Vec<SessionPeer> {
+    /// The partners of all sessions, each once for each address: of those that are stored, whether or not their databases could be
+    /// taken in, so that nobody is overlooked.
+    pub(super) fn session_peers(&self) -> Result<Vec<SessionPeer>, EngineError> {
         let mut peers: Vec<SessionPeer> = Vec::new();
-        for session in self.endpoint.sessions() {
-            let (Phase::Established, Some(login), Some(instance)) =
-                (session.phase, session.partner_login, session.partner_instance)
-            else {
+        for record in self.world.records().sessions()? {
+            let stored = Stored::decode(&record).map_err(|_| {
+                EngineError::new(
+                    1459,
+                    "The stored record of a mirroring session is damaged, so its partner is not known.",
+                )
+            })?;
+            if stored.phase != StoredPhase::Established {
                 continue;
-            };
-            let peer = SessionPeer {
-                peer: (login.cast_signed(), instance.0),
-                address: session.partner.as_str().to_owned(),
-                bound: session.bound,
-            };
+            }
+            let peer = (stored.partner_login.cast_signed(), stored.partner_instance.0);
+            let bound = self
+                .endpoint
+                .sessions()
+                .any(|session| session.database == stored.database && session.bound);
+            let address = stored.partner.as_str();
             match peers
                 .iter_mut()
-                .find(|known| known.peer == peer.peer && known.address == peer.address)
+                .find(|known| known.peer == peer && known.address == address)
             {
-                Some(known) => known.bound |= peer.bound,
-                None => peers.push(peer),
+                Some(known) => known.bound |= bound,
+                None => peers.push(SessionPeer {
+                    peer,
+                    address: address.to_owned(),
+                    bound,
+                }),
             }
         }
-        peers
+        Ok(peers)
     }
 
     /// Makes a connection to `address` for no other purpose than to show the endpoint's certificate there.

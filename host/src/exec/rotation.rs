@@ -282,7 +282,7 @@ impl SqlSession {
 
     /// The partners of sessions that have not stored the successor.
     fn behind(&self, rotation: &Rotation) -> Result<Vec<PeerId>, Stop> {
-        let partners = self.instance.engine().session_peers();
+        let partners = self.instance.engine().session_peers()?;
         let done = rotations::peers(&self.instance.master(), rotation.id)?;
         let mut behind: Vec<PeerId> = Vec::new();
         for partner in partners {
@@ -303,7 +303,7 @@ impl SqlSession {
 
     /// Logins that may connect and have no session: they were not waited for.
     fn without_session(&self, rotation: &Rotation) -> Result<Vec<String>, Stop> {
-        let partners = self.instance.engine().session_peers();
+        let partners = self.instance.engine().session_peers()?;
         let master = self.instance.master();
         let done = rotations::peers(&master, rotation.id)?;
         let mut names: Vec<String> = certificates::pins(&master)?
@@ -323,7 +323,7 @@ impl SqlSession {
 
     /// One row for each partner of a session, and for whoever else has answered.
     fn report(&self, rotation: &Rotation, out: &mut Out<'_>) -> Done {
-        let partners = self.instance.engine().session_peers();
+        let partners = self.instance.engine().session_peers()?;
         let rows = {
             let master = self.instance.master();
             let done = rotations::peers(&master, rotation.id)?;

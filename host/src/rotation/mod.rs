@@ -25,7 +25,7 @@ pub use expiry::warning as expiry_warning;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::engine::CertificateEvent;
 use crate::errorlog;
@@ -33,6 +33,8 @@ use crate::instance::Instance;
 
 /// How often the steps are looked at when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
+/// A step that still fails in the same way is told again after this.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// Follows certificates on a thread of its own, which ends with the instance.
 ///
@@ -45,6 +47,8 @@ pub fn follow(instance: &Arc<Instance>, events: Receiver<CertificateEvent>) -> s
         .spawn(move || {
             let mut driver = own::Driver::default();
             let mut expiry = expiry::Told::default();
+            let mut log = peers::Log::default();
+            let mut told: Option<(String, Instant)> = None;
             loop {
                 let event = match events.recv_timeout(TICK) {
                     Ok(event) => Some(event),
@@ -55,10 +59,15 @@ pub fn follow(instance: &Arc<Instance>, events: Receiver<CertificateEvent>) -> s
                     return;
                 };
                 if let Some(event) = event {
-                    take(&instance, event);
+                    take(&instance, event, &mut log);
                 }
-                if let Err(error) = driver.step(&instance) {
+                if let Err(error) = driver.step(&instance)
+                    && told
+                        .as_ref()
+                        .is_none_or(|(text, at)| *text != error.text || at.elapsed() >= AGAIN)
+                {
                     errorlog::raised(&error);
+                    told = Some((error.text, Instant::now()));
                 }
                 expiry.look(&instance);
             }
@@ -67,10 +76,10 @@ pub fn follow(instance: &Arc<Instance>, events: Receiver<CertificateEvent>) -> s
 }
 
 /// Does what an event asks for.
-fn take(instance: &Instance, event: CertificateEvent) {
+fn take(instance: &Instance, event: CertificateEvent, log: &mut peers::Log) {
     let done = match event {
         CertificateEvent::Told(told) => {
-            let answer = peers::told(instance, &told);
+            let answer = peers::told(instance, &told, log);
             instance
                 .engine()
                 .answer_certificate(told.connection, told.number, answer);

@@ -65,8 +65,7 @@ impl Driver {
             State::Distributing => self.tell_again(instance, &rotation, &done),
             State::Switched => {
                 self.tell_again(instance, &rotation, &done)?;
-                self.show(instance, &rotation, &done);
-                Ok(())
+                self.show(instance, &rotation, &done)
             }
             _ => Ok(()),
         }
@@ -74,8 +73,8 @@ impl Driver {
 
     /// Partners that have stored the successor and not met it yet are shown it by a connection of its own: the one that
     /// their sessions use stays as it is.
-    fn show(&mut self, instance: &Instance, rotation: &Rotation, done: &[Peer]) {
-        for partner in instance.engine().session_peers() {
+    fn show(&mut self, instance: &Instance, rotation: &Rotation, done: &[Peer]) -> Result<(), Raised> {
+        for partner in instance.engine().session_peers()? {
             let waits = done
                 .iter()
                 .any(|d| d.peer == partner.peer && d.confirmed && !d.completed);
@@ -87,6 +86,7 @@ impl Driver {
                 self.shown.insert(key, Instant::now());
             }
         }
+        Ok(())
     }
 
     fn tell_again(&mut self, instance: &Instance, rotation: &Rotation, done: &[Peer]) -> Result<(), Raised> {
@@ -104,7 +104,7 @@ impl Driver {
 
 /// The state that a rotation can go on to now.
 fn next(instance: &Instance, rotation: &Rotation) -> Result<Option<State>, Raised> {
-    let partners = instance.engine().session_peers();
+    let partners = instance.engine().session_peers()?;
     let master = instance.master();
     let done = rotations::peers(&master, rotation.id)?;
     let certificate_id = endpoints::mirroring(&master)?
@@ -215,7 +215,7 @@ fn forget(catalog: &Connection, certificate_id: i32) -> rusqlite::Result<()> {
 /// `master.db` failed.
 pub fn tell_engine(instance: &Instance, master: &Connection) -> Result<(), Raised> {
     let mut succession = Succession::default();
-    let partners = instance.engine().session_peers();
+    let partners = instance.engine().session_peers()?;
     for rotation in rotations::open(master)? {
         let done = rotations::peers(master, rotation.id)?;
         let confirmed: Vec<PeerId> = done.iter().filter(|d| d.confirmed).map(|d| d.peer).collect();

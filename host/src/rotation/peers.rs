@@ -3,6 +3,9 @@
 //! A peer's word adds pins to its own login, one at a time, and takes away only what it added itself: pins that an operator
 //! imported stay until an operator drops them.
 
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
 use dbmirror_core::crypto::Hash as _;
 use dbmirror_core::session::Reason;
 use rusqlite::{Connection, TransactionBehavior};
@@ -20,21 +23,21 @@ use crate::messages::{M50127, M50128, M50129, Raised};
 ///
 /// # Errors
 /// The refusal that the peer is answered; nothing has changed then.
-pub fn told(instance: &Instance, told: &PeerCertificate) -> Result<(), Refusal> {
+pub fn told(instance: &Instance, told: &PeerCertificate, log: &mut Log) -> Result<(), Refusal> {
     let done = match &told.what {
         PeerCertificateWhat::Successor { der, point } => successor(instance, told, der, point),
         PeerCertificateWhat::Retired { digest } => retired(instance, told, digest),
     };
     match done {
-        Ok(Some(line)) => errorlog::raised(&line),
+        Ok(Some(line)) => log.line(told.peer.0, &line),
         Ok(None) => {}
         Err(No::Refused(refusal)) => {
             let who = super::own::name_of(&instance.master(), told.peer).unwrap_or_default();
-            errorlog::raised(&M50129.refuse(&[&who, &refusal]));
+            log.line(told.peer.0, &M50129.refuse(&[&who, &refusal]));
             return Err(refusal);
         }
         Err(No::Failed(error)) => {
-            errorlog::raised(&error);
+            log.line(told.peer.0, &error);
             return Err(Refusal {
                 number: 1454,
                 reason: Reason::Storage,
@@ -43,6 +46,41 @@ pub fn told(instance: &Instance, told: &PeerCertificate) -> Result<(), Refusal> 
     }
     Ok(())
 }
+
+/// Lines about what peers told: so many of one login within a minute, since a peer can cause them at will.
+#[derive(Debug, Default)]
+pub struct Log {
+    since: Option<Instant>,
+    lines: HashMap<i32, u32>,
+}
+
+impl Log {
+    const LINES: u32 = 20;
+    const SPAN: Duration = Duration::from_secs(60);
+
+    /// Whether the next line of `login_id` may be written at `now`.
+    fn may(&mut self, login_id: i32, now: Instant) -> bool {
+        if self
+            .since
+            .is_none_or(|since| now.saturating_duration_since(since) >= Self::SPAN)
+        {
+            self.since = Some(now);
+            self.lines.clear();
+        }
+        let lines = self.lines.entry(login_id).or_default();
+        *lines = lines.saturating_add(1);
+        *lines <= Self::LINES
+    }
+
+    fn line(&mut self, login_id: i32, line: &Raised) {
+        if self.may(login_id, Instant::now()) {
+            errorlog::raised(line);
+        }
+    }
+}
+
+/// So many certificates of one login that it handed over and never gave up; who rotates in order has one or two.
+const HANDED_OVER_MAX: usize = 8;
 
 enum No {
     Refused(Refusal),
@@ -94,11 +132,12 @@ fn successor(
             return Ok(None); // It is here: told again, or imported.
         }
     }
-    if rotations::origins(&transaction, login_id)?
-        .iter()
-        .any(|origin| !origin.used)
-    {
+    let origins = rotations::origins(&transaction, login_id)?;
+    if origins.iter().any(|origin| !origin.used) {
         return Err(no(15232, Reason::SuccessorPending));
+    }
+    if origins.len() >= HANDED_OVER_MAX {
+        return Err(no(1438, Reason::NoRoom));
     }
     let (owner, predecessor) =
         predecessor(&transaction, told)?.ok_or_else(|| no(28034, Reason::NoAuthority))?;
@@ -248,5 +287,20 @@ pub fn successor_name(catalog: &Connection, name: &str) -> rusqlite::Result<Stri
         if certificates::by_name(catalog, MASTER_ID, &successor)?.is_none() {
             return Ok(successor);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_writes_twenty_lines_a_minute_and_keeps_nobody_elses_out() {
+        let (mut log, start) = (Log::default(), Instant::now());
+        let lines = |log: &mut Log, login: i32, at: Instant| (0..100).filter(|_| log.may(login, at)).count();
+        assert_eq!(lines(&mut log, 7, start), 20);
+        assert_eq!(lines(&mut log, 8, start + Duration::from_secs(59)), 20);
+        assert_eq!(lines(&mut log, 7, start + Duration::from_secs(59)), 0);
+        assert_eq!(lines(&mut log, 7, start + Duration::from_secs(60)), 20);
     }
 }

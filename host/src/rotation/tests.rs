@@ -169,7 +169,8 @@ impl Fixture {
             certificate_id,
             what,
         };
-        peers::told(&self.instance, &told).map_err(|refusal| (refusal.number, refusal.reason))
+        peers::told(&self.instance, &told, &mut peers::Log::default())
+            .map_err(|refusal| (refusal.number, refusal.reason))
     }
 
     fn offers(&mut self, name: &str, made: &Made) -> Result<(), (u32, Reason)> {
@@ -242,6 +243,19 @@ fn one_is_pending_at_a_time_for_each_login() {
         "another login's is its own affair"
     );
     // An operator who drops the pending one makes room.
+    f.ok("DROP CERTIFICATE B_cert_2");
+    assert_eq!(f.offers("B", &make()), Ok(()));
+}
+
+#[test]
+fn a_login_cannot_fill_the_catalog() {
+    let (mut f, _, _) = Fixture::new(12);
+    for n in 2..=9 {
+        assert_eq!(f.offers("B", &make()), Ok(()));
+        f.comes_with(&format!("B_cert_{n}"));
+    }
+    assert_eq!(f.offers("B", &make()), Err((1438, Reason::NoRoom)));
+    assert_eq!(f.pins().len(), 10);
     f.ok("DROP CERTIFICATE B_cert_2");
     assert_eq!(f.offers("B", &make()), Ok(()));
 }

@@ -3,11 +3,12 @@
 use super::strangers::Raw;
 use super::world::{DB, Dice, World};
 use crate::message::codec::{
-    Ack, Block, Credit, Message, Refusal, Seed, SeedBegin, SeedEnd, SeedRequest, SessionHello, Status, Tail,
-    TailRequest,
+    Ack, Block, CertificateAnswer, Credit, Message, Refusal, Retired, Seed, SeedBegin, SeedEnd, SeedRequest,
+    SessionHello, Status, Successor, Tail, TailRequest,
 };
 use crate::message::{
-    Chain, DatabaseSum, ForkId, InstanceId, LogEnd, Position, Record, SessionGuid, Timeline, Timelines,
+    Chain, DatabaseSum, ForkId, InstanceId, LogEnd, Position, Record, SessionGuid, Signature, Timeline,
+    Timelines,
 };
 use crate::session::SessionView;
 use crate::time::Duration;
@@ -89,7 +90,7 @@ fn any_message(dice: &mut Dice, guid: SessionGuid, view: &SessionView) -> Messag
         }))
         .unwrap()
     };
-    match dice.below(18) {
+    match dice.below(21) {
         0..4 => SessionHello {
             guid,
             record: Record {
@@ -177,6 +178,24 @@ fn any_message(dice: &mut Dice, guid: SessionGuid, view: &SessionView) -> Messag
             state: dice.below(7) as u8,
             end: position,
             decided: position,
+        }
+        .into(),
+        17 => Successor {
+            number: dice.below(3),
+            signature: Signature::new(&[0x30; 70]).unwrap(),
+            certificate: bytes,
+        }
+        .into(),
+        18 => Retired {
+            number: dice.below(3),
+            digest: [dice.below(4) as u8; 32],
+        }
+        .into(),
+        // An answer to nothing ends the connection: not too often.
+        19 if dice.below(8) == 0 => CertificateAnswer {
+            number: dice.below(3),
+            message: 0,
+            reason: 0,
         }
         .into(),
         _ => Refusal {
