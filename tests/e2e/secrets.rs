@@ -209,3 +209,52 @@ fn a_restored_mirror_says_which_key_is_missing() {
     pair.b.options.clear();
     pair.level("Sales");
 }
+
+/// The master key of a user database is where the database is; a password that was kept opens it on the mirror.
+#[test]
+fn a_master_key_travels_with_its_session() {
+    let mut pair = pair(164);
+    pair.mirrored("Sales");
+    let opens = |host: &Host, wanted: &str| {
+        host.wait(&format!("is_master_key_encrypted_by_server = {wanted}"), || {
+            let shown = host
+                .value("SELECT is_master_key_encrypted_by_server FROM sys.databases WHERE name = 'Sales'");
+            if shown == wanted { Ok(()) } else { Err(shown) }
+        });
+    };
+    let keep = |host: &Host, password: &str| {
+        host.ok(&format!(
+            "EXEC sp_control_dbmasterkey_password @db_name = N'Sales', @password = N'{password}', @action = N'add'"
+        ));
+    };
+    keep(&pair.b, "<3_Strong_Password!>");
+    pair.a
+        .ok("USE Sales; CREATE MASTER KEY ENCRYPTION BY PASSWORD = '<3_Strong_Password!>'");
+    opens(&pair.b, "1");
+    // Another key, whose password nobody has kept there.
+    pair.a
+        .ok("USE Sales; ALTER MASTER KEY REGENERATE WITH ENCRYPTION BY PASSWORD = '<4_Strong_Password!>'");
+    opens(&pair.b, "0");
+    keep(&pair.b, "<4_Strong_Password!>");
+    opens(&pair.b, "1");
+    // Changed while the mirror is away: told when it is back.
+    pair.b.stop();
+    pair.a
+        .ok("USE Sales; ALTER MASTER KEY REGENERATE WITH ENCRYPTION BY PASSWORD = '<3_Strong_Password!>'");
+    pair.b.up();
+    pair.a
+        .await_mirroring("Sales", "mirroring_state_desc", "SYNCHRONIZED");
+    opens(&pair.b, "1");
+    // The copy serves, and its key opens by itself.
+    pair.level("Sales");
+    pair.a.ok("ALTER DATABASE Sales SET PARTNER OFF");
+    pair.b.wait("the end of the session", || {
+        let rows = pair.b.rows("SELECT mirroring_guid FROM sys.database_mirroring WHERE database_id = DB_ID('Sales') AND mirroring_guid IS NOT NULL");
+        if rows.is_empty() { Ok(()) } else { Err(format!("{rows:?}")) }
+    });
+    pair.b.ok("RESTORE DATABASE Sales WITH RECOVERY");
+    pair.b
+        .ok("USE Sales; CREATE CERTIFICATE c WITH SUBJECT = 'x', EXPIRY_DATE = '2046-01-01'");
+    pair.b
+        .ok("USE Sales; OPEN MASTER KEY DECRYPTION BY PASSWORD = '<3_Strong_Password!>'");
+}

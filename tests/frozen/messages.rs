@@ -314,6 +314,15 @@ fn samples() -> Vec<(&'static str, Message<'static>)> {
             .into(),
         ),
         (
+            "attachment",
+            Attachment {
+                guid,
+                role_sequence,
+                bytes: b"opaque bytes",
+            }
+            .into(),
+        ),
+        (
             "propose",
             Propose {
                 guid,
@@ -470,7 +479,11 @@ fn prefixes_and_trailing_bytes_are_refused() {
         let body = u32::try_from(bytes.len() - HEADER_LEN).unwrap();
         let open_ended = matches!(
             message,
-            Message::Block(_) | Message::Tail(_) | Message::Seed(_) | Message::Successor(_)
+            Message::Block(_)
+                | Message::Tail(_)
+                | Message::Seed(_)
+                | Message::Successor(_)
+                | Message::Attachment(_)
         );
         for wrong in [body.wrapping_sub(1), body + 1] {
             let mut other = bytes.clone();

@@ -316,7 +316,8 @@ fn may_say(message: &Message<'_>, role: Role) -> bool {
         | Message::SeedBegin(_)
         | Message::Seed(_)
         | Message::SeedEnd(_)
-        | Message::SetProperties(_) => role == Role::Mirror,
+        | Message::SetProperties(_)
+        | Message::Attachment(_) => role == Role::Mirror,
         Message::StartAccepted(_)
         | Message::StartRefused(_)
         | Message::Ack(_)
@@ -353,6 +354,7 @@ fn role_sequence(message: &Message<'_>) -> Option<u32> {
         Message::SeedEnd(m) => m.role_sequence,
         Message::SetProperties(m) => m.role_sequence,
         Message::AskSuspend(m) => m.role_sequence,
+        Message::Attachment(m) => m.role_sequence,
         _ => return None,
     })
 }
@@ -392,6 +394,7 @@ fn hear(
         Message::Seed(m) => return obeyed(session.seed_piece(ctx, m)),
         Message::SeedEnd(m) => return obeyed(session.seed_end(ctx, m)),
         Message::SetProperties(m) => session.properties_heard(ctx, m.role_sequence, &m.properties),
+        Message::Attachment(m) => ctx.storage.take_attachment(session.database(), m.bytes),
         Message::AskSuspend(m) => {
             if let Err(error) = session.suspend_asked(ctx, m) {
                 return Done::Refused(error);

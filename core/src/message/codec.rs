@@ -161,6 +161,7 @@ impl<'a> Message<'a> {
             Self::SeedEnd(m) => m.guid,
             Self::SetProperties(m) => m.guid,
             Self::AskSuspend(m) => m.guid,
+            Self::Attachment(m) => m.guid,
             Self::Propose(m) => m.guid,
             Self::Ask(m) => m.guid,
             Self::Grant(m) => m.guid,

@@ -370,6 +370,16 @@ messages! {
         /// Suspend, or resume.
         suspend: bool,
     }
+    /// Principal to mirror: what its instance keeps beside the database for whoever serves it next, in place of what came
+    /// before. Opaque here.
+    Attachment<'a> = 0x8042 {
+        /// The session.
+        guid: SessionGuid,
+        /// The role assignment it was sent under.
+        role_sequence: u32,
+        /// The bytes; none: there is nothing any more.
+        bytes: &'a [u8],
+    }
 
     /// A role claim: the sender proposes this record (FAILOVER, hand-back).
     Propose = 0x0050 {

@@ -20,7 +20,10 @@ mod view;
 
 pub use command::{MirrorCopy, Safety, StartAsPrincipal, WaitAsMirror};
 pub use event::{EndedBy, Reason, ReseedReason, SessionError, SessionEvent, SessionState};
-pub use storage::{BlockChunk, BlockRead, DatabaseId, SeedInfo, SeedOpen, SeedRead, Storage, StorageError};
+pub use storage::{
+    ATTACHMENT_LEN_MAX, BlockChunk, BlockRead, DatabaseId, SeedInfo, SeedOpen, SeedRead, Storage,
+    StorageError,
+};
 pub use stored::{STORED_LEN_MAX, Stored, StoredError, StoredPhase};
 pub use view::{Phase, Role, SeedProgress, SessionView};
 

@@ -44,6 +44,8 @@ pub(crate) struct PrincipalSide {
     /// The end of log that the mirror was told last.
     pub(crate) told_end: Position,
     pub(crate) properties_due: bool,
+    /// The version of what is kept beside the database that the mirror was told over the binding.
+    pub(crate) attachment_told: u64,
     /// The storage refused a read: when it is tried again.
     pub(crate) read_again: Option<Instant>,
     pause: Duration,
@@ -78,6 +80,7 @@ impl PrincipalSide {
             status_due: false,
             told_end: Position::START,
             properties_due: false,
+            attachment_told: 0,
             read_again: None,
             pause: Duration::ZERO,
         }
@@ -118,6 +121,7 @@ impl PrincipalSide {
         self.out = Outflow::default();
         self.read_again = None;
         self.told_end = Position::START;
+        self.attachment_told = 0;
     }
 
     pub(super) fn retry(&mut self, now: Instant) -> Instant {

@@ -3,13 +3,13 @@
 
 use super::machine::{Ctx, Link, Session, Side};
 use super::seeding::SeedOut;
-use super::storage::{SeedRead, StorageError};
+use super::storage::{ATTACHMENT_LEN_MAX, SeedRead, StorageError};
 use super::stored::STORED_LEN_MAX;
 use crate::message::Address;
 use crate::message::codec::{
-    Ack, AskSuspend, BLOCK_OVERHEAD, Block, Credit, Message, Refusal, SEED_OVERHEAD, Seed, SeedBegin,
-    SeedEnd, SessionHello, SetProperties, Start, StartAccepted, Status, TAIL_OVERHEAD, Tail, TailRequest,
-    Tombstone,
+    Ack, AskSuspend, Attachment, BLOCK_OVERHEAD, Block, Credit, Message, Refusal, SEED_OVERHEAD, Seed,
+    SeedBegin, SeedEnd, SessionHello, SetProperties, Start, StartAccepted, Status, TAIL_OVERHEAD, Tail,
+    TailRequest, Tombstone,
 };
 use crate::wire::{Full, Writer};
 
@@ -103,7 +103,7 @@ impl Session {
         if !self.is_bound() {
             return Ok(());
         }
-        let role_sequence = self.role_sequence();
+        let (role_sequence, database) = (self.role_sequence(), self.database());
         let (durable, end) = (self.kept.durable().copied(), self.end);
         let state = self.state();
         match &mut self.side {
@@ -122,6 +122,20 @@ impl Session {
                         .into(),
                     )?;
                     side.properties_due = false;
+                }
+                let version = ctx.storage.attachment_version(database);
+                if version != side.attachment_told {
+                    let mut place = [0; ATTACHMENT_LEN_MAX];
+                    let length = ctx.storage.attachment(database, &mut place);
+                    if let Some(bytes) = length.and_then(|length| place.get(..length)) {
+                        let attachment = Attachment {
+                            guid,
+                            role_sequence,
+                            bytes,
+                        };
+                        say(to, attachment.into())?;
+                    }
+                    side.attachment_told = version;
                 }
                 if let Some(adopt) = &mut side.adopt
                     && !adopt.asked

@@ -7,6 +7,9 @@ use crate::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DatabaseId(pub u32);
 
+/// Most bytes of what is kept beside a database for its partner, so that its message is a control message.
+pub const ATTACHMENT_LEN_MAX: usize = 1_024;
+
 /// Reads and writes of the logs and files of all databases.
 ///
 /// Called synchronously in the endpoint's loop, so nothing here may wait for a disk: reads come from the page cache or
@@ -54,6 +57,25 @@ pub trait Storage {
 
     /// Mirror: everything up to `position` is decided and may be redone into the file.
     fn decided(&mut self, database: DatabaseId, position: Position);
+
+    /// Principal: the version of what the instance keeps beside the database for whoever serves it next; another number than
+    /// before when that has changed, 0 when there is nothing to tell. Opaque to core.
+    fn attachment_version(&mut self, database: DatabaseId) -> u64 {
+        let _ = database;
+        0
+    }
+
+    /// Principal: copies it into `out` and returns its length; empty says that there is nothing any more.
+    fn attachment(&mut self, database: DatabaseId, out: &mut [u8; ATTACHMENT_LEN_MAX]) -> Option<usize> {
+        let _ = (database, out);
+        None
+    }
+
+    /// Mirror: the principal's, in place of what came before. It comes again on every binding, so nothing waits for it to be
+    /// durable.
+    fn take_attachment(&mut self, database: DatabaseId, bytes: &[u8]) {
+        let _ = (database, bytes);
+    }
 
     /// Principal: holds a snapshot of the file to be read as a seed. *Pending* is asked again when `Endpoint::seed_ready` is
     /// called. A snapshot that is open already is dropped for a new one.

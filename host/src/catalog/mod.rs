@@ -10,6 +10,7 @@ pub mod keys;
 pub mod principals;
 pub mod rotations;
 pub mod schema;
+pub mod traveling;
 pub mod views;
 
 use std::path::Path;

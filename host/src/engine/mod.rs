@@ -232,6 +232,14 @@ impl Engine {
         sessions::detach_database(&self.shared.handle, database_id)
     }
 
+    /// What a mirror of the database is told of its master key from now on (`catalog::traveling`); empty: that there is none.
+    pub fn set_master_key(&self, database_id: i32, bytes: Vec<u8>) {
+        let database = dbmirror_core::session::DatabaseId(database_id.cast_unsigned());
+        self.shared
+            .handle
+            .run(move |i| i.world.logs.attach(database, bytes));
+    }
+
     /// ALTER DATABASE … SET PARTNER. On a RESTORING database (the mirror) it stores the address and waits; on an ONLINE
     /// one (the principal) it starts the session with the checks of `docs/operations.md`.
     ///

@@ -292,6 +292,7 @@ impl Instance<'_> {
         if let Some(config) = self.world.names.remove(&id) {
             self.world.catalog.forget_name(&config.name);
         }
+        self.world.logs.attachments.remove(&id);
         self.world.logs.databases.remove(&id)
     }
 

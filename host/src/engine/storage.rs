@@ -10,12 +10,14 @@ use dbmirror_core::crypto::rustcrypto::RustCrypto;
 use dbmirror_core::message::block::{BlockCheck, BlockError};
 use dbmirror_core::message::{Chain, DatabaseSum, FamilyGuid, LogEnd, Position, SessionGuid};
 use dbmirror_core::session::{
-    BlockChunk, BlockRead, DatabaseId, SeedInfo, SeedOpen, SeedRead, Storage, StorageError,
+    ATTACHMENT_LEN_MAX, BlockChunk, BlockRead, DatabaseId, SeedInfo, SeedOpen, SeedRead, Storage,
+    StorageError,
 };
 use dbmirror_core::time::Duration;
 
 use super::records::Records;
 use super::worker::{Command, PIECE, SeedReader, Worker};
+use super::{DatabaseChange, Notices};
 
 /// Largest block that is taken: what the block log takes.
 const BLOCK_MAX: u32 = 1 << 30;
@@ -27,6 +29,9 @@ pub(super) struct Logs {
     pub log: Arc<BlockLog>,
     pub records: Arc<Mutex<Records>>,
     pub databases: HashMap<DatabaseId, Database>,
+    /// What the instance keeps beside a database for its partner, with the number of its last change.
+    pub attachments: HashMap<DatabaseId, (u64, Vec<u8>)>,
+    notices: Arc<dyn Notices>,
 }
 
 /// One database as the loop holds it.
@@ -194,11 +199,22 @@ impl OpenSeed {
 }
 
 impl Logs {
-    pub(super) fn new(log: Arc<BlockLog>, records: Arc<Mutex<Records>>) -> Self {
+    pub(super) fn new(log: Arc<BlockLog>, records: Arc<Mutex<Records>>, notices: Arc<dyn Notices>) -> Self {
         Self {
             log,
             records,
             databases: HashMap::new(),
+            attachments: HashMap::new(),
+            notices,
+        }
+    }
+
+    /// From now on `bytes` is what a mirror is told.
+    pub(super) fn attach(&mut self, database: DatabaseId, bytes: Vec<u8>) {
+        let (version, held) = self.attachments.entry(database).or_default();
+        if *version == 0 || *held != bytes {
+            *version += 1;
+            *held = bytes;
         }
     }
 
@@ -299,6 +315,22 @@ fn log_error(e: &LogError) -> StorageError {
 }
 
 impl Storage for Logs {
+    fn attachment_version(&mut self, database: DatabaseId) -> u64 {
+        self.attachments.get(&database).map_or(0, |(version, _)| *version)
+    }
+
+    fn attachment(&mut self, database: DatabaseId, out: &mut [u8; ATTACHMENT_LEN_MAX]) -> Option<usize> {
+        let (_, bytes) = self.attachments.get(&database)?;
+        out.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(bytes.len())
+    }
+
+    fn take_attachment(&mut self, database: DatabaseId, bytes: &[u8]) {
+        let bytes = bytes.to_vec();
+        let change = DatabaseChange::MasterKey { bytes };
+        self.notices.database_changed(database.0.cast_signed(), change);
+    }
+
     fn chain_at(&mut self, database: DatabaseId, position: Position) -> Result<Option<Chain>, StorageError> {
         let id = self.log_id(database)?;
         Ok(self

@@ -325,6 +325,11 @@ pub enum DatabaseChange {
         /// The family it now belongs to.
         family_guid: Guid,
     },
+    /// The principal tells its master key (`catalog::traveling`); empty without one. It comes again with every connection.
+    MasterKey {
+        /// As told.
+        bytes: Vec<u8>,
+    },
 }
 
 /// `sys.databases.state` as far as the engine must know it.

@@ -7,8 +7,8 @@ use rusqlite::Connection;
 
 use super::{SqlSession, Stop};
 use crate::catalog::certificates::Certificate;
-use crate::catalog::databases;
-use crate::catalog::keys::{self, ByServiceMasterKey, Crypto, MasterKeyRow, failed, open_private_key};
+use crate::catalog::keys::{self, Crypto, failed, open_private_key};
+use crate::catalog::traveling;
 use crate::instance::Instance;
 use crate::messages::{M15147, M15246, M15334, M15465, M15581};
 
@@ -69,34 +69,10 @@ impl KeyRing {
             return Ok(KeyInUse::Session(Arc::clone(opened)));
         }
         let opened = match row.open(&self.instance.service_master_key())? {
-            None => self.open_by_kept_password(catalog, &row)?,
+            None => traveling::open_by_kept(catalog, self.database_id, &self.instance.service_master_key())?,
             opened => opened,
         };
         opened.map(KeyInUse::ByItself).ok_or_else(closed)
-    }
-
-    /// Opens the master key by a password that was kept for the database's family; it opens by itself from then on.
-    fn open_by_kept_password(
-        &self,
-        catalog: &Connection,
-        row: &MasterKeyRow,
-    ) -> Result<Option<DatabaseMasterKey>, Stop> {
-        let Some(database) = databases::by_id(catalog, self.database_id)? else {
-            return Ok(None);
-        };
-        let above = self.instance.service_master_key();
-        for kept in keys::credentials(catalog, Some(&database.family_guid))? {
-            let Ok(password) = above.unwrap_stored_password(&kept.password, &kept.family_guid) else {
-                continue;
-            };
-            if let Ok((_, key)) = row.open_by_password(password.expose()) {
-                let mut row = row.clone();
-                row.by_service_master_key = Some(ByServiceMasterKey::wrap(&key, &above)?);
-                keys::store(catalog, self.database_id, &row)?;
-                return Ok(Some(key));
-            }
-        }
-        Ok(None)
     }
 
     /// Opens the private key of a certificate of the database.

@@ -161,6 +161,21 @@ impl SqlSession {
     }
 
     fn run(&mut self, statement: &Statement, out: &mut Out<'_>) -> Done {
+        self.dispatch(statement, out)?;
+        if matches!(
+            statement.kind,
+            StatementKind::CreateMasterKey { .. }
+                | StatementKind::AlterMasterKey(_)
+                | StatementKind::RestoreMasterKey(_)
+                | StatementKind::DropMasterKey
+        ) {
+            let master = self.instance.master();
+            self.instance.publish_master_key(&master, self.database_id)?;
+        }
+        Ok(())
+    }
+
+    fn dispatch(&mut self, statement: &Statement, out: &mut Out<'_>) -> Done {
         match &statement.kind {
             StatementKind::CreateMasterKey { password } => self.create_master_key(password.as_ref()),
             StatementKind::AlterMasterKey(change) => self.alter_master_key(change, out),

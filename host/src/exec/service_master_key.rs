@@ -120,6 +120,7 @@ impl SqlSession {
                             dates::now()
                         ],
                     )?;
+                    crate::catalog::traveling::open_by_kept(catalog, database.id, &above)?;
                     Ok(())
                 }
                 (false, Some(kept)) => {

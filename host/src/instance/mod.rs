@@ -233,6 +233,36 @@ impl Instance {
         self.master.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells the engine which master key a mirror of that database is to be told.
+    ///
+    /// # Errors
+    /// `master.db` failed.
+    pub fn publish_master_key(
+        &self,
+        master: &Connection,
+        database_id: i32,
+    ) -> Result<(), crate::messages::Raised> {
+        if database_id != catalog::MASTER_ID {
+            let row = catalog::keys::row(master, database_id)?;
+            let bytes = catalog::traveling::encode(row.as_ref());
+            self.engine.set_master_key(database_id, bytes);
+        }
+        Ok(())
+    }
+
+    /// The principal of that database tells its master key.
+    fn take_master_key(&self, database_id: i32, bytes: &[u8]) -> Result<(), crate::messages::Raised> {
+        let told = catalog::traveling::decode(bytes).map_err(|why| {
+            crate::messages::M15507.refuse(&[&format!("the partner's master key was not taken: {why}")])
+        })?;
+        let master = self.master();
+        if catalog::traveling::take(&master, database_id, told, &self.service_master_key())? {
+            // Should the roles change, it is this instance that tells it.
+            self.publish_master_key(&master, database_id)?;
+        }
+        Ok(())
+    }
+
     /// What is wrong with keys and certificates, or soon will be: what the error log says at every start.
     #[must_use]
     pub fn health(&self) -> Vec<crate::messages::Raised> {
@@ -256,9 +286,13 @@ impl Instance {
                         return;
                     };
                     let stored = match change {
-                        DatabaseChange::Seeded { family_guid } => {
-                            catalog::databases::set_family(&instance.master(), database_id, &family_guid)
-                        }
+                        DatabaseChange::Seeded { family_guid } => catalog::traveling::change_family(
+                            &instance.master(),
+                            database_id,
+                            &family_guid,
+                            &instance.service_master_key(),
+                        ),
+                        DatabaseChange::MasterKey { bytes } => instance.take_master_key(database_id, &bytes),
                     };
                     if let Err(error) = stored {
                         tracing::error!(database_id, "the catalog could not follow the engine: {error}");

@@ -146,6 +146,9 @@ fn other_master_keys(instance: &Instance, master: &Connection) -> Vec<Raised> {
 /// Gives the databases to the engine. One whose file cannot be taken in is shown RECOVERY_PENDING, and tried again at the
 /// next start.
 fn attach(instance: &Instance, master: &Connection) -> Result<(), Raised> {
+    for (id, _) in keys::databases(master)? {
+        instance.publish_master_key(master, id)?;
+    }
     let data = instance.dir().root().join("data");
     for mut database in databases::user_databases(master)? {
         // A file of the instance's own lies in its directory, wherever that was moved or copied to.

@@ -144,6 +144,8 @@ pub struct Disk {
     pub slow_seed: bool,
     pub writes: u64,
     pub stuck: Duration,
+    /// Beside each database: version and bytes, on either side.
+    pub attachments: BTreeMap<DatabaseId, (u64, Vec<u8>)>,
 }
 
 impl Disk {
@@ -200,6 +202,24 @@ impl Disk {
 }
 
 impl Storage for Disk {
+    fn attachment_version(&mut self, database: DatabaseId) -> u64 {
+        self.attachments.get(&database).map_or(0, |(version, _)| *version)
+    }
+
+    fn attachment(
+        &mut self,
+        database: DatabaseId,
+        out: &mut [u8; crate::session::ATTACHMENT_LEN_MAX],
+    ) -> Option<usize> {
+        let (_, bytes) = self.attachments.get(&database)?;
+        out[..bytes.len()].copy_from_slice(bytes);
+        Some(bytes.len())
+    }
+
+    fn take_attachment(&mut self, database: DatabaseId, bytes: &[u8]) {
+        self.attachments.insert(database, (0, bytes.to_vec()));
+    }
+
     fn chain_at(&mut self, database: DatabaseId, position: Position) -> Result<Option<Chain>, StorageError> {
         let db = self.db(database);
         if position == db.base.position {

@@ -1,6 +1,7 @@
 //! Endpoints in memory: virtual time, links that can be cut, storages that lose what was not hardened.
 
 mod actions;
+mod attachment;
 mod connections;
 mod disk;
 mod ending;
