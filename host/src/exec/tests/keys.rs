@@ -76,7 +76,7 @@ fn a_master_key_has_passwords_and_the_service_master_key() {
     f.keys();
     assert_eq!(f.encryptions(), [BY_SERVICE, BY_PASSWORD]);
     assert_eq!(
-        f.one("SELECT len(thumbprint) FROM sys.key_encryptions WHERE crypt_type = 'ESKM'"),
+        f.one("SELECT DATALENGTH(thumbprint) FROM sys.key_encryptions WHERE crypt_type = 'ESKM'"),
         "16"
     );
     f.ok("ALTER MASTER KEY ADD ENCRYPTION BY PASSWORD = '<2_Strong_Password!>'");
