@@ -16,7 +16,8 @@ pub struct Forcing {
     pub ask: Ask,
     /// It serves already.
     pub serves: bool,
-    /// The session is bound to the other partner; *none* and a mere connection do not count.
+    /// The own hello is out on the connection to the other partner, which may be bound there already; *none* and a mere
+    /// connection do not count (docs/decisions/0006).
     pub partner_bound: bool,
     /// Both own one role_sequence (R8, clash).
     pub clash: bool,

@@ -140,8 +140,11 @@ pub struct Commit {
     pub serves: bool,
     /// The block is durable here (R6).
     pub durable_here: bool,
-    /// Durability on the partner is allowed: a mirror's hardening alone is enough (R6).
+    /// Durability on the partner is allowed: at SYNC the mirror's hardening alone is enough (R6). At UNSYNC it is not, since
+    /// nothing would tell after a power cut that this principal is incomplete.
     pub partner_durability: bool,
+    /// The own record says SYNC.
+    pub sync: bool,
     /// The mirror has hardened the block and said so over the live binding.
     pub hardened: bool,
     /// [`alone`] holds.
@@ -153,7 +156,7 @@ pub struct Commit {
 pub const fn may_acknowledge(commit: &Commit) -> bool {
     commit.serves
         && (commit.hardened || commit.alone)
-        && (commit.durable_here || (commit.partner_durability && commit.hardened))
+        && (commit.durable_here || (commit.partner_durability && commit.sync && commit.hardened))
 }
 
 /// What allows an owner to acknowledge without the mirror.

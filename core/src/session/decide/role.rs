@@ -39,7 +39,8 @@ pub fn failover(facts: &Failover) -> Option<Record> {
 }
 
 /// Whether a member that was given the role by its partner (a [`super::record::Heard::Role`]) may persist that and open: its log has
-/// reached the end that the giver told (R4). The witness's grant tells no end.
+/// reached the end that FAILOVER told (R4). The witness's grant tells no end, and neither does a hello: who shows this member's role there
+/// either gave it when both were level, or has yielded it with blocks that it never sent (docs/decisions/0006).
 #[must_use]
 pub const fn may_take_role(own_end: u64, told_end: Option<u64>) -> bool {
     match told_end {

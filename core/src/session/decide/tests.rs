@@ -133,6 +133,7 @@ fn what_an_acknowledgement_rests_on() {
         serves: true,
         durable_here: true,
         partner_durability: false,
+        sync: true,
         hardened: true,
         alone: false,
     };
@@ -157,6 +158,11 @@ fn what_an_acknowledgement_rests_on() {
     assert!(!may_acknowledge(&volatile));
     assert!(may_acknowledge(&Commit {
         partner_durability: true,
+        ..volatile
+    }));
+    assert!(!may_acknowledge(&Commit {
+        partner_durability: true,
+        sync: false,
         ..volatile
     }));
     assert!(!may_acknowledge(&Commit {
@@ -643,7 +649,6 @@ fn a_change_of_witness_goes_step_by_step() {
         own: rec(1, A, 2, Sync::Sync),
         serves: true,
         target: Some(W),
-        now: None,
         raised: false,
         by_mirror: true,
         mirror_pending: false,
@@ -667,18 +672,10 @@ fn a_change_of_witness_goes_step_by_step() {
     assert_eq!(change(&facts), Change::Adopt);
     let off = Changing {
         target: None,
-        now: Some(W),
         by_target: false,
         ..facts
     };
     assert_eq!(change(&off), Change::Adopt);
-    assert_eq!(
-        change(&Changing {
-            now: Some(W),
-            ..facts
-        }),
-        Change::Wait
-    );
 
     let pending = Named {
         witness: Some(W),

@@ -126,7 +126,8 @@ pub struct Named {
     pub pending: bool,
 }
 
-/// How far the owner's change of witness to another, or to none, has come. Everything is repeated on the next binding.
+/// How far the owner's change of witness to another, or to none, has come. Everything is repeated on the next binding. With the
+/// owner's own witness as the target the same steps impose that one on a mirror which names another.
 #[derive(Clone, Copy, Debug)]
 pub struct Changing {
     /// This member.
@@ -137,8 +138,6 @@ pub struct Changing {
     pub serves: bool,
     /// What the change leads to.
     pub target: Option<InstanceId>,
-    /// What the owner names now.
-    pub now: Option<InstanceId>,
     /// This change has recorded an UNSYNC of its own.
     pub raised: bool,
     /// The mirror is bound and has shown the own record.
@@ -168,7 +167,7 @@ pub enum Change {
 /// The owner's next step of a change of witness with the mirror bound (R5).
 #[must_use]
 pub fn change(facts: &Changing) -> Change {
-    if facts.own.owner != facts.me || !facts.serves || facts.target == facts.now {
+    if facts.own.owner != facts.me || !facts.serves {
         Change::Wait
     } else if !facts.raised || facts.own.sync == Sync::Sync {
         Change::Unsync

@@ -1,0 +1,502 @@
+//! What a search explores: who is there, what may happen, and how often.
+
+use crate::bridge::id;
+use crate::state::{A, B, Budget, Link, NO_CHANGE, NOBODY, On, Partner, Rec, State, W, Witness};
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is about.
+    pub about: &'static str,
+    /// How often what may happen.
+    pub budget: Budget,
+    /// Witnesses that exist: 0, 1 or 2.
+    pub witnesses: u8,
+    /// Whether the first one is set at the start.
+    pub witness_set: bool,
+    /// The second of each pair names connections, not the first.
+    pub reversed: bool,
+    /// A mirror's write takes time.
+    pub slow_writes: bool,
+    /// Durability on the partner (R6).
+    pub partner_durability: bool,
+    /// Highest sync_sequence.
+    pub numbers: u8,
+    /// Settled states are looked at too.
+    pub settled: bool,
+    /// States after which the search gives up; it then says so.
+    pub most: u64,
+}
+
+/// A setting in which nothing happens.
+const QUIET: Setting = Setting {
+    name: "",
+    about: "",
+    budget: Budget {
+        commits: 0,
+        cuts: 0,
+        crashes: 0,
+        powers: 0,
+        losses: 0,
+        asks: 0,
+        failovers: 0,
+        forces: 0,
+        changes: 0,
+        kills: 0,
+        exposes: 0,
+    },
+    witnesses: 1,
+    witness_set: true,
+    reversed: false,
+    slow_writes: false,
+    partner_durability: false,
+    numbers: 5,
+    settled: true,
+    most: 40_000_000,
+};
+
+const NONE: Budget = QUIET.budget;
+
+impl Setting {
+    /// Pairs that can talk.
+    pub const fn pairs(&self) -> usize {
+        match self.witnesses {
+            0 => 1,
+            1 => 3,
+            _ => 5,
+        }
+    }
+
+    /// The bounds in a line.
+    pub fn bounds(&self) -> String {
+        let b = &self.budget;
+        let mut out: Vec<String> = [
+            (b.commits, "commits"),
+            (b.cuts, "cuts"),
+            (b.crashes, "crashes"),
+            (b.powers, "power cuts"),
+            (b.losses, "witness losses"),
+            (b.asks, "asks"),
+            (b.failovers, "FAILOVER"),
+            (b.forces, "FORCE"),
+            (b.changes, "changes of witness"),
+            (b.kills, "kills"),
+            (b.exposes, "SUSPEND"),
+        ]
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| format!("{n} {what}"))
+        .collect();
+        out.push(format!("{} witnesses", self.witnesses));
+        for (on, what) in [
+            (self.reversed, "the other ends name connections"),
+            (self.slow_writes, "slow mirror writes"),
+            (self.partner_durability, "durability on the partner"),
+        ] {
+            if on {
+                out.push(what.to_owned());
+            }
+        }
+        out.join(", ")
+    }
+
+    /// The state from which the search starts: A is the principal, everything is bound, level, and SYNC everywhere.
+    pub fn start(&self) -> State {
+        let mut state = State::default();
+        let first = Rec {
+            role: 1,
+            owner: A,
+            number: 1,
+            sync: true,
+            forced: false,
+        };
+        debug_assert_eq!(crate::bridge::member(id(B)), B);
+        let witness = if self.witness_set { W } else { NOBODY };
+        for (x, p) in state.partners.iter_mut().enumerate() {
+            *p = Partner {
+                kept: first,
+                rec: first,
+                witness,
+                named_role: 1,
+                timeline: 2,
+                up: true,
+                serves: x == 0,
+                by_mirror: x == 0,
+                by_witness: x == 0 && self.witness_set,
+                joined: x == 0,
+                target: NO_CHANGE,
+                mirror_witness: if x == 0 { witness } else { NO_CHANGE },
+                ..Partner::default()
+            };
+        }
+        if self.witness_set {
+            state.witnesses[0] = Witness { keeps: 1, rec: first };
+        }
+        for link in state.links.iter_mut().take(self.pairs()) {
+            *link = Link {
+                low_on: true,
+                high_on: On::Newest,
+                low_said: true,
+                low_heard: true,
+                high_said: true,
+                high_heard: true,
+                ..Link::default()
+            };
+        }
+        state.left = self.budget;
+        state.ghost.top = 1;
+        state.ghost.owners[1] = A + 1;
+        state
+    }
+}
+
+/// The smallest settings: searched in every test run.
+pub const TINY: &[Setting] = &[
+    Setting {
+        name: "takeover-tiny",
+        about: "one commit, a cut, one ask",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            asks: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "alone-tiny",
+        about: "no witness: commits, a crash, VOID",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            crashes: 1,
+            failovers: 1,
+            kills: 1,
+            ..NONE
+        },
+        witnesses: 0,
+        witness_set: false,
+        ..QUIET
+    },
+    Setting {
+        name: "failover-tiny",
+        about: "FAILOVER and a cut",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            failovers: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+];
+
+/// The small settings: complete within seconds, for every test run.
+pub const SMALL: &[Setting] = &[
+    Setting {
+        name: "takeover-small",
+        about: "one commit, cuts, one ask",
+        budget: Budget {
+            commits: 1,
+            cuts: 2,
+            asks: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "crash-small",
+        about: "one commit, a crash of a partner, one ask",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            crashes: 1,
+            asks: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "failover-small",
+        about: "FAILOVER with a cut",
+        budget: Budget {
+            commits: 1,
+            cuts: 2,
+            failovers: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "force-small",
+        about: "forced service with cuts",
+        budget: Budget {
+            commits: 1,
+            cuts: 2,
+            forces: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "blank-small",
+        about: "a witness that loses its record",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            losses: 1,
+            asks: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "change-small",
+        about: "a change of witness and a cut",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            changes: 1,
+            ..NONE
+        },
+        witnesses: 2,
+        ..QUIET
+    },
+    Setting {
+        name: "alone-small",
+        about: "no witness: commits, crash, FAILOVER, VOID",
+        budget: Budget {
+            commits: 2,
+            cuts: 1,
+            crashes: 1,
+            failovers: 1,
+            kills: 1,
+            ..NONE
+        },
+        witnesses: 0,
+        witness_set: false,
+        ..QUIET
+    },
+    Setting {
+        name: "power-small",
+        about: "a power cut that loses local writes",
+        budget: Budget {
+            commits: 2,
+            cuts: 1,
+            powers: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "partner-durability-small",
+        about: "a power cut with durability on the partner",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            powers: 1,
+            ..NONE
+        },
+        partner_durability: true,
+        ..QUIET
+    },
+];
+
+/// Settings in which mutants are hunted that the small ones do not catch.
+pub const HUNTED: &[Setting] = &[
+    Setting {
+        name: "writes",
+        about: "slow mirror writes, a crash of a partner, no witness",
+        budget: Budget {
+            commits: 2,
+            cuts: 1,
+            crashes: 1,
+            ..NONE
+        },
+        witnesses: 0,
+        witness_set: false,
+        slow_writes: true,
+        ..QUIET
+    },
+    Setting {
+        name: "off",
+        about: "WITNESS OFF, a change of witness, cuts",
+        budget: Budget {
+            commits: 1,
+            cuts: 2,
+            changes: 1,
+            asks: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "asks",
+        about: "two asks",
+        budget: Budget {
+            commits: 1,
+            cuts: 2,
+            asks: 2,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "ask-crash",
+        about: "an ask and a crash of the asker",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            crashes: 1,
+            asks: 1,
+            ..NONE
+        },
+        reversed: true,
+        ..QUIET
+    },
+    Setting {
+        name: "force-ask",
+        about: "an ask and forced service",
+        budget: Budget {
+            commits: 1,
+            cuts: 2,
+            asks: 1,
+            forces: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "force-failover",
+        about: "FAILOVER and forced service",
+        budget: Budget {
+            commits: 1,
+            cuts: 2,
+            failovers: 1,
+            forces: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "force-power",
+        about: "an incomplete principal and forced service",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            powers: 1,
+            forces: 1,
+            ..NONE
+        },
+        partner_durability: true,
+        ..QUIET
+    },
+    Setting {
+        name: "ask-power",
+        about: "an incomplete principal and an ask",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            powers: 1,
+            asks: 1,
+            ..NONE
+        },
+        partner_durability: true,
+        ..QUIET
+    },
+    Setting {
+        name: "force-blank",
+        about: "forced service and a witness that loses its record",
+        budget: Budget {
+            commits: 1,
+            cuts: 2,
+            losses: 1,
+            forces: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+];
+
+/// The large settings.
+pub const LARGE: &[Setting] = &[
+    Setting {
+        name: "takeover",
+        about: "take-over and hand-back: commits, cuts, SUSPEND, asks",
+        budget: Budget {
+            commits: 2,
+            cuts: 3,
+            asks: 2,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "crash",
+        about: "crashes of partners, asks, restart opening, VOID",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            crashes: 2,
+            asks: 1,
+            kills: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "failover",
+        about: "FAILOVER, take-over and crash",
+        budget: Budget {
+            commits: 1,
+            cuts: 2,
+            crashes: 1,
+            asks: 1,
+            failovers: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "blank",
+        about: "a witness that loses its record, take-over and forced service",
+        budget: Budget {
+            commits: 1,
+            cuts: 2,
+            losses: 1,
+            asks: 1,
+            forces: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "change",
+        about: "a change of witness between two, with take-over",
+        budget: Budget {
+            commits: 1,
+            cuts: 2,
+            asks: 1,
+            changes: 1,
+            ..NONE
+        },
+        witnesses: 2,
+        ..QUIET
+    },
+    Setting {
+        name: "power",
+        about: "power cuts with durability on the partner, take-over, forced service",
+        budget: Budget {
+            commits: 1,
+            cuts: 2,
+            powers: 1,
+            asks: 1,
+            forces: 1,
+            ..NONE
+        },
+        partner_durability: true,
+        ..QUIET
+    },
+];
