@@ -13,6 +13,7 @@
 //! | [`keys`], [`cert`] | key hierarchy at rest; self-signed certificates and pins |
 //! | [`channel`] | the strict profile of TLS 1.3 (`docs/channel.md`) |
 //! | [`message`] | the mirroring messages and the log block (`docs/protocol.md`) |
+//! | [`pairing`] | two instances that exchange certificates under a one-time code (`docs/pairing.md`) |
 //! | [`session`] | records, bindings, the mirroring session (`docs/safety.md`) |
 //! | [`endpoint`] | composes channel, message and session: what a driver drives |
 #![no_std]
@@ -46,6 +47,7 @@ pub mod endpoint;
 pub mod entropy;
 pub mod keys;
 pub mod message;
+pub mod pairing;
 pub mod secret;
 pub mod session;
 pub mod time;

@@ -14,6 +14,7 @@ mod instance;
 mod mirroring;
 mod openssl;
 mod openssl_keys;
+mod pairing;
 mod quickstart;
 mod rotation;
 mod secrets;

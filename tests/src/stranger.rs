@@ -50,6 +50,15 @@ impl Credentials {
         }
     }
 
+    /// What a channel is lent.
+    #[must_use]
+    pub fn identity(&self) -> Identity<'_, RustCrypto> {
+        Identity {
+            signing_key: &self.key,
+            certificate_der: &self.der,
+        }
+    }
+
     /// What an operator does to let the owner of this certificate connect to `host`: login, user, certificate, CONNECT.
     pub fn bind(&self, host: &Host, name: &str) {
         std::fs::write(host.dir.join(format!("backup/{name}.cer")), &self.der).expect("a file");
@@ -129,10 +138,7 @@ impl<'a> Stranger<'a> {
         let mut env = Env {
             now: now(),
             entropy: &mut entropy,
-            identity: Identity {
-                signing_key: &self.credentials.key,
-                certificate_der: &self.credentials.der,
-            },
+            identity: self.credentials.identity(),
             protocols: &protocols,
         };
         loop {

@@ -22,7 +22,7 @@ impl<P: Provider> Endpoint<'_, P> {
         let Some(peer) = live.peer() else { return };
         let (address, outbound, purpose) = (live.address, !live.accepted, live.purpose);
         let link = self.id(index).as_u64();
-        if outbound && !matches!(purpose, Purpose::Probe { .. }) {
+        if outbound && !matches!(purpose, Purpose::Probe { .. } | Purpose::Pair) {
             let mut wanted = false;
             for at in 0..self.session_count() {
                 let Some(session) = self.session(at) else { continue };
@@ -214,7 +214,7 @@ impl<P: Provider> Endpoint<'_, P> {
     pub(super) fn dial_over(&mut self, env: &mut Env<'_, P>, index: usize) {
         let Some(live) = self.live(index) else { return };
         let Some(closing) = live.closing else { return };
-        if live.accepted || matches!(live.purpose, Purpose::Probe { .. }) {
+        if live.accepted || matches!(live.purpose, Purpose::Probe { .. } | Purpose::Pair) {
             return;
         }
         let address = live.address;
@@ -313,7 +313,7 @@ impl<P: Provider> Endpoint<'_, P> {
         let under_way = connections().any(|c| {
             !c.accepted
                 && c.address == address
-                && !matches!(c.purpose, Purpose::Probe { .. })
+                && !matches!(c.purpose, Purpose::Probe { .. } | Purpose::Pair)
                 && c.closing.is_none()
                 && c.stage != Stage::Online
         });

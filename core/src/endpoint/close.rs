@@ -3,6 +3,7 @@
 use super::env::IdentityError;
 use crate::channel::{ChannelError, PeerRefusal};
 use crate::message::InstanceId;
+use crate::pairing::Refusal;
 
 /// The steps of a connection, in order (`sys.dm_dbmirror_errors.step`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +20,8 @@ pub enum Step {
     Hello,
     /// Messages flow.
     Online,
+    /// Two instances pair.
+    Pairing,
 }
 
 impl Step {
@@ -32,6 +35,7 @@ impl Step {
             Self::Login => "login",
             Self::Hello => "hello",
             Self::Online => "online",
+            Self::Pairing => "pairing",
         }
     }
 }
@@ -100,6 +104,13 @@ pub enum CloseReason {
     },
     /// The driver could not send or receive.
     Transport,
+    /// A pairing came to nothing.
+    Pairing {
+        /// Why.
+        refusal: Refusal,
+        /// The other side said so.
+        by_peer: bool,
+    },
 }
 
 impl CloseReason {
@@ -125,6 +136,7 @@ impl CloseReason {
             Self::Revoked => 28034,
             Self::NotThePartner { .. } => 1402,
             Self::Transport => 9799,
+            Self::Pairing { refusal, .. } => refusal.number(),
         }
     }
 

@@ -33,7 +33,8 @@ impl<P: Provider> Endpoint<'_, P> {
         let bad = CloseReason::BadMessage { kind: message.kind() };
         match (live.stage, message) {
             (Stage::Hello, Message::Hello(hello)) => self.hello(env, index, hello),
-            (Stage::Dialing | Stage::Handshake | Stage::Hello, _) | (Stage::Online, Message::Hello(_)) => {
+            (Stage::Dialing | Stage::Handshake | Stage::Hello | Stage::Pairing, _)
+            | (Stage::Online, Message::Hello(_)) => {
                 self.end_connection(env, index, bad);
             }
             (Stage::Online, Message::Use(message)) => self.used(env, index, message.number),

@@ -299,9 +299,17 @@ impl<P: Provider> Endpoint<'_, P> {
         if live.stage != Stage::Handshake || live.closing.is_some() {
             return;
         }
-        let Some(peer) = live.channel.established().map(|established| established.peer) else {
+        let Some((peer, alpn)) = live
+            .channel
+            .established()
+            .map(|established| (established.peer, established.alpn))
+        else {
             return;
         };
+        if alpn.as_bytes() == crate::pairing::ALPN {
+            self.pairing_established(env, index);
+            return;
+        }
         live.stage = Stage::Hello;
         live.login = Some(peer.login_id);
         live.certificate = Some(peer.certificate_id);
@@ -332,6 +340,10 @@ impl<P: Provider> Endpoint<'_, P> {
             // The server's side learns of its peer with the record that carries the first message.
             self.check_established(env, index);
             if self.live(index).is_none_or(|live| live.closing.is_some()) {
+                return;
+            }
+            if self.live(index).is_some_and(|live| live.stage == Stage::Pairing) {
+                self.pairing_record(env, index, plaintext);
                 return;
             }
             if let Some(live) = self.live_mut(index) {

@@ -26,6 +26,7 @@ mod dispatch;
 mod env;
 mod input;
 mod output;
+mod pairing;
 mod poll;
 mod slot;
 mod timers;
@@ -36,13 +37,15 @@ pub use close::{CloseReason, DialError, Step};
 pub use config::{Config, Limits};
 pub use env::{Directory, Env, IdentityError, Notice, NoticeBody, PeerNotice, PeerNoticeBody};
 pub use input::{Consumed, Source};
-pub use output::{ConnectionEvent, ConnectionId, Event, Output, RecordWrite, Ticket};
+pub use output::{ConnectionEvent, ConnectionId, Event, Output, PairingEvent, RecordWrite, Ticket};
+pub use pairing::{PairingError, PairingPeer, PairingPlace, Secret as PairingSecret};
 pub use slot::{ConnectionSlot, SessionSlot};
 pub use view::{ConnectionState, ConnectionView, LoginState};
 
 use crate::channel::{self, Channel, Protocol};
-use crate::crypto::Provider;
+use crate::crypto::{Provider, SigningKey as _};
 use crate::message::codec::CONTROL_LEN_MAX;
+use crate::pairing::PairingVerifier;
 use crate::session::{Ctx, Session, SessionView};
 use crate::time::Instant;
 use slot::{Closing, Connection, EventQueue, Purpose};
@@ -71,6 +74,7 @@ pub struct Endpoint<'a, P: Provider> {
     ticket: u64,
     /// Where the next connection's turn to transmit is.
     turn: usize,
+    pairing: Option<&'a mut PairingPlace>,
 }
 
 /// No place for another connection or session.
@@ -105,6 +109,7 @@ impl<'a, P: Provider> Endpoint<'a, P> {
             order: 0,
             ticket: 0,
             turn: 0,
+            pairing: None,
         }
     }
 
@@ -288,17 +293,42 @@ impl<'a, P: Provider> Endpoint<'a, P> {
                 return None;
             }
         };
-        let protocols = [Protocol {
+        let spoken = self.spoken(index);
+        let expected = match spoken {
+            pairing::Spoken::Mirroring => None,
+            pairing::Spoken::Pairing(expected) | pairing::Spoken::Both(expected) => expected,
+        };
+        let stranger = PairingVerifier::<P>::new(
+            identity.certificate_der,
+            identity.signing_key.public_point(),
+            expected,
+        );
+        let mirroring = Protocol {
             alpn: ALPN,
             verifier: env.directory.verifier(),
-        }];
+        };
+        let pairing = Protocol {
+            alpn: crate::pairing::ALPN,
+            verifier: &stranger,
+        };
+        let (only_mirroring, only_pairing, both) = ([mirroring], [pairing], [mirroring, pairing]);
+        let protocols: &[Protocol<'_>] = match spoken {
+            pairing::Spoken::Mirroring => &only_mirroring,
+            pairing::Spoken::Pairing(_) => &only_pairing,
+            pairing::Spoken::Both(_) => &both,
+        };
         let mut lent = channel::Env {
             now: env.unix,
             entropy: &mut *env.entropy,
             identity,
-            protocols: &protocols,
+            protocols,
         };
-        self.live_mut(index).map(|connection| step(connection, &mut lent))
+        let live = self.live_mut(index)?;
+        let result = step(live, &mut lent);
+        if let Some(seen) = stranger.seen() {
+            live.pairing_fingerprint = Some(seen);
+        }
+        Some(result)
     }
 }
 

@@ -131,8 +131,26 @@ pub enum Event {
         /// The kind of the message.
         kind: u16,
     },
+    /// Of a pairing.
+    Pairing {
+        /// Its connection.
+        connection: ConnectionId,
+        /// What.
+        event: PairingEvent,
+    },
     /// So many events were dropped because nobody polled for too long.
     EventsLost(u32),
+}
+
+/// How far a pairing is. The peer is [`super::Endpoint::pairing_peer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PairingEvent {
+    /// The peer proved itself here, where the window is: would the catalog take it? `Endpoint::answer_pairing`.
+    Check,
+    /// Store the peer's certificate durably, then `Endpoint::answer_pairing`.
+    Store,
+    /// Both have stored. The connection closes, and so does the window.
+    Done,
 }
 
 /// What happened to a connection.

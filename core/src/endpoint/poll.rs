@@ -12,10 +12,13 @@ use crate::message::codec::{
     Use, VERSION,
 };
 use crate::message::{SessionGuid, UseNumber};
+use crate::pairing::Said;
 use crate::session::{STORED_LEN_MAX, Stored};
 use crate::time::Instant;
 use crate::wire::{Full, Writer};
 
+/// What a pairing needs: a proof around the longest certificate, with the HELLO before it.
+const PAIRING_LEN_MIN: usize = HEAD_ROOM + 256 + crate::pairing::message::MESSAGE_LEN_MAX + TAIL_ROOM;
 /// The least room in which a record is worth making.
 pub(super) const RECORD_MIN: usize = HEAD_ROOM + 64 + TAIL_ROOM;
 
@@ -36,8 +39,9 @@ impl<P: Provider> Endpoint<'_, P> {
         if let Some(event) = self.events.pop() {
             return Output::Event(event);
         }
-        if buf.len() < SEND_LEN_MIN.max(STORED_LEN_MAX) {
-            return Output::NeedBuffer(SEND_LEN_MIN.max(STORED_LEN_MAX));
+        let least = self.send_len_min();
+        if buf.len() < least {
+            return Output::NeedBuffer(least);
         }
         if let Some((at, len)) = self.record_to_persist(buf) {
             return self.persist(at, buf.get(..len).unwrap_or_default());
@@ -182,7 +186,7 @@ impl<P: Provider> Endpoint<'_, P> {
                 }
             };
         }
-        if room < RECORD_MIN || !matches!(live.stage, Stage::Hello | Stage::Online) {
+        if room < RECORD_MIN || !matches!(live.stage, Stage::Hello | Stage::Online | Stage::Pairing) {
             return Turn::Nothing;
         }
         let payload = room
@@ -194,6 +198,13 @@ impl<P: Provider> Endpoint<'_, P> {
             return Turn::Nothing;
         };
         let mut to = Writer::new(place);
+        if live.stage == Stage::Pairing {
+            let Ok(said) = self.say_of_pairing(env, index, &mut to) else {
+                return Turn::Nothing;
+            };
+            let len = to.len();
+            return self.pairing_turn(env, index, buf, len, said);
+        }
         let mut said = 0_u64;
         // Full means that the rest is said in the next record.
         if self.say_of_connection(env, index, &mut to, &mut said).is_ok()
@@ -216,6 +227,50 @@ impl<P: Provider> Endpoint<'_, P> {
             Ok(sealed) => Turn::Bytes(sealed),
             Err(_) => {
                 // What was said is lost, and so is the binding: it is all said again on the next one.
+                let error = live
+                    .channel
+                    .error()
+                    .unwrap_or(crate::channel::ChannelError::State);
+                self.end_connection(env, index, CloseReason::Channel(error));
+                Turn::Nothing
+            }
+        }
+    }
+
+    /// The shortest buffer that everything that may have to be said fits in.
+    const fn send_len_min(&self) -> usize {
+        let mut least = SEND_LEN_MIN;
+        if least < STORED_LEN_MAX {
+            least = STORED_LEN_MAX;
+        }
+        if self.pairing.is_some() && least < PAIRING_LEN_MIN {
+            least = PAIRING_LEN_MIN;
+        }
+        least
+    }
+
+    /// Seals what a pairing has said.
+    fn pairing_turn(
+        &mut self,
+        env: &mut Env<'_, P>,
+        index: usize,
+        buf: &mut [u8],
+        len: usize,
+        said: Said,
+    ) -> Turn {
+        if len == 0 {
+            return self.over_or_nothing(index);
+        }
+        let Some(live) = self.live_mut(index) else {
+            return Turn::Nothing;
+        };
+        live.messages_sent = live.messages_sent.saturating_add(1);
+        match live.channel.seal(buf, len) {
+            Ok(sealed) => {
+                self.pairing_said(env, index, said);
+                Turn::Bytes(sealed)
+            }
+            Err(_) => {
                 let error = live
                     .channel
                     .error()

@@ -7,8 +7,9 @@ use super::input::Source;
 use super::output::{ConnectionId, Event};
 use super::view::{ConnectionState, ConnectionView, LoginState};
 use crate::channel::Channel;
-use crate::crypto::Provider;
+use crate::crypto::{HASH_LEN, Provider};
 use crate::message::{Address, InstanceId, InstanceName, SessionGuid, Text, UseNumber};
+use crate::pairing::Exchange;
 use crate::session::{Peer, Session, SessionError};
 use crate::time::{Duration, Instant};
 
@@ -89,6 +90,8 @@ pub(super) enum Purpose {
         /// How long it is held once it is online.
         hold: Duration,
     },
+    /// To pair with who holds a window open there.
+    Pair,
 }
 
 /// How far a connection is.
@@ -102,6 +105,8 @@ pub(super) enum Stage {
     Hello,
     /// Messages flow.
     Online,
+    /// The channel stands under the protocol of pairing, and never carries another.
+    Pairing,
 }
 
 /// An answer to a peer that belongs to no session of ours.
@@ -184,6 +189,10 @@ pub(super) struct Connection<P: Provider> {
     pub(super) refused: u32,
     pub(super) said_goodbye: Option<u32>,
     pub(super) closing: Option<Closing>,
+    /// The pairing under way.
+    pub(super) pairing: Option<Exchange>,
+    /// SHA-256 of the certificate that a peer without a pin showed in the handshake of a pairing.
+    pub(super) pairing_fingerprint: Option<[u8; HASH_LEN]>,
     pub(super) room: usize,
     /// Whose piece of log, and of a seed, went last: the next one's turn comes after.
     pub(super) log_turn: usize,
@@ -244,6 +253,8 @@ impl<P: Provider> Connection<P> {
             refused: 0,
             said_goodbye: None,
             closing: None,
+            pairing: None,
+            pairing_fingerprint: None,
             room: 0,
             log_turn: 0,
             seed_turn: 0,
@@ -299,6 +310,7 @@ impl<P: Provider> Connection<P> {
             (Stage::Handshake, _) => Step::Tls,
             (Stage::Hello, _) => Step::Hello,
             (Stage::Online, _) => Step::Online,
+            (Stage::Pairing, _) => Step::Pairing,
         }
     }
 
@@ -310,6 +322,7 @@ impl<P: Provider> Connection<P> {
                 Stage::Dialing => ConnectionState::New,
                 Stage::Handshake if self.bytes_received == 0 && self.accepted => ConnectionState::New,
                 Stage::Handshake => ConnectionState::Connecting,
+                Stage::Pairing => ConnectionState::Connected,
                 Stage::Hello | Stage::Online => ConnectionState::LoggedIn,
             }
         };
@@ -319,7 +332,7 @@ impl<P: Provider> Connection<P> {
             match self.stage {
                 Stage::Dialing => LoginState::Initial,
                 Stage::Handshake if self.bytes_received == 0 => LoginState::WaitLoginNegotiate,
-                Stage::Handshake => LoginState::WaitValidation,
+                Stage::Handshake | Stage::Pairing => LoginState::WaitValidation,
                 Stage::Hello => LoginState::Online,
                 Stage::Online
                     if self.spare_since.is_some() && !self.probe && self.used == UseNumber::NONE =>
@@ -334,6 +347,7 @@ impl<P: Provider> Connection<P> {
             address: self.address,
             accepted: self.accepted,
             probe: self.probe,
+            pairing: self.purpose == Purpose::Pair || self.pairing.is_some(),
             used: self.used != UseNumber::NONE,
             state,
             login_state,

@@ -56,6 +56,12 @@ impl<P: Provider> Endpoint<'_, P> {
             )),
             Stage::Handshake => Some((live.opened.after(limits.handshake), CloseReason::HandshakeTimeout)),
             Stage::Hello => Some((live.last_heard.after(limits.idle), CloseReason::Idle)),
+            Stage::Pairing => Some((
+                live.login_time
+                    .unwrap_or(live.opened)
+                    .after(super::pairing::PAIRING),
+                CloseReason::Idle,
+            )),
             Stage::Online => {
                 let link = self.id(index).as_u64();
                 let longest = self
@@ -76,7 +82,7 @@ impl<P: Provider> Endpoint<'_, P> {
                 let held = live.online_since.and_then(|since| match live.purpose {
                     Purpose::Probe { hold } => Some((since.after(hold), CloseReason::Done)),
                     Purpose::Verify => Some((since.after(VERIFY), CloseReason::Done)),
-                    Purpose::Sessions => None,
+                    Purpose::Sessions | Purpose::Pair => None,
                 });
                 let chooser = self.config.instance < live.instance;
                 let spare = live.spare_since.map(|since| {

@@ -76,6 +76,8 @@ pub struct ConnectionView {
     pub accepted: bool,
     /// For a test of the connection: no session is ever moved to it.
     pub probe: bool,
+    /// It is for pairing and for nothing else.
+    pub pairing: bool,
     /// Whether sessions use it.
     pub used: bool,
     /// `state`.

@@ -6,6 +6,7 @@ mod connections;
 mod disk;
 mod ending;
 mod hostile;
+mod pairing;
 mod random;
 mod restarting;
 mod starting;

@@ -254,6 +254,7 @@ fn endpoint(id: InstanceId, boot: u64, name: u8, limits: Limits) -> Endpoint<'st
         Box::leak(sessions.into_boxed_slice()),
         Box::leak(events.into_boxed_slice()),
     )
+    .with_pairing(Box::leak(Box::default()))
 }
 
 macro_rules! env {
