@@ -32,6 +32,8 @@ pub enum Command {
     TestConnection(TestConnectionArgs),
     /// Replace the certificate of an instance's endpoint; its connections and sessions go on.
     Rotate(RotateArgs),
+    /// Pair two instances: each learns the other's certificate, without a file that somebody carries.
+    Pair(PairArgs),
     /// Two instances, the certificate procedure, a mirrored database: the whole product in a minute.
     Quickstart(QuickstartArgs),
     /// The application of the quickstart: appends so many transactions to a SQLite file.
@@ -61,6 +63,39 @@ pub struct ServeArgs {
     /// Print only the ready line; the log still goes to DIR/log/errorlog.
     #[arg(long)]
     pub quiet: bool,
+}
+
+/// `dbmirror pair`
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("side").required(true).args(["open", "with", "show"]))]
+pub struct PairArgs {
+    /// Data directory of the instance on this side.
+    #[arg(short = 'S', long = "server", value_name = "DIR")]
+    pub server: PathBuf,
+    /// Hold a window open and show a one-time code; ends with a pairing, after the minutes, or with Ctrl-C.
+    #[arg(long)]
+    pub open: bool,
+    /// Pair with the instance at this endpoint, whose operator holds a window open.
+    #[arg(long, value_name = "TCP://HOST:PORT")]
+    pub with: Option<String>,
+    /// Show the fingerprint of this side's certificate and do nothing else.
+    #[arg(long)]
+    pub show: bool,
+    /// The code that the other side shows; asked for on standard input when neither it nor a fingerprint is given.
+    #[arg(long, value_name = "CODE", requires = "with", conflicts_with = "fingerprint")]
+    pub code: Option<String>,
+    /// The fingerprint that the other side shows (64 hexadecimal digits), instead of a code. Both sides need the other's.
+    #[arg(long, value_name = "HEX", conflicts_with = "show")]
+    pub fingerprint: Option<String>,
+    /// How long the window stays open.
+    #[arg(long, value_name = "MINUTES", default_value_t = 10, requires = "open", value_parser = clap::value_parser!(u8).range(1..=10))]
+    pub minutes: u8,
+    /// What the other side's login, user and certificate are called after [default: its own name].
+    #[arg(long, value_name = "NAME", conflicts_with = "show")]
+    pub name: Option<String>,
+    /// How steps are written.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 /// How results are written.

@@ -9,6 +9,7 @@ pub mod exec;
 pub mod exit;
 pub mod instance;
 pub mod messages;
+pub mod pair;
 pub mod quickstart;
 pub mod rotation;
 pub mod serve;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use dbmirror::cli::{Cli, Command};
-use dbmirror::{exit, quickstart, serve, sqlcmd, test_connection};
+use dbmirror::{exit, pair, quickstart, serve, sqlcmd, test_connection};
 
 fn main() -> ExitCode {
     ExitCode::from(match Cli::parse().command {
@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         Command::Sql(args) => sqlcmd::run(&args),
         Command::TestConnection(args) => test_connection::run(&args),
         Command::Rotate(args) => sqlcmd::run(&args.as_sql()),
+        Command::Pair(args) => pair::run(&args),
         Command::Quickstart(args) => {
             let options = quickstart::Options {
                 dir: args.dir,

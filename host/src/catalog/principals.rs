@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::{all, first};
+use super::{SA_ID, all, dates, first};
 
 /// A login.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,4 +160,133 @@ pub fn owned_certificates(
         params![database_id, user_id],
         |row| row.get(0),
     )
+}
+
+/// `sys.server_permissions.class` of the server.
+pub const CLASS_SERVER: i32 = 100;
+
+/// A login before it is stored.
+#[derive(Debug)]
+pub struct NewLogin<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// SID.
+    pub sid: &'a [u8],
+    /// `type`: S or C.
+    pub kind: &'a str,
+    /// Its default database.
+    pub default_database: &'a str,
+    /// Its default language.
+    pub default_language: &'a str,
+    /// CHECK_POLICY.
+    pub check_policy: bool,
+    /// CHECK_EXPIRATION.
+    pub check_expiration: bool,
+    /// MUST_CHANGE.
+    pub must_change: bool,
+    /// Salt, iterations and hash of its password, if it has one.
+    pub password: Option<([u8; 16], u32, [u8; 32])>,
+}
+
+/// Stores a login, with the right to connect to the server that every login with a password is born with. Returns its id.
+///
+/// # Errors
+/// SQLite's.
+pub fn insert_login(master: &Connection, new: &NewLogin<'_>) -> rusqlite::Result<i32> {
+    let (salt, iterations, hash) = match new.password {
+        None => (None, None, None),
+        Some((salt, iterations, hash)) => (Some(salt), Some(iterations), Some(hash)),
+    };
+    master.execute(
+        "INSERT INTO server_principal (name, sid, type, create_date, modify_date, default_database, default_language,
+                                       check_policy, check_expiration, must_change, password_salt, password_iterations,
+                                       password_hash)
+         VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        params![
+            new.name,
+            new.sid,
+            new.kind,
+            dates::now(),
+            new.default_database,
+            new.default_language,
+            new.check_policy,
+            new.check_expiration,
+            new.must_change,
+            salt,
+            iterations,
+            hash,
+        ],
+    )?;
+    let id = i32::try_from(master.last_insert_rowid()).unwrap_or(i32::MAX);
+    if new.kind == "S" {
+        put_permission(master, CLASS_SERVER, 0, id, "COSQ", SA_ID, "G")?;
+    }
+    Ok(id)
+}
+
+/// A user before it is stored.
+#[derive(Debug)]
+pub struct NewUser<'a> {
+    /// Its database.
+    pub database_id: i32,
+    /// Name.
+    pub name: &'a str,
+    /// `type`: S or C.
+    pub kind: &'a str,
+    /// SID of its login, or of its own.
+    pub sid: &'a [u8],
+    /// `authentication_type`: 0 or 1.
+    pub authentication: i32,
+    /// Its default schema.
+    pub default_schema: &'a str,
+    /// The certificate that it was made from.
+    pub certificate_id: Option<i32>,
+}
+
+/// Stores a user and returns its id.
+///
+/// # Errors
+/// SQLite's.
+pub fn insert_user(master: &Connection, new: &NewUser<'_>) -> rusqlite::Result<i32> {
+    master.query_row(
+        "INSERT INTO database_principal (database_id, principal_id, name, type, sid, authentication_type, default_schema,
+                                         certificate_id, create_date, modify_date)
+         VALUES (?1, (SELECT max(max(principal_id), 4) + 1 FROM database_principal
+                       WHERE database_id = ?1 AND principal_id < 16384),
+                 ?2, ?3, ?4, ?5, iif(?3 = 'S', ?6, NULL), ?7, ?8, ?8)
+         RETURNING principal_id",
+        params![
+            new.database_id,
+            new.name,
+            new.kind,
+            new.sid,
+            new.authentication,
+            new.default_schema,
+            new.certificate_id,
+            dates::now()
+        ],
+        |row| row.get(0),
+    )
+}
+
+/// Grants or denies: `state` is G, W or D.
+///
+/// # Errors
+/// SQLite's.
+pub fn put_permission(
+    master: &Connection,
+    class: i32,
+    major_id: i32,
+    grantee: i32,
+    code: &str,
+    grantor: i32,
+    state: &str,
+) -> rusqlite::Result<()> {
+    master
+        .execute(
+            "INSERT INTO server_permission (class, major_id, grantee, type, grantor, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET grantor = excluded.grantor, state = excluded.state",
+            params![class, major_id, grantee, code, grantor, state],
+        )
+        .map(drop)
 }

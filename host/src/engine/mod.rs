@@ -19,11 +19,13 @@
 //! | `upkeep` | how long the log is kept |
 //! | `directory`, `explain` | the catalog as handshakes ask it; failures in words |
 //! | `succession` | certificates that are replaced over connections that stand |
+//! | `pairing` | windows and attempts of pairing |
 //! | `statements`, `sessions`, `backup` | what the handle's calls do |
 
 mod backup;
 mod directory;
 mod explain;
+mod pairing;
 mod react;
 mod records;
 mod run;
@@ -46,6 +48,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use backup::RestoredFile;
+pub use dbmirror_core::endpoint::PairingSecret;
+pub use pairing::{Pairing, PairingId, PairingNews, ProvedPeer};
 pub use succession::{
     CertificateEvent, Notice, NoticeWhat, PeerCertificate, PeerCertificateWhat, PeerId, Recipients,
     SessionPeer, Succession,
@@ -189,6 +193,22 @@ impl Engine {
         report: &mut dyn FnMut(TestStep),
     ) -> Result<(), EngineError> {
         statements::test_connection(&self.shared.handle, address, hold, report)
+    }
+
+    /// Opens the window in which another instance may pair with this one, for at most ten minutes.
+    ///
+    /// # Errors
+    /// 9666 when the endpoint is not started, 50126 when a window is open.
+    pub fn open_pairing(&self, secret: PairingSecret, span: Duration) -> Result<Pairing, EngineError> {
+        pairing::open(&self.shared.handle, secret, span)
+    }
+
+    /// Dials `address` (`TCP://host:port`), where a window is open, to pair.
+    ///
+    /// # Errors
+    /// 1449 for an address that does not parse, 9666 when the endpoint is not started, 50126 when an attempt is under way.
+    pub fn pair_with(&self, address: &str, secret: PairingSecret) -> Result<Pairing, EngineError> {
+        pairing::dial(&self.shared.handle, address, secret)
     }
 
     /// The rows of `sys.dm_db_mirroring_connections`.

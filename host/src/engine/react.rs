@@ -8,7 +8,7 @@ use dbmirror_core::session::{
 use super::run::Instance;
 use super::worker::Command;
 use super::world::{Probe, Told};
-use super::{CertificateEvent, DatabaseState, EngineError, Refusal, TestStep, explain};
+use super::{CertificateEvent, DatabaseState, EngineError, Refusal, TestStep, explain, pairing};
 
 impl Instance<'_> {
     pub(super) fn react(&mut self, told: Told) {
@@ -30,6 +30,11 @@ impl Instance<'_> {
                 );
                 self.world
                     .note_error(&peer, "inbound", "session", 1402, &reason, 1402);
+            }
+            Event::Pairing { connection, event } => {
+                let accepted = told.view.is_none_or(|v| v.accepted);
+                let peer = told.peer.map_or_else(|| "?".into(), |p| p.to_string());
+                self.pairing_event(connection, event, accepted, &peer);
             }
             Event::EventsLost(n) => self
                 .world
@@ -54,6 +59,7 @@ impl Instance<'_> {
         match event {
             ConnectionEvent::Connected => {
                 let to = told.peer.map_or_else(|| peer.clone(), |p| p.to_string());
+                self.pairing_connected(id, &to);
                 self.world
                     .tell_probe(id, ok("resolve", format!("{peer} is {to}")));
                 self.world
@@ -124,7 +130,8 @@ impl Instance<'_> {
                     .note_error(&peer, direction, "certificate", number, &text, number);
             }
             ConnectionEvent::Closed { step, reason } => {
-                self.connection_closed(id, step, reason, &peer, outbound)
+                let pairing = told.view.is_some_and(|v| v.pairing);
+                self.connection_closed(id, step, reason, &peer, (outbound, pairing));
             }
         }
     }
@@ -135,10 +142,19 @@ impl Instance<'_> {
         step: Step,
         reason: CloseReason,
         peer: &str,
-        outbound: bool,
+        (outbound, pairing): (bool, bool),
     ) {
         self.world.guids.remove(&id);
-        let text = explain::close_reason(&self.world.catalog, reason, peer, outbound);
+        let mut text = explain::close_reason(&self.world.catalog, reason, peer, outbound);
+        let mut number = i32::try_from(reason.number()).unwrap_or(1499);
+        if pairing {
+            if let Some(said) = pairing::closed(reason, peer) {
+                (number, text) = said;
+            }
+            if reason != CloseReason::Done {
+                self.pairing_closed(id, !outbound, number, &text);
+            }
+        }
         let step_name = explain::step(step, reason);
         if reason == CloseReason::Done {
             self.world.probes.remove(&id);
@@ -160,9 +176,9 @@ impl Instance<'_> {
         if reason.is_orderly() {
             return;
         }
-        let number = i32::try_from(reason.number()).unwrap_or(1499);
         let in_login = matches!(step, Step::Tls | Step::Certificate | Step::Login);
         let (log_number, direction) = match (outbound, in_login) {
+            (true, _) if pairing => (number, "outbound"),
             (true, _) => (1474, "outbound"),
             (false, true) if reason.refused_ids().0.is_some() => (28048, "inbound"),
             (false, true) => (28047, "inbound"),

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use dbmirror_adapters::blocklog::Durability;
 use dbmirror_adapters::tcp::Driver;
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
-use dbmirror_core::endpoint::{Config, ConnectionSlot, Endpoint, Event, SessionSlot};
+use dbmirror_core::endpoint::{Config, ConnectionSlot, Endpoint, Event, PairingPlace, SessionSlot};
 use dbmirror_core::message::{FamilyGuid, LogEnd, Position, Timeline};
 use dbmirror_core::session::{DatabaseId, StorageError};
 use dbmirror_core::time::Instant;
@@ -105,7 +105,9 @@ fn run(config: Config, driver: Driver, world: Site, inbox: &Receiver<Job>) {
     let mut sessions: Vec<SessionSlot> = Vec::new();
     sessions.resize_with(SESSIONS, Default::default);
     let mut events: Vec<Option<Event>> = vec![None; EVENTS];
-    let endpoint = Endpoint::new(config, &mut connections, &mut sessions, &mut events);
+    let mut pairing = PairingPlace::default();
+    let endpoint =
+        Endpoint::new(config, &mut connections, &mut sessions, &mut events).with_pairing(&mut pairing);
     let mut instance = Instance {
         endpoint,
         driver,

@@ -14,6 +14,7 @@ use dbmirror_core::session::DatabaseId;
 use dbmirror_core::time::{Instant, UnixSeconds};
 
 use super::directory::Catalog;
+use super::pairing::Waiting;
 use super::records::{Records, Write};
 use super::run::Handle;
 use super::storage::Logs;
@@ -67,6 +68,7 @@ pub(super) struct Site {
     pub address: Option<SocketAddr>,
     pub handle: Handle,
     pub pruning: Pruning,
+    pub pairing: Waiting,
     entropy: OsEntropy,
     pending: Vec<(Ticket, Write)>,
     /// The records could not be written: nothing is confirmed any more.
@@ -91,6 +93,7 @@ impl Site {
             address: None,
             handle,
             pruning: Pruning::default(),
+            pairing: Waiting::default(),
             entropy: OsEntropy,
             pending: Vec::new(),
             broken: false,
@@ -284,9 +287,9 @@ impl World<RustCrypto> for Site {
 
     fn event(&mut self, endpoint: &Endpoint<'_, RustCrypto>, event: Event, peer: Option<SocketAddr>) {
         let view = match &event {
-            Event::Connection { connection, .. } | Event::Refused { connection, .. } => {
-                endpoint.connection(*connection)
-            }
+            Event::Connection { connection, .. }
+            | Event::Refused { connection, .. }
+            | Event::Pairing { connection, .. } => endpoint.connection(*connection),
             _ => None,
         };
         self.events.push(Told { event, peer, view });

@@ -1,11 +1,10 @@
 //! CREATE and DROP LOGIN.
 
-use rusqlite::params;
 use sha1::Digest as _;
 
 use super::{Done, Out, SqlSession, passwords};
 use crate::catalog::principals;
-use crate::catalog::{MASTER_ID, SA_ID, certificates, databases, dates, first};
+use crate::catalog::{MASTER_ID, SA_ID, certificates, databases, first};
 use crate::engine::PeerSelector;
 use crate::instance::random;
 use crate::messages::{
@@ -13,9 +12,6 @@ use crate::messages::{
     M33020, M40510, M50104,
 };
 use crate::tsql::ast::{LoginPassword, LoginSource, Name, PasswordLogin};
-
-/// `sys.server_permissions.class` of the server.
-const CLASS_SERVER: i32 = 100;
 
 /// What a new login is made of.
 struct New<'a> {
@@ -73,34 +69,25 @@ impl SqlSession {
                 }
             };
             let language = options.and_then(|options| options.default_language.as_ref());
-            let hashed = new.password.as_ref();
-            catalog.execute(
-                "INSERT INTO server_principal (name, sid, type, create_date, modify_date, default_database, default_language,
-                                               check_policy, check_expiration, must_change, password_salt, password_iterations,
-                                               password_hash)
-                 VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-                params![
+            principals::insert_login(
+                catalog,
+                &principals::NewLogin {
                     name,
-                    new.sid,
-                    new.kind,
-                    dates::now(),
-                    default_database,
-                    language.map_or("us_english", |language| language.value.as_str()),
-                    options.and_then(|options| options.check_policy).unwrap_or(true),
-                    options.and_then(|options| options.check_expiration).unwrap_or(false),
-                    options.is_some_and(|options| options.must_change),
-                    hashed.map(|hashed| hashed.salt),
-                    hashed.map(|hashed| hashed.iterations),
-                    hashed.map(|hashed| hashed.hash),
-                ],
+                    sid: &new.sid,
+                    kind: new.kind,
+                    default_database: &default_database,
+                    default_language: language.map_or("us_english", |language| language.value.as_str()),
+                    check_policy: options.and_then(|options| options.check_policy).unwrap_or(true),
+                    check_expiration: options
+                        .and_then(|options| options.check_expiration)
+                        .unwrap_or(false),
+                    must_change: options.is_some_and(|options| options.must_change),
+                    password: new
+                        .password
+                        .as_ref()
+                        .map(|hashed| (hashed.salt, hashed.iterations, hashed.hash)),
+                },
             )?;
-            let id = catalog.last_insert_rowid();
-            if new.kind == "S" {
-                catalog.execute(
-                    "INSERT INTO server_permission (class, major_id, grantee, grantor, type, state) VALUES (?1, 0, ?2, ?3, 'COSQ', 'G')",
-                    params![CLASS_SERVER, id, SA_ID],
-                )?;
-            }
             Ok(())
         })
     }

@@ -13,6 +13,7 @@ mod key_ring;
 mod logins;
 mod master_keys;
 mod mirroring;
+mod pairing;
 mod passwords;
 mod pem;
 mod permissions;

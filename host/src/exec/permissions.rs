@@ -41,16 +41,27 @@ impl SqlSession {
                 None => SA_ID,
                 Some(name) => find(&name.value)?.id,
             };
-            let logins = statement.logins.iter().map(|name| find(&name.value)).collect::<Result<Vec<_>, _>>()?;
+            let logins = statement
+                .logins
+                .iter()
+                .map(|name| find(&name.value))
+                .collect::<Result<Vec<_>, _>>()?;
             for login in &logins {
                 for permission in &statement.permissions {
                     let key = params![CLASS_ENDPOINT, endpoint.id, login.id, code(*permission)];
                     const WHERE: &str = "WHERE class = ?1 AND major_id = ?2 AND grantee = ?3 AND type = ?4";
                     let state = match statement.action {
-                        PermissionAction::Grant { with_grant_option: true } => "W",
-                        PermissionAction::Grant { with_grant_option: false } => "G",
+                        PermissionAction::Grant {
+                            with_grant_option: true,
+                        } => "W",
+                        PermissionAction::Grant {
+                            with_grant_option: false,
+                        } => "G",
                         PermissionAction::Deny { .. } => "D",
-                        PermissionAction::Revoke { grant_option_for, cascade } => {
+                        PermissionAction::Revoke {
+                            grant_option_for,
+                            cascade,
+                        } => {
                             let passed_on: Option<i32> = first(
                                 catalog,
                                 "SELECT grantee FROM server_permission
@@ -70,7 +81,9 @@ impl SqlSession {
                             }
                             // What was not granted is revoked in silence.
                             if grant_option_for {
-                                let sql = format!("UPDATE server_permission SET state = 'G' {WHERE} AND state = 'W'");
+                                let sql = format!(
+                                    "UPDATE server_permission SET state = 'G' {WHERE} AND state = 'W'"
+                                );
                                 catalog.execute(&sql, key)?;
                             } else {
                                 catalog.execute(&format!("DELETE FROM server_permission {WHERE}"), key)?;
@@ -78,10 +91,14 @@ impl SqlSession {
                             continue;
                         }
                     };
-                    catalog.execute(
-                        "INSERT INTO server_permission (class, major_id, grantee, type, grantor, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                         ON CONFLICT DO UPDATE SET grantor = excluded.grantor, state = excluded.state",
-                        params![CLASS_ENDPOINT, endpoint.id, login.id, code(*permission), grantor, state],
+                    principals::put_permission(
+                        catalog,
+                        CLASS_ENDPOINT,
+                        endpoint.id,
+                        login.id,
+                        code(*permission),
+                        grantor,
+                        state,
                     )?;
                 }
             }

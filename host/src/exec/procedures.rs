@@ -19,6 +19,9 @@ impl SqlSession {
             "sp_control_dbmasterkey_password" => self.control_master_key_password(execute),
             "sp_dbmirror_rotate_certificate" => self.rotate_certificate(execute, out),
             "sp_dbmirror_test_connection" => self.test_connection(execute, out),
+            "sp_dbmirror_pair_open" => self.pair_open(execute, out),
+            "sp_dbmirror_pair_with" => self.pair_with(execute, out),
+            "sp_dbmirror_fingerprint" => self.fingerprint(execute, out),
             _ => {
                 let name: Vec<_> = execute.procedure.iter().map(|part| part.value.as_str()).collect();
                 Err(M2812.refuse(&[&name.join(".")]).into())

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, params};
 
 use super::{Done, SqlSession};
+use crate::catalog::certificates;
 use crate::catalog::principals;
-use crate::catalog::{certificates, dates};
 use crate::instance::random;
 use crate::messages::{M15007, M15023, M15063, M15138, M15150, M15151, Raised};
 use crate::tsql::ast::{CreateUser, Name, UserSource};
@@ -34,14 +34,21 @@ impl SqlSession {
                     ("C", sid, 0, Some(found.id))
                 }
             };
-            let schema = create.default_schema.as_ref().map_or("dbo", |schema| schema.value.as_str());
-            catalog.execute(
-                "INSERT INTO database_principal (database_id, principal_id, name, type, sid, authentication_type, default_schema,
-                                                 certificate_id, create_date, modify_date)
-                 VALUES (?1, (SELECT max(max(principal_id), 4) + 1 FROM database_principal
-                               WHERE database_id = ?1 AND principal_id < 16384),
-                         ?2, ?3, ?4, ?5, iif(?3 = 'S', ?6, NULL), ?7, ?8, ?8)",
-                params![database_id, name, kind, sid, authentication, schema, certificate, dates::now()],
+            let schema = create
+                .default_schema
+                .as_ref()
+                .map_or("dbo", |schema| schema.value.as_str());
+            principals::insert_user(
+                catalog,
+                &principals::NewUser {
+                    database_id,
+                    name,
+                    kind,
+                    sid: &sid,
+                    authentication,
+                    default_schema: schema,
+                    certificate_id: certificate,
+                },
             )?;
             Ok(())
         })?;

@@ -304,4 +304,11 @@ catalogue! {
     M50107 50107 10 "The instance '{0}' has started (pid {1}, directory {2}, version {3})."
     M50108 50108 10 "The instance '{0}' has ended."
     M50109 50109 17 "The catalog of the instance (master.db) failed: {0}. Look at the disk and at EXEC sp_readerrorlog."
+    M50120 50120 16 "The pairing window closed without a pairing. Open another one; its code is a new one."
+    M50122 50122 16 "The pairing code cannot be used: {0}."
+    M50125 50125 16 "The pairing with {0} broke off before both sides had stored. Run it again on both sides: what is there is left as it is."
+    M50126 50126 16 "Another pairing of this kind is under way on this instance."
+    M50127 50127 10 "Pairing: instance '{0}' ({1}) at {2} is now known here as login '{3}', certificate '{4}', SHA-256 {5}."
+    M50128 50128 10 "Pairing: a window was opened by {0} for {1} minutes."
+    M50129 50129 16 "Pairing: instance '{0}' ({1}) at {2} proved itself and was not taken in: {3}"
 }
