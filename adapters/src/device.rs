@@ -171,9 +171,9 @@ impl<'a> Driver<'a> {
                 Output::Persist { ticket, write } => world.persist(ticket, write),
                 Output::Event(event) => {
                     let peer = match &event {
-                        Event::Connection { connection, .. } | Event::Refused { connection, .. } => {
-                            self.peer(*connection, network.sockets)
-                        }
+                        Event::Connection { connection, .. }
+                        | Event::Refused { connection, .. }
+                        | Event::Pairing { connection, .. } => self.peer(*connection, network.sockets),
                         _ => None,
                     };
                     world.event(endpoint, event, peer);

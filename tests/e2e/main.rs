@@ -15,6 +15,7 @@ mod mirroring;
 mod openssl;
 mod openssl_keys;
 mod pairing;
+mod principals;
 mod quickstart;
 mod rotation;
 mod secrets;

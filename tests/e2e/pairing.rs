@@ -69,6 +69,8 @@ impl Window {
     fn interrupt(mut self) {
         signal(self.child.id(), "INT");
         let _ = self.child.wait();
+        // The instance looks every now and then whether its client is still there.
+        std::thread::sleep(Duration::from_secs(1));
     }
 }
 
@@ -327,7 +329,6 @@ fn wrong_codes_are_counted_and_logged_and_closed_windows_answer_nobody() {
 
     // The operator goes away, and the window with him.
     window.interrupt();
-    std::thread::sleep(Duration::from_secs(1));
     closed("the operator has gone");
     assert_eq!((catalog(&pair.a), catalog(&pair.b)), untouched);
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use dbmirror_adapters::entropy::OsEntropy;
 use dbmirror_core::cert::Certificate;
 use dbmirror_core::channel::{
-    Channel, ClientOptions, Env, Event, HEAD_ROOM, Identity, PeerRefusal, PeerVerifier, Protocol, TAIL_ROOM,
+    Channel, ClientOptions, Env, Event, HEAD_ROOM, PeerRefusal, PeerVerifier, Protocol, TAIL_ROOM,
     VerifiedPeer,
 };
 use dbmirror_core::crypto::rustcrypto::RustCrypto;

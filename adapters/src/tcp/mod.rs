@@ -217,9 +217,9 @@ impl Driver {
                 Output::Persist { ticket, write } => world.persist(ticket, write),
                 Output::Event(event) => {
                     let peer = match &event {
-                        Event::Connection { connection, .. } | Event::Refused { connection, .. } => {
-                            self.peer(*connection)
-                        }
+                        Event::Connection { connection, .. }
+                        | Event::Refused { connection, .. }
+                        | Event::Pairing { connection, .. } => self.peer(*connection),
                         _ => None,
                     };
                     world.event(endpoint, event, peer);

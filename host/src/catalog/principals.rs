@@ -165,6 +165,9 @@ pub fn owned_certificates(
 /// `sys.server_permissions.class` of the server.
 pub const CLASS_SERVER: i32 = 100;
 
+/// `sys.server_permissions.class` of a login.
+pub const CLASS_LOGIN: i32 = 101;
+
 /// A login before it is stored.
 #[derive(Debug)]
 pub struct NewLogin<'a> {

@@ -125,11 +125,22 @@ const SQL: &[(&str, &str)] = &[
            FROM database_principal WHERE database_id = :database ORDER BY principal_id",
     ),
     (
+        "sysusers",
+        "SELECT principal_id, iif(type = 'R', 0, 12), name, sid, NULL, create_date, modify_date, 0, NULL,
+                iif(type = 'R', principal_id, 0), NULL, type <> 'R' AND principal_id NOT IN (2, 3, 4), type <> 'R', 0, 0, 0,
+                type = 'S', 0, type = 'R', 0
+           FROM database_principal WHERE database_id = :database ORDER BY principal_id",
+    ),
+    (
         "server_permissions",
         "SELECT class, CASE class WHEN 105 THEN 'ENDPOINT' WHEN 101 THEN 'SERVER_PRINCIPAL' ELSE 'SERVER' END, major_id, 0,
                 grantee, grantor, type,
-                CASE type WHEN 'CO' THEN 'CONNECT' WHEN 'AL' THEN 'ALTER' WHEN 'CL' THEN 'CONTROL' WHEN 'TO' THEN 'TAKE OWNERSHIP'
-                     WHEN 'VW' THEN 'VIEW DEFINITION' WHEN 'COSQ' THEN 'CONNECT SQL' ELSE type END,
+                CASE type WHEN 'CO' THEN 'CONNECT' WHEN 'AL' THEN 'ALTER' WHEN 'CL' THEN iif(class = 100, 'CONTROL SERVER', 'CONTROL')
+                     WHEN 'TO' THEN 'TAKE OWNERSHIP' WHEN 'VW' THEN 'VIEW DEFINITION' WHEN 'IM' THEN 'IMPERSONATE'
+                     WHEN 'COSQ' THEN 'CONNECT SQL' WHEN 'CRHE' THEN 'CREATE ENDPOINT' WHEN 'CRDB' THEN 'CREATE ANY DATABASE'
+                     WHEN 'ALHE' THEN 'ALTER ANY ENDPOINT' WHEN 'ALLG' THEN 'ALTER ANY LOGIN' WHEN 'ALDB' THEN 'ALTER ANY DATABASE'
+                     WHEN 'ALSS' THEN 'ALTER SERVER STATE' WHEN 'VWSS' THEN 'VIEW SERVER STATE'
+                     WHEN 'VWAD' THEN 'VIEW ANY DEFINITION' WHEN 'VWDB' THEN 'VIEW ANY DATABASE' ELSE type END,
                 state, CASE state WHEN 'D' THEN 'DENY' WHEN 'W' THEN 'GRANT_WITH_GRANT_OPTION' ELSE 'GRANT' END
            FROM server_permission ORDER BY class, major_id, grantee, type",
     ),

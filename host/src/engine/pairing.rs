@@ -293,7 +293,10 @@ pub(super) fn closed(reason: CloseReason, peer: &str) -> Option<(i32, String)> {
                  Nothing was stored."
             ),
         ),
-        CloseReason::PeerClosed | CloseReason::Idle => (
+        CloseReason::PeerClosed
+        | CloseReason::Idle
+        | CloseReason::Transport
+        | CloseReason::Channel(ChannelError::Truncated) => (
             50125,
             format!(
                 "Pairing with {peer} broke off before both sides had stored. Run it again: what is there is left as it is."

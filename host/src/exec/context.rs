@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::key_ring::KeyRing;
 use super::{SqlSession, Stop, private_keys};
-use crate::catalog::{certificates, databases, principals};
+use crate::catalog::{SA_ID, certificates, databases, first, principals};
 use crate::instance::Instance;
 use crate::tsql::{Value, functions};
 
@@ -15,17 +15,35 @@ struct QueryContext {
     database_id: i32,
     database: String,
     keys: KeyRing,
+    login: String,
+    login_id: Option<i32>,
+    user: String,
+    sysadmin: bool,
+    /// Certificates and keys of the current database are shown to its owner only.
+    owner: bool,
 }
 
 impl SqlSession {
     /// Registers the functions of Transact-SQL on the connection that runs a query.
     pub(super) fn register_functions(&self, memory: &rusqlite::Connection) -> rusqlite::Result<()> {
+        let (user, owner) = {
+            let master = self.instance.master();
+            (
+                self.user_name(&master)?,
+                self.is_owner(&master, self.database_id)?,
+            )
+        };
         let context = QueryContext {
             instance: Arc::clone(&self.instance),
             session_id: self.id,
             database_id: self.database_id,
             database: self.database.clone(),
             keys: self.key_ring(),
+            login: self.login_name(),
+            login_id: self.login_id(),
+            user,
+            sysadmin: self.is_sysadmin(),
+            owner,
         };
         functions::register(memory, Arc::new(context))
     }
@@ -87,7 +105,53 @@ impl functions::Context for QueryContext {
     }
 
     fn login_name(&self) -> String {
+        self.login.clone()
+    }
+
+    fn original_login(&self) -> String {
         "sa".to_owned()
+    }
+
+    fn login_of_id(&self, id: i64) -> Option<String> {
+        first(
+            &self.instance.master(),
+            "SELECT name FROM server_principal WHERE principal_id = ?1 AND type <> 'R'",
+            [id],
+            |row| row.get(0),
+        )
+        .ok()?
+    }
+
+    fn login_id(&self, name: Option<&str>) -> Option<i64> {
+        match name {
+            None => self.login_id.map(i64::from),
+            Some(name) => principals::login(&self.instance.master(), name)
+                .ok()?
+                .map(|login| login.id.into()),
+        }
+    }
+
+    fn user_of_id(&self, id: i64) -> Option<String> {
+        first(
+            &self.instance.master(),
+            "SELECT name FROM database_principal WHERE database_id = ?1 AND principal_id = ?2",
+            [i64::from(self.database_id), id],
+            |row| row.get(0),
+        )
+        .ok()?
+    }
+
+    /// The roles are `sysadmin`, whose one member is `sa`, and `public`, which everybody is in.
+    fn is_role_member(&self, role: &str, login: Option<&str>) -> Option<bool> {
+        let sysadmin = match login {
+            None => self.sysadmin,
+            Some(name) => principals::login(&self.instance.master(), name).ok()??.id == SA_ID,
+        };
+        match role.to_ascii_lowercase().as_str() {
+            "sysadmin" => Some(sysadmin),
+            "public" => Some(true),
+            _ => None,
+        }
     }
 
     fn login_of(&self, sid: &[u8]) -> Option<String> {
@@ -97,12 +161,14 @@ impl functions::Context for QueryContext {
     }
 
     fn certificate_id(&self, name: &str) -> Option<i64> {
+        self.owner.then_some(())?;
         certificates::by_name(&self.instance.master(), self.database_id, name)
             .ok()?
             .map(|certificate| certificate.id.into())
     }
 
     fn certificate_der(&self, id: i64) -> Option<Vec<u8>> {
+        self.owner.then_some(())?;
         let id = i32::try_from(id).ok()?;
         certificates::in_database(&self.instance.master(), self.database_id, id)
             .ok()?
@@ -110,6 +176,7 @@ impl functions::Context for QueryContext {
     }
 
     fn certificate_property(&self, id: i64, name: &str) -> Option<Value> {
+        self.owner.then_some(())?;
         let id = i32::try_from(id).ok()?;
         certificates::property(&self.instance.master(), self.database_id, id, name).ok()?
     }
@@ -120,6 +187,9 @@ impl functions::Context for QueryContext {
         encryption: &str,
         decryption: Option<&str>,
     ) -> Result<Option<Vec<u8>>, (u32, String)> {
+        if !self.owner {
+            return Ok(None);
+        }
         let Ok(id) = i32::try_from(id) else {
             return Ok(None);
         };
@@ -135,6 +205,6 @@ impl functions::Context for QueryContext {
     }
 
     fn user_name(&self) -> String {
-        "dbo".to_owned()
+        self.user.clone()
     }
 }

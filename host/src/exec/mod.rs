@@ -4,6 +4,7 @@
 //! the batch goes on with the next one, as operators are used to; only a USE that fails ends it, since what follows would run in
 //! another database than the script means.
 
+mod authority;
 mod backup;
 mod certificates;
 mod context;
@@ -51,6 +52,8 @@ pub struct SqlSession {
     /// The current database.
     database_id: i32,
     database: String,
+    /// Whom it acts as, the innermost EXECUTE AS last.
+    acting: Vec<authority::Acting>,
     /// Master keys opened by OPEN MASTER KEY, by database.
     opened: BTreeMap<i32, Arc<Opened>>,
 }
@@ -142,6 +145,7 @@ impl SqlSession {
             instance,
             database_id: MASTER_ID,
             database: "master".to_owned(),
+            acting: Vec::new(),
             opened: BTreeMap::new(),
         }
     }
@@ -162,6 +166,7 @@ impl SqlSession {
     }
 
     fn run(&mut self, statement: &Statement, out: &mut Out<'_>) -> Done {
+        self.permitted(&statement.kind)?;
         self.dispatch(statement, out)?;
         if matches!(
             statement.kind,
@@ -207,6 +212,9 @@ impl SqlSession {
             StatementKind::CreateUser(create) => self.create_user(create),
             StatementKind::DropUser { name, if_exists } => self.drop_user(name, *if_exists),
             StatementKind::EndpointPermission(permission) => self.endpoint_permission(permission, out),
+            StatementKind::ServerPermission(permission) => self.server_permission(permission),
+            StatementKind::ExecuteAs(statement) => self.execute_as(statement),
+            StatementKind::Revert => self.revert(),
             StatementKind::Use { database } => self.use_database(&database.value, out),
             StatementKind::CreateDatabase(create) => self.create_database(create),
             StatementKind::DropDatabase { databases, if_exists } => self.drop_database(databases, *if_exists),

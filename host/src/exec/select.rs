@@ -111,9 +111,11 @@ impl SqlSession {
         };
         for name in wanted {
             let Some(view) = columns::view(name) else { continue };
+            self.may_read(view.name)?;
             let rows = {
                 let master = self.instance.master();
-                views::rows(&master, self.instance.engine(), scope, view.name)?
+                let rows = views::rows(&master, self.instance.engine(), scope, view.name)?;
+                self.visible(&master, view.name, rows)?
             };
             let places = vec!["?"; view.columns.len()].join(", ");
             let mut insert = memory.prepare(&format!("INSERT INTO sys.{} VALUES ({places})", view.name))?;

@@ -5,6 +5,8 @@ mod keys;
 use super::*;
 use crate::instance::Options;
 
+mod authority;
+
 /// What a batch reported.
 #[derive(Default)]
 struct Collected {

@@ -172,6 +172,12 @@ pub enum StatementKind {
     },
     /// `GRANT`, `DENY` or `REVOKE` on an endpoint.
     EndpointPermission(EndpointPermission),
+    /// `GRANT`, `DENY` or `REVOKE` on the server or on a login.
+    ServerPermission(ServerPermission),
+    /// `EXECUTE AS LOGIN | USER = 'name' [WITH NO REVERT]`
+    ExecuteAs(ExecuteAs),
+    /// `REVERT`
+    Revert,
 
     /// `USE database`
     Use {

@@ -1,6 +1,6 @@
 //! Logins, users, permissions.
 
-use super::{Binary, Name, Password};
+use super::{Binary, Name, Password, Text};
 
 /// How a new login is authenticated.
 #[derive(Debug)]
@@ -120,4 +120,48 @@ pub enum Permission {
     TakeOwnership,
     /// VIEW DEFINITION
     ViewDefinition,
+}
+
+/// `GRANT | DENY | REVOKE permission, … [ON LOGIN::name] TO | FROM login, …`
+#[derive(Debug)]
+pub struct ServerPermission {
+    /// Which of the three.
+    pub action: PermissionAction,
+    /// What, at least one.
+    pub permissions: Vec<ServerRight>,
+    /// On which login; `None` is the server.
+    pub on_login: Option<Name>,
+    /// To or from whom, at least one.
+    pub logins: Vec<Name>,
+    /// AS login
+    pub grantor: Option<Name>,
+}
+
+/// A permission on the server or on a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerRight {
+    /// Its words.
+    pub name: &'static str,
+    /// `sys.server_permissions.type`.
+    pub code: &'static str,
+}
+
+/// `EXECUTE AS …`
+#[derive(Debug)]
+pub struct ExecuteAs {
+    /// A login, or a user of the current database.
+    pub kind: PrincipalKind,
+    /// Which.
+    pub name: Text,
+    /// WITH NO REVERT was written.
+    pub no_revert: bool,
+}
+
+/// Whom a session may act as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrincipalKind {
+    /// LOGIN
+    Login,
+    /// USER
+    User,
 }

@@ -29,8 +29,19 @@ pub trait Context: Send + Sync {
     fn database_id(&self, name: Option<&str>) -> Option<i64>;
     /// SERVERPROPERTY; `None` for a property that does not exist.
     fn server_property(&self, name: &str) -> Option<crate::tsql::Value>;
-    /// SUSER_SNAME(), ORIGINAL_LOGIN(): the session's login.
+    /// SUSER_SNAME(), SYSTEM_USER: the login that the session acts as.
     fn login_name(&self) -> String;
+    /// ORIGINAL_LOGIN(): the login that the session began with.
+    fn original_login(&self) -> String;
+    /// SUSER_NAME(id)
+    fn login_of_id(&self, id: i64) -> Option<String>;
+    /// SUSER_ID(name), and of the session's own login without a name.
+    fn login_id(&self, name: Option<&str>) -> Option<i64>;
+    /// USER_NAME(id) in the current database.
+    fn user_of_id(&self, id: i64) -> Option<String>;
+    /// IS_SRVROLEMEMBER: whether `login`, or the one that the session acts as, is a member of `role`; `None` for what does not
+    /// exist.
+    fn is_role_member(&self, role: &str, login: Option<&str>) -> Option<bool>;
     /// SUSER_SNAME(sid)
     fn login_of(&self, sid: &[u8]) -> Option<String>;
     /// CERT_ID: a certificate of the current database.
@@ -165,7 +176,9 @@ fn session(connection: &Connection, context: Arc<dyn Context>) -> Result<()> {
         move |_: &Call<'_>| Ok(c.login_name()),
     )?;
     let c = Arc::clone(&context);
-    connection.create_scalar_function("tsql_user_name", 0, flags, move |_: &Call<'_>| Ok(c.user_name()))?;
+    connection.create_scalar_function("tsql_original_login", 0, flags, move |_: &Call<'_>| {
+        Ok(c.original_login())
+    })?;
     let c = Arc::clone(&context);
     connection.create_scalar_function("tsql_serverproperty", 1, flags, move |call: &Call<'_>| {
         let value = text(call.get_raw(0)).and_then(|name| c.server_property(&name));
@@ -189,6 +202,41 @@ fn session(connection: &Connection, context: Arc<dyn Context>) -> Result<()> {
             }
             Ok(text(call.get_raw(0)).and_then(|name| c.database_id(Some(&name))))
         })?;
+        let c = Arc::clone(&context);
+        connection.create_scalar_function("tsql_user_name", arguments, flags, move |call: &Call<'_>| {
+            if call.is_empty() {
+                return Ok(Some(c.user_name()));
+            }
+            Ok(call.get::<Option<i64>>(0)?.and_then(|id| c.user_of_id(id)))
+        })?;
+        let c = Arc::clone(&context);
+        connection.create_scalar_function("tsql_suser_name", arguments, flags, move |call: &Call<'_>| {
+            if call.is_empty() {
+                return Ok(Some(c.login_name()));
+            }
+            Ok(call.get::<Option<i64>>(0)?.and_then(|id| c.login_of_id(id)))
+        })?;
+        let c = Arc::clone(&context);
+        connection.create_scalar_function("tsql_suser_id", arguments, flags, move |call: &Call<'_>| {
+            if call.is_empty() {
+                return Ok(c.login_id(None));
+            }
+            Ok(text(call.get_raw(0)).and_then(|name| c.login_id(Some(&name))))
+        })?;
+        let c = Arc::clone(&context);
+        connection.create_scalar_function(
+            "tsql_is_srvrolemember",
+            arguments + 1,
+            flags,
+            move |call: &Call<'_>| {
+                let login = if call.len() == 2 {
+                    Some(text(call.get_raw(1)).unwrap_or_default())
+                } else {
+                    None
+                };
+                Ok(text(call.get_raw(0)).and_then(|role| c.is_role_member(&role, login.as_deref())))
+            },
+        )?;
         let c = Arc::clone(&context);
         connection.create_scalar_function("tsql_suser_sname", arguments, flags, move |call: &Call<'_>| {
             if call.is_empty() {

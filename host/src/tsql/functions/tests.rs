@@ -31,6 +31,21 @@ impl Context for Fixed {
         name.eq_ignore_ascii_case("IsClustered")
             .then_some(crate::tsql::Value::Int(0))
     }
+    fn original_login(&self) -> String {
+        "sa".to_owned()
+    }
+    fn login_of_id(&self, id: i64) -> Option<String> {
+        (id == 1).then(|| "sa".to_owned())
+    }
+    fn login_id(&self, name: Option<&str>) -> Option<i64> {
+        name.is_none_or(|name| name == "sa").then_some(1)
+    }
+    fn user_of_id(&self, id: i64) -> Option<String> {
+        (id == 1).then(|| "dbo".to_owned())
+    }
+    fn is_role_member(&self, role: &str, _: Option<&str>) -> Option<bool> {
+        (role == "sysadmin").then_some(true)
+    }
     fn login_name(&self) -> String {
         "sa".to_owned()
     }

@@ -12,7 +12,7 @@ const ARGUMENTS_MAX: usize = 1_024;
 impl Parser<'_> {
     pub(super) fn execute(&mut self, line: u32) -> Parsed<StatementKind> {
         if self.is("AS") {
-            return Err(SyntaxError::not_supported(line, "EXECUTE AS", ""));
+            return self.execute_as(line);
         }
         if self.is_symbol(Symbol::Open) {
             return Err(SyntaxError::not_supported(

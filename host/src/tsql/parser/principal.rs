@@ -2,8 +2,8 @@
 
 use super::{Parsed, Parser};
 use crate::tsql::ast::{
-    CreateUser, EndpointPermission, LoginPassword, LoginSource, Name, PasswordLogin, Permission,
-    PermissionAction, StatementKind, UserSource,
+    CreateUser, EndpointPermission, ExecuteAs, LoginPassword, LoginSource, Name, PasswordLogin, Permission,
+    PermissionAction, PrincipalKind, ServerPermission, ServerRight, StatementKind, UserSource,
 };
 use crate::tsql::error::SyntaxError;
 use crate::tsql::lexer::{Kind, Symbol};
@@ -163,7 +163,7 @@ impl Parser<'_> {
         }))
     }
 
-    pub(super) fn endpoint_permission(&mut self) -> Parsed<StatementKind> {
+    pub(super) fn permission_statement(&mut self) -> Parsed<StatementKind> {
         let line = self.line();
         let verb = self.choice(&[
             ("GRANT", Verb::Grant),
@@ -172,17 +172,22 @@ impl Parser<'_> {
         ])?;
         let grant_option_for = verb == Verb::Revoke && self.accept_all(&["GRANT", "OPTION", "FOR"]);
         let elsewhere = || {
-            let what = "A permission on anything but an endpoint";
+            let what = "A permission on anything but the server, a login or an endpoint";
             SyntaxError::not_supported(line, what, "GRANT CONNECT ON ENDPOINT::name TO login is.")
         };
-        // SELECT, EXECUTE, VIEW SERVER STATE, roles and the like: permissions of other objects.
-        let permissions = self.list(|parser| parser.permission()?.ok_or_else(elsewhere))?;
-        if self.is("TO") || self.is("FROM") || self.is("ON") && !self.is_at(1, "ENDPOINT") {
+        // SELECT, EXECUTE, roles and the like: permissions of other objects.
+        let rights = self.list(|parser| parser.right()?.ok_or_else(elsewhere))?;
+        let on = if !self.accept("ON") {
+            None
+        } else if self.accept("ENDPOINT") {
+            self.expect_symbol(Symbol::Scope, "::")?;
+            Some((true, self.name("the name of an endpoint")?))
+        } else if self.accept("LOGIN") {
+            self.expect_symbol(Symbol::Scope, "::")?;
+            Some((false, self.name("the name of a login")?))
+        } else {
             return Err(elsewhere());
-        }
-        self.expect_all(&["ON", "ENDPOINT"])?;
-        self.expect_symbol(Symbol::Scope, "::")?;
-        let endpoint = self.name("the name of an endpoint")?;
+        };
         if !(verb == Verb::Revoke && self.accept("FROM")) {
             self.expect("TO")?;
         }
@@ -208,35 +213,65 @@ impl Parser<'_> {
         } else {
             None
         };
-        let permission = EndpointPermission {
+        if let Some((true, endpoint)) = on {
+            let permissions = rights
+                .into_iter()
+                .map(|right| right.on_endpoint().ok_or_else(elsewhere))
+                .collect::<Parsed<_>>()?;
+            return Ok(StatementKind::EndpointPermission(EndpointPermission {
+                action,
+                permissions,
+                endpoint,
+                logins,
+                grantor,
+            }));
+        }
+        let on_login = on.map(|(_, login)| login);
+        let permissions = rights
+            .into_iter()
+            .map(|right| {
+                let found = if on_login.is_some() {
+                    right.on_login()
+                } else {
+                    right.on_server()
+                };
+                found.ok_or_else(elsewhere)
+            })
+            .collect::<Parsed<_>>()?;
+        Ok(StatementKind::ServerPermission(ServerPermission {
             action,
             permissions,
-            endpoint,
+            on_login,
             logins,
             grantor,
-        };
-        Ok(StatementKind::EndpointPermission(permission))
+        }))
     }
 
-    /// A permission of an endpoint, or `None` for one of another object.
-    fn permission(&mut self) -> Parsed<Option<Permission>> {
-        if self.are(&["CONNECT", "SQL"]) || self.are(&["ALTER", "ANY"]) || self.are(&["CONTROL", "SERVER"]) {
-            return Ok(None);
-        }
-        if self.accept_all(&["TAKE", "OWNERSHIP"]) {
-            return Ok(Some(Permission::TakeOwnership));
-        }
-        if self.accept_all(&["VIEW", "DEFINITION"]) {
-            return Ok(Some(Permission::ViewDefinition));
+    /// A permission that is known, or `None` for one of another object.
+    fn right(&mut self) -> Parsed<Option<Right>> {
+        for right in SERVER_RIGHTS {
+            let words: Vec<&str> = right.name.split(' ').collect();
+            if self.accept_all(&words) {
+                return Ok(Some(Right::Server(*right)));
+            }
         }
         let simple = [
-            ("ALTER", Permission::Alter),
-            ("CONNECT", Permission::Connect),
-            ("CONTROL", Permission::Control),
+            (
+                &["TAKE", "OWNERSHIP"][..],
+                Right::Endpoint(Permission::TakeOwnership),
+            ),
+            (
+                &["VIEW", "DEFINITION"],
+                Right::Endpoint(Permission::ViewDefinition),
+            ),
+            (&["ALTER"], Right::Endpoint(Permission::Alter)),
+            (&["CONNECT"], Right::Endpoint(Permission::Connect)),
+            (&["CONTROL"], Right::Endpoint(Permission::Control)),
+            (&["IMPERSONATE"], Right::Impersonate),
         ];
-        for (word, permission) in simple {
-            if self.accept(word) {
-                return Ok(Some(permission));
+        for (words, right) in simple {
+            if self.accept_all(words) {
+                return Ok(Some(right));
             }
         }
         if self.peek().kind == Kind::Word {
@@ -244,6 +279,27 @@ impl Parser<'_> {
         } else {
             Err(self.unexpected("a permission"))
         }
+    }
+
+    /// Behind EXECUTE AS.
+    pub(super) fn execute_as(&mut self, line: u32) -> Parsed<StatementKind> {
+        self.expect("AS")?;
+        let kind = self.choice(&[("LOGIN", PrincipalKind::Login), ("USER", PrincipalKind::User)])?;
+        self.equal()?;
+        let name = self.string("the name of a login or user in quotes")?;
+        let mut no_revert = false;
+        if self.accept("WITH") {
+            if self.is("COOKIE") {
+                return Err(SyntaxError::not_supported(line, "EXECUTE AS … WITH COOKIE", ""));
+            }
+            self.expect_all(&["NO", "REVERT"])?;
+            no_revert = true;
+        }
+        Ok(StatementKind::ExecuteAs(ExecuteAs {
+            kind,
+            name,
+            no_revert,
+        }))
     }
 
     /// A login; `public` is one too, reserved though the word is.
@@ -264,4 +320,58 @@ enum Verb {
     Grant,
     Deny,
     Revoke,
+}
+
+/// The permissions on the server.
+const SERVER_RIGHTS: &[ServerRight] = &[
+    server_right("CONTROL SERVER", "CL"),
+    server_right("CONNECT SQL", "COSQ"),
+    server_right("CREATE ENDPOINT", "CRHE"),
+    server_right("CREATE ANY DATABASE", "CRDB"),
+    server_right("ALTER ANY ENDPOINT", "ALHE"),
+    server_right("ALTER ANY LOGIN", "ALLG"),
+    server_right("ALTER ANY DATABASE", "ALDB"),
+    server_right("ALTER SERVER STATE", "ALSS"),
+    server_right("VIEW SERVER STATE", "VWSS"),
+    server_right("VIEW ANY DEFINITION", "VWAD"),
+    server_right("VIEW ANY DATABASE", "VWDB"),
+];
+
+const fn server_right(name: &'static str, code: &'static str) -> ServerRight {
+    ServerRight { name, code }
+}
+
+/// A permission before it is known what it is on.
+#[derive(Clone, Copy)]
+enum Right {
+    /// Of an endpoint; some are a login's too.
+    Endpoint(Permission),
+    Server(ServerRight),
+    Impersonate,
+}
+
+impl Right {
+    const fn on_endpoint(self) -> Option<Permission> {
+        match self {
+            Self::Endpoint(permission) => Some(permission),
+            Self::Server(_) | Self::Impersonate => None,
+        }
+    }
+
+    const fn on_server(self) -> Option<ServerRight> {
+        match self {
+            Self::Server(right) => Some(right),
+            Self::Endpoint(_) | Self::Impersonate => None,
+        }
+    }
+
+    const fn on_login(self) -> Option<ServerRight> {
+        match self {
+            Self::Impersonate => Some(server_right("IMPERSONATE", "IM")),
+            Self::Endpoint(Permission::Alter) => Some(server_right("ALTER", "AL")),
+            Self::Endpoint(Permission::Control) => Some(server_right("CONTROL", "CL")),
+            Self::Endpoint(Permission::ViewDefinition) => Some(server_right("VIEW DEFINITION", "VW")),
+            Self::Endpoint(Permission::Connect | Permission::TakeOwnership) | Self::Server(_) => None,
+        }
+    }
 }

@@ -43,7 +43,6 @@ const UNAVAILABLE: &[(&[&str], &str)] = &[
     (&["RAISERROR"], "PRINT shows a text."),
     (&["RECONFIGURE"], ""),
     (&["RETURN"], ""),
-    (&["REVERT"], ""),
     (&["ROLLBACK"], ""),
     (&["SAVE"], ""),
     (&["SET"], ""),
@@ -114,7 +113,7 @@ impl Parser<'_> {
             return self.close_master_key(line);
         }
         if self.is_any(&["GRANT", "DENY", "REVOKE"]) {
-            return self.endpoint_permission();
+            return self.permission_statement();
         }
         if self.accept("USE") {
             return Ok(StatementKind::Use {
@@ -123,6 +122,9 @@ impl Parser<'_> {
         }
         if self.accept("EXEC") || self.accept("EXECUTE") {
             return self.execute(line);
+        }
+        if self.accept("REVERT") {
+            return Ok(StatementKind::Revert);
         }
         if self.accept("PRINT") {
             return Ok(StatementKind::Print {

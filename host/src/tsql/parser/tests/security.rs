@@ -339,9 +339,14 @@ fn permissions() {
     assert_eq!(refused("GRANT CONNECT ON ENDPOINT:e TO l"), (102, 15, 1));
     assert_eq!(refused("GRANT CONNECT ON ENDPOINT::e FROM l"), (156, 15, 1));
     for elsewhere in [
-        "GRANT VIEW SERVER STATE TO l",
         "GRANT SELECT ON t TO l",
-        "GRANT CONNECT SQL TO l",
+        "GRANT CONNECT TO l",
+        "GRANT IMPERSONATE TO l",
+        "GRANT VIEW SERVER STATE ON ENDPOINT::e TO l",
+        "GRANT IMPERSONATE ON ENDPOINT::e TO l",
+        "GRANT CONNECT ON LOGIN::x TO l",
+        "GRANT VIEW SERVER STATE ON LOGIN::x TO l",
+        "GRANT SHUTDOWN TO l",
         "DENY CONTROL ON CERTIFICATE::c TO u",
     ] {
         assert_eq!(refused(elsewhere), (40510, 16, 1), "{elsewhere}");
@@ -416,4 +421,55 @@ fn the_owner_of_a_certificate() {
         panic!()
     };
     assert_eq!((name.value.as_str(), owner.value.as_str()), ("c 1", "u"));
+}
+
+#[test]
+fn permissions_on_the_server_and_on_logins() {
+    let permission = |text: &str| match one(text) {
+        StatementKind::ServerPermission(permission) => permission,
+        other => panic!("{other:?}"),
+    };
+    let codes =
+        |statement: &ServerPermission| statement.permissions.iter().map(|p| p.code).collect::<Vec<_>>();
+    let grant = permission(
+        "grant view server state, CONNECT SQL, ALTER ANY ENDPOINT TO l, public WITH GRANT OPTION AS sa",
+    );
+    assert_eq!(codes(&grant), ["VWSS", "COSQ", "ALHE"]);
+    assert!(grant.on_login.is_none() && grant.grantor.is_some());
+    assert_eq!(grant.logins.len(), 2);
+    let revoke = permission("REVOKE GRANT OPTION FOR CONTROL SERVER FROM l CASCADE");
+    assert_eq!(
+        revoke.action,
+        PermissionAction::Revoke {
+            grant_option_for: true,
+            cascade: true
+        }
+    );
+    let deny = permission("DENY IMPERSONATE, CONTROL, ALTER, VIEW DEFINITION ON LOGIN::[x] TO l");
+    assert_eq!(codes(&deny), ["IM", "CL", "AL", "VW"]);
+    assert_eq!(deny.on_login.unwrap().value, "x");
+    assert_eq!(refused("GRANT VIEW SERVER STATE FROM l"), (156, 15, 1));
+    assert_eq!(refused("GRANT IMPERSONATE ON LOGIN:x TO l"), (102, 15, 1));
+}
+
+#[test]
+fn execute_as_and_revert() {
+    let execute = |text: &str| match one(text) {
+        StatementKind::ExecuteAs(statement) => statement,
+        other => panic!("{other:?}"),
+    };
+    let login = execute("EXECUTE AS LOGIN = N'it''s'");
+    assert_eq!(
+        (login.kind, login.name.value.as_str(), login.no_revert),
+        (PrincipalKind::Login, "it's", false)
+    );
+    let user = execute("EXEC AS USER='u' WITH NO REVERT");
+    assert_eq!((user.kind, user.no_revert), (PrincipalKind::User, true));
+    assert!(matches!(one("REVERT"), StatementKind::Revert));
+    assert_eq!(
+        refused("EXECUTE AS LOGIN = 'l' WITH COOKIE INTO @c"),
+        (40510, 16, 1)
+    );
+    assert_eq!(refused("EXECUTE AS LOGIN = l"), (102, 15, 1));
+    assert_eq!(refused("EXECUTE AS CALLER"), (102, 15, 1));
 }
