@@ -176,16 +176,16 @@ pub fn man_in_the_middle(listen: &str, target: &str) -> Receiver<Vec<Vec<u8>>> {
         let mut records = Vec::new();
         let mut waiting: [Vec<Vec<u8>>; 2] = [Vec::new(), Vec::new()];
         'relay: loop {
-            for side in 0..2 {
+            for (side, held) in waiting.iter_mut().enumerate() {
                 let (from, to) = if side == 0 {
                     (&mut near, &mut far)
                 } else {
                     (&mut far, &mut near)
                 };
                 let Some(heard) = from.turn() else { break 'relay };
-                waiting[side].extend(heard);
+                held.extend(heard);
                 if to.stands() {
-                    for record in waiting[side].drain(..) {
+                    for record in held.drain(..) {
                         if !to.send(&record) {
                             break 'relay;
                         }

@@ -17,8 +17,8 @@ use crate::messages::{
 };
 use crate::tsql::Value;
 use crate::tsql::ast::{
-    BackupKind, EndpointPermission, ExecuteAs, Permission, PermissionAction, PrincipalKind, ServerPermission,
-    StatementKind,
+    BackupKind, BackupMasterKey, EndpointPermission, ExecuteAs, MasterKeyKind, Permission, PermissionAction,
+    PrincipalKind, RestoreMasterKey, ServerPermission, StatementKind,
 };
 
 /// The role that everybody is in.
@@ -289,6 +289,21 @@ impl SqlSession {
             StatementKind::AlterMasterKey(_)
             | StatementKind::OpenMasterKey { .. }
             | StatementKind::DropMasterKey => unless(owner, find("find", "symmetric key", "master key")),
+            StatementKind::BackupMasterKey(BackupMasterKey { kind, .. })
+            | StatementKind::RestoreMasterKey(RestoreMasterKey { kind, .. }) => match kind {
+                MasterKeyKind::Database => unless(owner, find("find", "symmetric key", "master key")),
+                MasterKeyKind::Service => unless(
+                    self.on_server(master, &[])?,
+                    M15247.refuse(&[&"handle the service master key"]),
+                ),
+            },
+            StatementKind::AlterServiceMasterKey(_) => unless(
+                self.on_server(master, &[])?,
+                M15247.refuse(&[&"handle the service master key"]),
+            ),
+            StatementKind::CertificateAuthorization { name, .. } => {
+                unless(owner, find("find", "certificate", &name.value))
+            }
             StatementKind::CreateCertificate(_) => {
                 unless(owner, M15247.refuse(&[&"create a certificate in this database"]))
             }

@@ -120,6 +120,24 @@ const REFUSALS: &[(&str, &[u32])] = &[
         &[15151],
     ),
     ("DROP MASTER KEY", &[15151]),
+    (
+        "BACKUP MASTER KEY TO FILE = 'k' ENCRYPTION BY PASSWORD = '<3_Sound_Secret!>'",
+        &[15151],
+    ),
+    (
+        "RESTORE MASTER KEY FROM FILE = 'k' DECRYPTION BY PASSWORD = 'p' ENCRYPTION BY PASSWORD = '<3_Sound_Secret!>'",
+        &[15151],
+    ),
+    (
+        "BACKUP SERVICE MASTER KEY TO FILE = 'k' ENCRYPTION BY PASSWORD = '<3_Sound_Secret!>'",
+        &[15247],
+    ),
+    ("ALTER SERVICE MASTER KEY REGENERATE", &[15247]),
+    ("ALTER AUTHORIZATION ON CERTIFICATE::A_cert TO plain", &[15151]),
+    (
+        "EXEC sp_control_dbmasterkey_password @db_name = 'shop', @password = 'x', @action = 'add'",
+        &[229],
+    ),
     ("CREATE CERTIFICATE c WITH SUBJECT = 'c'", &[15247]),
     ("BACKUP CERTIFICATE A_cert TO FILE = 'C:\\a.cer'", &[15151]),
     ("DROP CERTIFICATE A_cert", &[15151]),
@@ -186,6 +204,11 @@ fn a_plain_login_can_do_nothing() {
     for (statement, numbers) in REFUSALS {
         assert_eq!(f.refused(statement), *numbers, "{statement}");
     }
+    // No certificate, no key, by any function.
+    assert_eq!(
+        f.rows("SELECT CERT_ID('A_cert'), CERTENCODED(256), CERTPRIVATEKEY(256, '<5_Sound_Secret!>')"),
+        ["NULL|NULL|NULL"]
+    );
     // What it sees: itself, sa and the roles; no endpoint, no certificate, no key.
     assert_eq!(
         f.rows("SELECT name FROM sys.server_principals ORDER BY name"),
