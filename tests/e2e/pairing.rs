@@ -140,7 +140,7 @@ fn a_code_introduces_two_instances_and_a_database_is_mirrored() {
             )),
             [[format!("{other}_user")]]
         );
-        assert!(host.log().contains("Msg 50127"), "{}", host.log());
+        assert!(host.log().contains("Msg 50147"), "{}", host.log());
         assert_eq!(
             find_bytes(&host.dir, code.as_bytes(), &[]),
             None,
@@ -171,7 +171,7 @@ fn a_code_introduces_two_instances_and_a_database_is_mirrored() {
     // The code has had its one success.
     let (status, said) = pair_with(&pair.a, &pair.b.url(), &["--code", &code]);
     assert_eq!(status, Some(6));
-    assert!(said.contains("Msg 50120"), "{said}");
+    assert!(said.contains("Msg 50140"), "{said}");
 
     let file = pair.mirrored("shop");
     pair.assert_level_and_equal("shop", &file);
@@ -230,7 +230,7 @@ fn fingerprints_introduce_too_and_a_wrong_one_does_not() {
 
     // Half of a fingerprint is none.
     let (_, said) = pair_with(&pair.a, &pair.b.url(), &["--fingerprint", &of_b[..32]]);
-    assert!(said.contains("Msg 50122"), "{said}");
+    assert!(said.contains("Msg 50142"), "{said}");
 
     let window = Window::open(&pair.b, &["--fingerprint", &of_a]);
     let deadline = Instant::now() + PATIENCE;
@@ -267,8 +267,8 @@ fn a_man_in_the_middle_gets_nothing_from_either_side() {
     assert_eq!((catalog(&pair.a), catalog(&pair.b)), untouched);
     for host in [&pair.a, &pair.b] {
         let rows = host.rows("SELECT step, number FROM sys.dm_dbmirror_errors");
-        assert!(rows.contains(&vec!["pairing".into(), "50122".into()]), "{rows:?}");
-        assert!(host.log().contains("Msg 50122"), "{}", host.log());
+        assert!(rows.contains(&vec!["pairing".into(), "50142".into()]), "{rows:?}");
+        assert!(host.log().contains("Msg 50142"), "{}", host.log());
     }
     // The two still pair, when nobody is between.
     let (status, said) = pair_with(&pair.a, &pair.b.url(), &["--code", &code]);
@@ -288,7 +288,7 @@ fn wrong_codes_are_counted_and_logged_and_closed_windows_answer_nobody() {
             &["--code", "000G4-0R40M-30E20-9185G-R38E1-ZQMWZ"],
         );
         assert_eq!(status, Some(6), "{what}");
-        assert!(said.contains("Msg 50120"), "{what}: {said}");
+        assert!(said.contains("Msg 50140"), "{what}: {said}");
     };
     closed("never opened");
     // A mistyped code does not even dial.
@@ -304,28 +304,28 @@ fn wrong_codes_are_counted_and_logged_and_closed_windows_answer_nobody() {
         let wrong = "000G4-0R40M-30E20-9185G-R38E1-ZQMWZ";
         let (status, said) = pair_with(&pair.a, &pair.b.url(), &["--code", wrong]);
         assert_eq!(status, Some(6));
-        let number = if n < 5 { "Msg 50122" } else { "Msg 50121" };
+        let number = if n < 5 { "Msg 50142" } else { "Msg 50141" };
         assert!(said.contains(number), "try {n}: {said}");
     }
     let (_, said) = pair_with(&pair.a, &pair.b.url(), &["--code", &code]);
     assert!(
-        said.contains("Msg 50121"),
+        said.contains("Msg 50141"),
         "even the right one, within the minute: {said}"
     );
     let listed = pair
         .b
         .rows("SELECT number FROM sys.dm_dbmirror_errors WHERE step = 'pairing' AND direction = 'inbound'");
     assert_eq!(
-        listed.iter().filter(|row| row[0] == "50122").count(),
+        listed.iter().filter(|row| row[0] == "50142").count(),
         5,
         "{listed:?}"
     );
     assert_eq!(
-        listed.iter().filter(|row| row[0] == "50121").count(),
+        listed.iter().filter(|row| row[0] == "50141").count(),
         2,
         "{listed:?}"
     );
-    assert!(pair.a.log().contains("Msg 50122") && pair.a.log().contains("Msg 50121"));
+    assert!(pair.a.log().contains("Msg 50142") && pair.a.log().contains("Msg 50141"));
 
     // The operator goes away, and the window with him.
     window.interrupt();
@@ -350,7 +350,7 @@ fn what_is_known_under_another_login_is_not_taken_in() {
     let declined = window.step("declined");
     assert!(declined.contains("login 'other'"), "{declined}");
     assert_eq!((catalog(&pair.a), catalog(&pair.b)), untouched);
-    assert!(pair.b.log().contains("Msg 50129"));
+    assert!(pair.b.log().contains("Msg 50149"));
     // With itself.
     let (_, said) = pair_with(&pair.b, &pair.b.url(), &["--code", &code]);
     assert!(
@@ -397,7 +397,7 @@ fn a_responder_that_dies_in_the_middle() {
             }
             1 => {
                 assert_eq!(status, Some(6), "{said}");
-                assert!(said.contains("Msg 50125"), "{said}");
+                assert!(said.contains("Msg 50145"), "{said}");
                 assert_eq!(
                     pair.a
                         .value("SELECT count(*) FROM sys.certificates WHERE name = 'HOST_X_cert'"),

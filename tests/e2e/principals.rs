@@ -138,9 +138,9 @@ fn acting_as_a_login_is_audited() {
     );
     let log = host.log();
     for (number, words) in [
-        ("Msg 50130", "login 'sa', acts as login 'plain'"),
-        ("Msg 50132", "login 'plain', was refused with 15247"),
-        ("Msg 50131", "acts as 'plain' no longer, but as login 'sa'"),
+        ("Msg 50150", "login 'sa', acts as login 'plain'"),
+        ("Msg 50152", "login 'plain', was refused with 15247"),
+        ("Msg 50151", "acts as 'plain' no longer, but as login 'sa'"),
     ] {
         assert!(
             log.lines()

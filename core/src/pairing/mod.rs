@@ -60,15 +60,15 @@ impl Method {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// 50120: no operator holds a window open, or its time is over, or it has had its one success.
+    /// 50140: no operator holds a window open, or its time is over, or it has had its one success.
     NotOpen,
-    /// 50121: more tries than a minute allows.
+    /// 50141: more tries than a minute allows.
     TooManyTries,
-    /// 50122: the proof does not fit: another code, or somebody between the two.
+    /// 50142: the proof does not fit: another code, or somebody between the two.
     WrongProof,
-    /// 50123: one side has a code and the other a fingerprint.
+    /// 50143: one side has a code and the other a fingerprint.
     OtherMethod,
-    /// 50124: the code was already proved by another instance.
+    /// 50144: the code was already proved by another instance.
     AnotherPeer,
     /// 1452: the peer is this instance itself, or says so.
     OwnInstance,
@@ -85,11 +85,11 @@ impl Refusal {
     #[must_use]
     pub const fn number(self) -> u32 {
         match self {
-            Self::NotOpen => 50120,
-            Self::TooManyTries => 50121,
-            Self::WrongProof => 50122,
-            Self::OtherMethod => 50123,
-            Self::AnotherPeer => 50124,
+            Self::NotOpen => 50140,
+            Self::TooManyTries => 50141,
+            Self::WrongProof => 50142,
+            Self::OtherMethod => 50143,
+            Self::AnotherPeer => 50144,
             Self::OwnInstance => 1452,
             Self::NoCommonVersion => 9757,
             Self::BadMessage => 1434,
@@ -101,11 +101,11 @@ impl Refusal {
     #[must_use]
     pub const fn from_number(number: u32) -> Self {
         match number {
-            50120 => Self::NotOpen,
-            50121 => Self::TooManyTries,
-            50122 => Self::WrongProof,
-            50123 => Self::OtherMethod,
-            50124 => Self::AnotherPeer,
+            50140 => Self::NotOpen,
+            50141 => Self::TooManyTries,
+            50142 => Self::WrongProof,
+            50143 => Self::OtherMethod,
+            50144 => Self::AnotherPeer,
             1452 => Self::OwnInstance,
             9757 => Self::NoCommonVersion,
             1434 => Self::BadMessage,

@@ -204,10 +204,10 @@ fn another_code_proves_nothing_and_learns_nothing() {
     assert_eq!(said, Said::Refused(Refusal::WrongProof));
     assert_eq!(
         refused,
-        [4, 0, 0, 0, 4, 0, 0, 0, 0xca, 0xc3, 0, 0],
+        [4, 0, 0, 0, 4, 0, 0, 0, 0xde, 0xc3, 0, 0],
         "a number and nothing else"
     );
-    assert_eq!(a.hear(&refused), [Ok("refused 50122".into())]);
+    assert_eq!(a.hear(&refused), [Ok("refused 50142".into())]);
     assert!(!b.exchange.allow());
     // It stays refused.
     assert_eq!(b.hear(&proof), [Err(Refusal::WrongProof)]);

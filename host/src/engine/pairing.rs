@@ -166,7 +166,7 @@ fn refused(error: PairingError) -> EngineError {
     match error {
         PairingError::NotAvailable => not_started(),
         PairingError::Busy => EngineError::new(
-            50126,
+            50146,
             "Another pairing of this kind is under way on this instance. Wait for its end, or end its statement.",
         ),
         PairingError::Full => EngineError::new(
@@ -280,14 +280,14 @@ pub(super) fn closed(reason: CloseReason, peer: &str) -> Option<(i32, String)> {
         CloseReason::Channel(
             ChannelError::PeerAlert(Alert::NoApplicationProtocol) | ChannelError::NoCommonProtocol,
         ) => (
-            50120,
+            50140,
             format!(
                 "Pairing with {peer} failed: no pairing window is open there, or it is no endpoint of dbmirror. Have its operator run \
                  `dbmirror pair --open`."
             ),
         ),
         CloseReason::Channel(ChannelError::PeerRefused(PeerRefusal::Unknown)) => (
-            50122,
+            50142,
             format!(
                 "Pairing with {peer} failed: its certificate does not have the fingerprint that was given, or is none that can be used. \
                  Nothing was stored."
@@ -297,7 +297,7 @@ pub(super) fn closed(reason: CloseReason, peer: &str) -> Option<(i32, String)> {
         | CloseReason::Idle
         | CloseReason::Transport
         | CloseReason::Channel(ChannelError::Truncated) => (
-            50125,
+            50145,
             format!(
                 "Pairing with {peer} broke off before both sides had stored. Run it again: what is there is left as it is."
             ),

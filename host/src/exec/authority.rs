@@ -13,7 +13,7 @@ use crate::catalog::views::Rows;
 use crate::catalog::{SA_ID, databases};
 use crate::messages::{
     M229, M262, M300, M916, M3013, M3110, M3701, M4613, M5011, M5069, M15151, M15196, M15199, M15247, M15406,
-    M15517, M50130, M50131, M50132, Raised,
+    M15517, M50150, M50151, M50152, Raised,
 };
 use crate::tsql::Value;
 use crate::tsql::ast::{
@@ -78,7 +78,7 @@ impl SqlSession {
             PrincipalKind::Login => ("login", login.as_ref().map_or(name, |login| &login.name)),
             PrincipalKind::User => ("user", name),
         };
-        log(&M50130.inform(&[&self.id, &self.login_name(), &kind, &name]));
+        log(&M50150.inform(&[&self.id, &self.login_name(), &kind, &name]));
         self.acting.push(Acting {
             kind: statement.kind,
             name: name.clone(),
@@ -102,7 +102,7 @@ impl SqlSession {
         }
         let was = acting.name.clone();
         self.acting.pop();
-        log(&M50131.inform(&[&self.id, &was, &self.login_name()]));
+        log(&M50151.inform(&[&self.id, &was, &self.login_name()]));
         Ok(())
     }
 
@@ -262,7 +262,7 @@ impl SqlSession {
             None => Ok(()),
             Some(messages) => {
                 if let Some(first) = messages.first() {
-                    log(&M50132.inform(&[&self.id, &self.login_name(), &first.number, &first.text]));
+                    log(&M50152.inform(&[&self.id, &self.login_name(), &first.number, &first.text]));
                 }
                 Err(Stop::Refused(messages))
             }
@@ -537,7 +537,7 @@ impl SqlSession {
             return Ok(());
         }
         let refusal = M300.refuse(&[&"VIEW SERVER STATE", &"server"]);
-        log(&M50132.inform(&[&self.id, &self.login_name(), &refusal.number, &refusal.text]));
+        log(&M50152.inform(&[&self.id, &self.login_name(), &refusal.number, &refusal.text]));
         Err(refusal.into())
     }
 

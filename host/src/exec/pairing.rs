@@ -22,8 +22,8 @@ use crate::catalog::{MASTER_ID, SA_ID, views};
 use crate::engine::{Connect, Pairing, PairingNews, PairingSecret, ProvedPeer};
 use crate::instance::random;
 use crate::messages::{
-    M201, M214, M15023, M15025, M15151, M15232, M15508, M28034, M28080, M50120, M50122, M50125, M50127,
-    M50128, M50129, Raised,
+    M201, M214, M15023, M15025, M15151, M15232, M15508, M28034, M28080, M50140, M50142, M50145, M50147,
+    M50148, M50149, Raised,
 };
 use crate::tsql::ast::{Execute, Literal};
 use crate::tsql::{Column, SqlType, Value};
@@ -76,7 +76,7 @@ impl SqlSession {
         let span = Duration::from_secs(u64::try_from(minutes).unwrap_or(1) * 60);
         let window = self.instance.engine().open_pairing(secret, span)?;
         let deadline = Instant::now() + span;
-        note(&M50128.inform(&[&self.who(), &minutes]));
+        note(&M50148.inform(&[&self.who(), &minutes]));
         out.sink.columns(&columns())?;
         if let Some(code) = code {
             step(out, "code", code)?;
@@ -87,7 +87,7 @@ impl SqlSession {
         loop {
             out.sink.check()?;
             match window.next(LOOK)? {
-                None if Instant::now() >= deadline => return Err(M50120.refuse(&[]).into()),
+                None if Instant::now() >= deadline => return Err(M50140.refuse(&[]).into()),
                 None | Some(PairingNews::Connected(_)) => {}
                 Some(PairingNews::Check(id, peer)) => {
                     let judged = self.judge(&peer, name.as_deref());
@@ -121,7 +121,7 @@ impl SqlSession {
         let name = optional(execute, &arguments, 3, "@name")?;
         let secret = match (code, fingerprint) {
             (Some(code), None) => {
-                PairingSecret::Code(Code::parse::<Sha256>(&code).map_err(|error| M50122.refuse(&[&error]))?)
+                PairingSecret::Code(Code::parse::<Sha256>(&code).map_err(|error| M50142.refuse(&[&error]))?)
             }
             (None, Some(text)) => PairingSecret::Fingerprint(parse_fingerprint(&text)?),
             _ => {
@@ -140,7 +140,7 @@ impl SqlSession {
             out.sink.check()?;
             let Some(news) = attempt.next(LOOK)? else {
                 if Instant::now() >= deadline {
-                    return Err(M50125.refuse(&[&address]).into());
+                    return Err(M50145.refuse(&[&address]).into());
                 }
                 continue;
             };
@@ -202,13 +202,13 @@ impl SqlSession {
 
     /// Whether the catalog takes the peer, as of now.
     fn judge(&self, peer: &ProvedPeer, name: Option<&str>) -> Result<Plan, Raised> {
-        let parsed = parse(&peer.certificate).map_err(|error| M50122.refuse(&[&error]))?;
+        let parsed = parse(&peer.certificate).map_err(|error| M50142.refuse(&[&error]))?;
         plan(&self.instance.master(), peer, &parsed, name)
     }
 
     /// Stores what is missing of login, user, certificate and CONNECT, in one transaction. Returns the equivalent Transact-SQL.
     fn take_in(&self, peer: &ProvedPeer, name: Option<&str>, out: &mut Out<'_>) -> Result<Vec<String>, Stop> {
-        let parsed = parse(&peer.certificate).map_err(|error| M50122.refuse(&[&error]))?;
+        let parsed = parse(&peer.certificate).map_err(|error| M50142.refuse(&[&error]))?;
         // Nobody ever uses it: the login only stands for the other instance.
         let mut password = format!("Aa1!{}", hex(&random::<32>()?));
         let hashed = passwords::hash(&password)?;
@@ -281,7 +281,7 @@ impl SqlSession {
             Ok(plan)
         })?;
         self.refresh_pins()?;
-        note(&M50127.inform(&[
+        note(&M50147.inform(&[
             &peer.name,
             &views::guid_text(&peer.instance_id),
             &peer.address,
@@ -320,7 +320,7 @@ fn plan(
 ) -> Result<Plan, Raised> {
     let base = name.unwrap_or(&peer.name);
     if base.is_empty() || base.chars().count() > 100 || base.contains(['\\', '\0']) {
-        return Err(M50122
+        return Err(M50142
             .refuse(&[&"the peer's name cannot be part of a login's"])
             .and("Give a name of your own (@name)."));
     }
@@ -340,7 +340,7 @@ fn plan(
         None => None,
         Some(login) => principals::user_of_sid(catalog, MASTER_ID, &login.sid)?,
     };
-    let mut existing_certificate = false;
+    let (mut existing_certificate, mut another, mut taken) = (false, None, false);
     for known in certificates::every(catalog, MASTER_ID)? {
         let same = known.der == peer.certificate;
         let ours = existing_user
@@ -353,16 +353,22 @@ fn plan(
             existing_certificate = true;
             certificate.clone_from(&known.name);
         } else if ours {
-            return Err(M15025.refuse(&[&login]).and(&format!(
-                "It stands for the certificate '{}'. A peer's next certificate comes by rotation, or by CREATE CERTIFICATE; another \
-                 instance needs another name (@name).",
-                known.name
-            )));
+            another = Some(known.name);
         } else if known.name.eq_ignore_ascii_case(&certificate) {
-            return Err(M15232
-                .refuse(&[&certificate, &"the name is taken"])
-                .and("Give another name (@name)."));
+            taken = true;
         }
+    }
+    // After a rotation a login stands for several certificates: who comes with one of them is known.
+    if let (Some(another), false) = (another, existing_certificate) {
+        return Err(M15025.refuse(&[&login]).and(&format!(
+            "It stands for the certificate '{another}'. A peer's next certificate comes by rotation, or by CREATE CERTIFICATE; another \
+             instance needs another name (@name).",
+        )));
+    }
+    if taken && !existing_certificate {
+        return Err(M15232
+            .refuse(&[&certificate, &"the name is taken"])
+            .and("Give another name (@name)."));
     }
     match &existing_user {
         Some(found) => user.clone_from(&found.name),
@@ -490,7 +496,7 @@ fn note(message: &Raised) {
 }
 
 fn declined(peer: &ProvedPeer, why: &Raised) {
-    let message = M50129.refuse(&[
+    let message = M50149.refuse(&[
         &peer.name,
         &views::guid_text(&peer.instance_id),
         &peer.address,
@@ -503,8 +509,8 @@ fn declined(peer: &ProvedPeer, why: &Raised) {
 /// What the peer is told of a refusal.
 fn number(stop: &Stop) -> u32 {
     match stop {
-        Stop::Refused(messages) => messages.last().map_or(50125, |message| message.number),
-        Stop::Cancelled => 50125,
+        Stop::Refused(messages) => messages.last().map_or(50145, |message| message.number),
+        Stop::Cancelled => 50145,
     }
 }
 
@@ -524,7 +530,7 @@ fn optional(
 
 /// 64 hexadecimal digits; colons and blanks between them are skipped.
 fn parse_fingerprint(text: &str) -> Result<[u8; 32], Raised> {
-    let wrong = || M50122.refuse(&[&"a fingerprint has 64 hexadecimal digits, all of SHA-256"]);
+    let wrong = || M50142.refuse(&[&"a fingerprint has 64 hexadecimal digits, all of SHA-256"]);
     let digits: Vec<u8> = text
         .bytes()
         .filter(|b| !matches!(b, b':' | b' ' | b'-'))
@@ -566,7 +572,7 @@ mod tests {
         assert_eq!(parse_fingerprint(&hex(&parsed)).unwrap(), parsed);
         // All 256 bits: not half of them, and none more.
         for wrong in ["", "00", &"ab".repeat(31), &"ab".repeat(33), &"xy".repeat(32)] {
-            assert_eq!(parse_fingerprint(wrong).unwrap_err().number, 50122, "{wrong}");
+            assert_eq!(parse_fingerprint(wrong).unwrap_err().number, 50142, "{wrong}");
         }
     }
 }
