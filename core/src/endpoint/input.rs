@@ -307,7 +307,7 @@ impl<P: Provider> Endpoint<'_, P> {
             return;
         };
         if alpn.as_bytes() == crate::pairing::ALPN {
-            self.pairing_established(env, index);
+            self.pairing_established(index);
             return;
         }
         live.stage = Stage::Hello;

@@ -259,7 +259,7 @@ impl<'a, P: Provider> Endpoint<'a, P> {
     }
 
     /// The channel of a pairing stands.
-    pub(super) fn pairing_established(&mut self, env: &mut Env<'_, P>, index: usize) {
+    pub(super) fn pairing_established(&mut self, index: usize) {
         let now = self.now;
         let Some(live) = self.live(index) else { return };
         let (accepted, fingerprint) = (live.accepted, live.pairing_fingerprint);
@@ -286,7 +286,6 @@ impl<'a, P: Provider> Endpoint<'a, P> {
             exchange.refuse(Refusal::NotOpen);
         }
         live.pairing = Some(exchange);
-        let _ = env;
     }
 
     /// The messages of one record.

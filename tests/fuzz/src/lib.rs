@@ -6,6 +6,7 @@ mod block;
 mod certificate;
 mod message;
 pub mod nocrypto;
+mod pairing;
 mod pfx;
 mod record;
 mod unwrap;
@@ -20,6 +21,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("block", block::block),
     ("certificate", certificate::certificate),
     ("message", message::message),
+    ("pairing", pairing::pairing),
     ("pfx", pfx::pfx),
     ("record", record::record),
     ("session", message::session),
