@@ -370,7 +370,10 @@ fn a_partner_whose_database_could_not_be_taken_in_is_waited_for_all_the_same() {
     pair.a.up();
     let output = rotate(&pair.a, &["--timeout", "3"]);
     let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
-    assert!(said.contains("Msg 50125, ") && said.contains("HOST_B_login"), "{said}");
+    assert!(
+        said.contains("Msg 50125, ") && said.contains("HOST_B_login"),
+        "{said}"
+    );
     assert_eq!(in_use(&pair.a), "HOST_A_cert");
     pair.a.stop();
     std::fs::rename(&aside, &file).expect("the file is put back");

@@ -118,6 +118,7 @@ fn frozen_samples_obey_the_codecs_laws() {
             }
         }
     }
-    let refused = Message::decode(&mut Reader::new(&sample("refused")));
+    let bytes = sample("refused");
+    let refused = Message::decode(&mut Reader::new(&bytes));
     assert_eq!(refused, Ok(Message::Refused { number: 50142 }));
 }
