@@ -210,6 +210,38 @@ fn a_restored_mirror_says_which_key_is_missing() {
     pair.level("Sales");
 }
 
+/// The key as a service manager hands it over: nothing of it lies in the directory.
+#[test]
+fn a_credential_takes_the_place_of_the_key_file() {
+    let root = tempfile::tempdir().expect("a directory");
+    let mut host = Host::start(root.path(), "HOST_A", "127.165.0.1");
+    host.ok("CREATE MASTER KEY ENCRYPTION BY PASSWORD = '<1_Strong_Password!>'");
+    host.stop();
+    let credentials = root.path().join("credentials");
+    std::fs::create_dir(&credentials).expect("a directory");
+    std::fs::rename(host.dir.join("smk.key"), credentials.join("dbmirror-smk")).expect("moved");
+    host.options = vec!["--service-key".to_owned(), "credential".to_owned()];
+    let mut command = Command::new(program());
+    command.env("CREDENTIALS_DIRECTORY", &credentials);
+    host.up_with(command);
+    host.ok("CREATE CERTIFICATE c WITH SUBJECT = 'x', EXPIRY_DATE = '2046-01-01'");
+    host.refused("ALTER SERVICE MASTER KEY REGENERATE", 15508);
+    host.ok("CREATE CERTIFICATE d WITH SUBJECT = 'x', EXPIRY_DATE = '2046-01-01'");
+    assert!(!host.dir.join("smk.key").exists());
+    host.stop();
+    let refused = Command::new(program())
+        .arg("serve")
+        .arg("--data")
+        .arg(&host.dir)
+        .args(["--name", "HOST_A", "--quiet", "--service-key", "credential"])
+        .env_remove("CREDENTIALS_DIRECTORY")
+        .stdin(Stdio::null())
+        .output()
+        .expect("serve runs");
+    assert_eq!(refused.status.code(), Some(5));
+    assert!(text(&refused.stderr).contains("CREDENTIALS_DIRECTORY"));
+}
+
 /// The master key of a user database is where the database is; a password that was kept opens it on the mirror.
 #[test]
 fn a_master_key_travels_with_its_session() {

@@ -261,6 +261,51 @@ mod tests {
         assert!(migrate(&mut master).unwrap_err().contains("version 99"));
     }
 
+    /// A catalog of version 1, with its one password beside the master key: both open as before.
+    #[test]
+    fn a_master_key_of_the_first_version_goes_on_opening() {
+        use crate::catalog::keys;
+        use dbmirror_core::keys::{DatabaseMasterKey, Iterations, ServiceMasterKey};
+        let entropy = &mut dbmirror_adapters::entropy::OsEntropy;
+        let above = ServiceMasterKey::generate(entropy).unwrap();
+        let key = DatabaseMasterKey::generate(entropy).unwrap();
+        let few = Iterations::new(10).unwrap();
+        let by_password = key
+            .wrap_by_password(b"secret", few, entropy)
+            .unwrap()
+            .to_der()
+            .unwrap();
+        let by_service = key.wrap_by_service_master_key(&above).unwrap().to_der().unwrap();
+        let mut master = Connection::open_in_memory().unwrap();
+        master.execute_batch(FIRST).unwrap();
+        master
+            .execute_batch(&format!(
+                "INSERT INTO instance VALUES (1, randomblob(16), 'A', randomblob(16), 'now');
+                 INSERT INTO database VALUES (1, 'master', '', 0, x'00', x'00', 0, 3, x'01', NULL, NULL, 'now');
+                 PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;"
+            ))
+            .unwrap();
+        master
+            .execute(
+                "INSERT INTO master_key VALUES (1, zeroblob(16), ?1, ?2, 'then', 'then')",
+                (by_password.as_slice(), by_service.as_slice()),
+            )
+            .unwrap();
+        assert_eq!(migrate(&mut master), Ok(false));
+        assert_eq!(keys::service_master_key_guid(&master), Ok(None));
+        keys::set_service_master_key(&master, &above).unwrap();
+        let row = keys::row(&master, 1).unwrap().unwrap();
+        assert!(row.open(&above).unwrap().unwrap().ct_eq(&key));
+        assert!(row.open_by_password(b"secret").unwrap().1.ct_eq(&key));
+        // Another service master key is recognised as such.
+        let other = ServiceMasterKey::generate(entropy).unwrap();
+        assert!(
+            row.closed_because(&other)
+                .unwrap()
+                .contains("another service master key")
+        );
+    }
+
     #[test]
     fn other_databases_are_refused() {
         let mut other = Connection::open_in_memory().unwrap();

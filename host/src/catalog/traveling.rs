@@ -1,7 +1,9 @@
 //! A user database's master key as it travels with its mirroring session, and the passwords that are kept to open it
 //! (`docs/keys.md`, "A master key that travels").
 
-use dbmirror_core::keys::{DatabaseMasterKey, KeyKind, Protection, ServiceMasterKey, WrappedKey};
+use dbmirror_core::keys::{
+    DatabaseMasterKey, KeyKind, OpenedPassword, Protection, ServiceMasterKey, WrappedKey,
+};
 use rusqlite::{Connection, params};
 
 use super::databases;
@@ -12,6 +14,8 @@ use crate::messages::Raised;
 const VERSION: u8 = 1;
 /// Most passwords that travel.
 const PASSWORDS_MAX: usize = 8;
+/// The most that one of them may cost here: another instance chose the count.
+const ITERATIONS_MAX: u32 = 1_000_000;
 
 /// What the partner is told: the key wrapped by its passwords; empty without a key. The copy under this instance's service
 /// master key stays here: it is of no use there.
@@ -55,10 +59,14 @@ pub fn decode(bytes: &[u8]) -> Result<Option<MasterKeyRow>, &'static str> {
         let (length, behind) = rest.split_first().ok_or(cut)?;
         let (wrapped, behind) = behind.split_at_checked(usize::from(*length)).ok_or(cut)?;
         let read = WrappedKey::from_der(wrapped).map_err(|_| "it holds no wrapped key")?;
-        if read.kind() != KeyKind::DatabaseMasterKey
-            || !matches!(read.protection(), Protection::Password { .. })
-        {
-            return Err("it holds another key than a master key under a password");
+        match read.protection() {
+            Protection::Password { iterations, .. }
+                if read.kind() == KeyKind::DatabaseMasterKey && iterations.get() <= ITERATIONS_MAX => {}
+            _ => {
+                return Err(
+                    "it holds another key than a master key under a password of at most 1,000,000 iterations",
+                );
+            }
         }
         by_passwords.push(wrapped.to_vec());
         rest = behind;
@@ -73,21 +81,18 @@ pub fn decode(bytes: &[u8]) -> Result<Option<MasterKeyRow>, &'static str> {
     }))
 }
 
-/// Takes the principal's master key over, and opens it by a kept password if one fits. Whether anything has changed.
+/// Takes the principal's master key over. Whether anything has changed.
 ///
 /// # Errors
-/// `master.db` failed, or a key operation.
-pub fn take(
-    catalog: &Connection,
-    database_id: i32,
-    told: Option<MasterKeyRow>,
-    above: &ServiceMasterKey,
-) -> Result<bool, Raised> {
+/// `master.db` failed.
+pub fn take(catalog: &Connection, database_id: i32, told: Option<MasterKeyRow>) -> rusqlite::Result<bool> {
     let own = keys::row(catalog, database_id)?;
     match (&own, told) {
         (None, None) => return Ok(false),
         (Some(_), None) => keys::delete(catalog, database_id)?,
-        (Some(own), Some(told)) if own.guid == told.guid && own.by_passwords == told.by_passwords => {}
+        (Some(own), Some(told)) if own.guid == told.guid && own.by_passwords == told.by_passwords => {
+            return Ok(false);
+        }
         (own, Some(told)) => {
             // The same key with other passwords opens by itself as before.
             let by_service_master_key = own
@@ -101,8 +106,72 @@ pub fn take(
             keys::store(catalog, database_id, &row)?;
         }
     }
-    open_by_kept(catalog, database_id, above)?;
     Ok(true)
+}
+
+/// A master key that does not open by itself, and the passwords that were kept for its database's family: each costs a while
+/// to try, so it can be done without holding the catalog.
+pub struct Closed {
+    database_id: i32,
+    row: MasterKeyRow,
+    passwords: Vec<OpenedPassword>,
+}
+
+impl Closed {
+    /// The master key of a database, when it is closed and passwords were kept for it.
+    ///
+    /// # Errors
+    /// `master.db` failed.
+    pub fn find(
+        catalog: &Connection,
+        database_id: i32,
+        above: &ServiceMasterKey,
+    ) -> rusqlite::Result<Option<Self>> {
+        let row = keys::row(catalog, database_id)?.filter(|row| row.closed_because(above).is_some());
+        let (Some(row), Some(database)) = (row, databases::by_id(catalog, database_id)?) else {
+            return Ok(None);
+        };
+        let passwords: Vec<_> = keys::credentials(catalog, Some(&database.family_guid))?
+            .iter()
+            .filter_map(|kept| {
+                above
+                    .unwrap_stored_password(&kept.password, &kept.family_guid)
+                    .ok()
+            })
+            .collect();
+        Ok((!passwords.is_empty()).then_some(Self {
+            database_id,
+            row,
+            passwords,
+        }))
+    }
+
+    /// Tries the passwords.
+    #[must_use]
+    pub fn open(&self) -> Option<DatabaseMasterKey> {
+        self.passwords
+            .iter()
+            .find_map(|password| self.row.open_by_password(password.expose()).ok())
+            .map(|(_, key)| key)
+    }
+
+    /// Puts the opened key under the service master key, unless it was exchanged meanwhile.
+    ///
+    /// # Errors
+    /// `master.db` failed, or a key operation.
+    pub fn keep_open(
+        &self,
+        catalog: &Connection,
+        key: &DatabaseMasterKey,
+        above: &ServiceMasterKey,
+    ) -> Result<(), Raised> {
+        let now = keys::row(catalog, self.database_id)?.filter(|now| now.guid == self.row.guid);
+        if let Some(mut row) = now {
+            row.by_service_master_key = Some(ByServiceMasterKey::wrap(key, above)?);
+            keys::store(catalog, self.database_id, &row)?;
+        }
+        Ok(())
+    }
 }
 
 /// Opens a master key that does not open by itself by a password that was kept for the database's family; it opens by itself
@@ -115,24 +184,12 @@ pub fn open_by_kept(
     database_id: i32,
     above: &ServiceMasterKey,
 ) -> Result<Option<DatabaseMasterKey>, Raised> {
-    let Some(mut row) = keys::row(catalog, database_id)?.filter(|row| row.closed_because(above).is_some())
-    else {
+    let Some(closed) = Closed::find(catalog, database_id, above)? else {
         return Ok(None);
     };
-    let Some(database) = databases::by_id(catalog, database_id)? else {
-        return Ok(None);
-    };
-    for kept in keys::credentials(catalog, Some(&database.family_guid))? {
-        let Ok(password) = above.unwrap_stored_password(&kept.password, &kept.family_guid) else {
-            continue;
-        };
-        if let Ok((_, key)) = row.open_by_password(password.expose()) {
-            row.by_service_master_key = Some(ByServiceMasterKey::wrap(&key, above)?);
-            keys::store(catalog, database_id, &row)?;
-            return Ok(Some(key));
-        }
-    }
-    Ok(None)
+    let Some(key) = closed.open() else { return Ok(None) };
+    closed.keep_open(catalog, &key, above)?;
+    Ok(Some(key))
 }
 
 /// The database has become a copy of another family (automatic seeding): the passwords that were kept for it go along, unless
@@ -171,7 +228,7 @@ pub fn change_family(
             )?;
         }
     }
-    open_by_kept(catalog, database_id, above).map(drop)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -231,6 +288,22 @@ mod tests {
         assert!(decode(&with(17, 0)).is_err(), "no password");
         assert!(decode(&with(17, 9)).is_err(), "too many");
         assert!(decode(&with(18, 1)).is_err(), "no wrapped key");
+        let costly = {
+            let key = DatabaseMasterKey::generate(&mut dbmirror_adapters::entropy::OsEntropy).unwrap();
+            let many = dbmirror_core::keys::Iterations::new(ITERATIONS_MAX + 1).unwrap();
+            let wrapped = key
+                .wrap_by_password(b"x", many, &mut dbmirror_adapters::entropy::OsEntropy)
+                .unwrap();
+            MasterKeyRow {
+                guid: [7; 16],
+                by_passwords: vec![wrapped.to_der().unwrap().to_vec()],
+                by_service_master_key: None,
+            }
+        };
+        assert!(
+            decode(&encode(Some(&costly))).is_err(),
+            "a password that costs too much"
+        );
         // Kind 3, a private key.
         assert!(decode(&with(19 + 7, 3)).is_err());
     }

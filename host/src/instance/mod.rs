@@ -5,6 +5,7 @@ pub mod endpoint;
 mod service_key;
 mod startup;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
@@ -116,6 +117,7 @@ impl Instance {
             )));
         }
         let (changes, follow) = mpsc::channel();
+        let told = Told::default();
         let (certificates, certificate_events) = mpsc::channel();
         let engine = Engine::start(
             EngineConfig {
@@ -125,6 +127,7 @@ impl Instance {
             },
             Arc::new(Follower {
                 changes: Mutex::new(changes),
+                told: Arc::clone(&told),
                 certificates: Mutex::new(certificates),
             }),
         )
@@ -139,7 +142,7 @@ impl Instance {
             master: Mutex::new(master),
             engine,
         });
-        instance.follow(follow);
+        instance.follow(follow, told);
         startup::run(&instance);
         crate::rotation::follow(&instance, certificate_events)
             .map_err(|error| StartError::Unusable(format!("no thread can be started: {error}")))?;
@@ -255,10 +258,25 @@ impl Instance {
         let told = catalog::traveling::decode(bytes).map_err(|why| {
             crate::messages::M15507.refuse(&[&format!("the partner's master key was not taken: {why}")])
         })?;
-        let master = self.master();
-        if catalog::traveling::take(&master, database_id, told, &self.service_master_key())? {
-            // Should the roles change, it is this instance that tells it.
-            self.publish_master_key(&master, database_id)?;
+        {
+            let master = self.master();
+            if catalog::traveling::take(&master, database_id, told)? {
+                // Should the roles change, it is this instance that tells it.
+                self.publish_master_key(&master, database_id)?;
+            }
+        }
+        self.open_by_kept_password(database_id)
+    }
+
+    /// Tries the passwords that were kept for a database's master key, without holding the catalog meanwhile.
+    fn open_by_kept_password(&self, database_id: i32) -> Result<(), crate::messages::Raised> {
+        let closed =
+            catalog::traveling::Closed::find(&self.master(), database_id, &self.service_master_key())?;
+        if let Some(closed) = closed
+            && let Some(key) = closed.open()
+        {
+            let master = self.master();
+            closed.keep_open(&master, &key, &self.service_master_key())?;
         }
         Ok(())
     }
@@ -276,7 +294,7 @@ impl Instance {
 
     /// Follows what the engine tells of databases, on a thread of its own: the engine must not wait for the catalog, which
     /// a statement may hold while it waits for the engine.
-    fn follow(self: &Arc<Self>, changes: mpsc::Receiver<(i32, DatabaseChange)>) {
+    fn follow(self: &Arc<Self>, changes: mpsc::Receiver<(i32, DatabaseChange)>, told: Told) {
         let instance = Arc::downgrade(self);
         let spawned = std::thread::Builder::new()
             .name("catalog".to_owned())
@@ -286,13 +304,21 @@ impl Instance {
                         return;
                     };
                     let stored = match change {
-                        DatabaseChange::Seeded { family_guid } => catalog::traveling::change_family(
-                            &instance.master(),
-                            database_id,
-                            &family_guid,
-                            &instance.service_master_key(),
-                        ),
-                        DatabaseChange::MasterKey { bytes } => instance.take_master_key(database_id, &bytes),
+                        DatabaseChange::Seeded { family_guid } => {
+                            let above = instance.service_master_key();
+                            let changed = catalog::traveling::change_family(
+                                &instance.master(),
+                                database_id,
+                                &family_guid,
+                                &above,
+                            );
+                            changed.and_then(|()| instance.open_by_kept_password(database_id))
+                        }
+                        DatabaseChange::MasterKey { bytes } => {
+                            // Of several that came meanwhile the newest counts.
+                            let newest = lock(&told).remove(&database_id).unwrap_or(bytes);
+                            instance.take_master_key(database_id, &newest)
+                        }
                     };
                     if let Err(error) = stored {
                         tracing::error!(database_id, "the catalog could not follow the engine: {error}");
@@ -305,8 +331,17 @@ impl Instance {
     }
 }
 
+/// Master keys that principals told and nobody has looked at yet: at most one for each database, however many a partner
+/// sends.
+type Told = Arc<Mutex<BTreeMap<i32, Vec<u8>>>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What the engine calls.
 struct Follower {
+    told: Told,
     changes: Mutex<mpsc::Sender<(i32, DatabaseChange)>>,
     certificates: Mutex<mpsc::Sender<CertificateEvent>>,
 }
@@ -335,9 +370,14 @@ impl Notices for Follower {
     }
 
     fn database_changed(&self, database_id: i32, change: DatabaseChange) {
-        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let DatabaseChange::MasterKey { bytes } = &change
+            && lock(&self.told).insert(database_id, bytes.clone()).is_some()
+        {
+            // The one before is still to be looked at.
+            return;
+        }
         // Nobody listens any more when the instance is ending.
-        let _ = changes.send((database_id, change));
+        let _ = lock(&self.changes).send((database_id, change));
     }
 
     fn certificate(&self, event: CertificateEvent) {

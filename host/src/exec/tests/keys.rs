@@ -493,6 +493,17 @@ fn every_error_of_keys_certificates_and_principals() {
             collected.messages
         );
     }
+    f.ok("CREATE USER mapped FOR CERTIFICATE pw_cert;
+          CREATE ENDPOINT e AUTHORIZATION l2 STATE = STOPPED AS TCP (LISTENER_PORT = 7024) FOR DATABASE_MIRRORING (AUTHENTICATION = CERTIFICATE A_cert, ROLE = ALL);
+          ALTER AUTHORIZATION ON CERTIFICATE::w1 TO u1");
+    for (number, sql) in [
+        (3716, "DROP CERTIFICATE A_cert"),
+        (15138, "DROP USER u1"),
+        (15141, "DROP LOGIN l2"),
+        (15559, "DROP CERTIFICATE pw_cert"),
+    ] {
+        assert_eq!(f.refused(sql), [number], "{sql}");
+    }
     // In the other database.
     f.ok("USE d");
     for (number, sql) in [
