@@ -7,7 +7,7 @@
 //!
 //! | room | what it holds |
 //! | --- | --- |
-//! | [`time`], [`entropy`], [`secret`] | what the caller lends: the present, randomness, a place for secrets |
+//! | [`time`], [`secret`], [`entropy`] | what the caller lends: the present, a place for secrets, randomness |
 //! | [`wire`] | cursors that read and write bytes and cannot fail badly |
 //! | [`crypto`] | the provider seam and its default provider, RustCrypto |
 //! | [`keys`], [`cert`] | key hierarchy at rest; self-signed certificates and pins |

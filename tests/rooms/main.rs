@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Core's rooms in order: each may use itself and those before it.
 const ROOMS: [&str; 13] = [
-    "time", "entropy", "secret", "wire", "asn1", "crypto", "keys", "cert", "channel", "message", "pairing",
+    "time", "secret", "entropy", "wire", "asn1", "crypto", "keys", "cert", "channel", "message", "pairing",
     "session", "endpoint",
 ];
 

@@ -14,6 +14,9 @@
 //!   said before (`docs/safety.md` I5).
 //! - *Capacity* is the length of the slices lent to [`Endpoint::new`]; full is an answer.
 //!
+//! Beside mirroring, an endpoint that is lent a [`PairingPlace`] answers `dbm-pair/1` while an operator holds a window open; see
+//! [`crate::pairing`].
+//!
 //! Where a session's rules are: [`crate::session`]. Which connection sessions use: `arbitration` (R2). Who may say what:
 //! `dispatch` (R11). How certificates are replaced over standing connections: `certificates`.
 
