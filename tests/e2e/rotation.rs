@@ -382,3 +382,26 @@ fn a_partner_whose_database_could_not_be_taken_in_is_waited_for_all_the_same() {
     await_rotation(&pair.a, "DONE");
     pair.assert_level_and_equal("sales", &file);
 }
+
+#[test]
+fn both_sides_rotate_at_once() {
+    let pair = pair(177);
+    let file = pair.mirrored("sales");
+    let hosts = [&pair.a, &pair.b];
+    let before = hosts.map(the_connection);
+    let writer = Writer::start(&file);
+    for round in 2..=3 {
+        let said = std::thread::scope(|scope| {
+            hosts
+                .map(|host| scope.spawn(move || rotated(host, &["--timeout", "60"])))
+                .map(|thread| thread.join().expect("it rotates"))
+        });
+        for ((host, name), said) in hosts.into_iter().zip(["HOST_A_cert", "HOST_B_cert"]).zip(&said) {
+            assert!(said.contains("DONE"), "{said}");
+            assert_eq!(own(host), [format!("{name}_{round}")]);
+        }
+    }
+    assert_eq!(hosts.map(the_connection), before);
+    writer.end();
+    pair.assert_level_and_equal("sales", &file);
+}

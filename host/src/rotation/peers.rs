@@ -52,28 +52,35 @@ pub fn told(instance: &Instance, told: &PeerCertificate, log: &mut Log) -> Resul
 pub struct Log {
     since: Option<Instant>,
     lines: HashMap<i32, u32>,
+    /// The last one of each: a peer says the same on each of its connections.
+    last: HashMap<i32, String>,
 }
 
 impl Log {
     const LINES: u32 = 20;
     const SPAN: Duration = Duration::from_secs(60);
 
-    /// Whether the next line of `login_id` may be written at `now`.
-    fn may(&mut self, login_id: i32, now: Instant) -> bool {
+    /// Whether `text` about `login_id` is to be written at `now`.
+    fn may(&mut self, login_id: i32, text: &str, now: Instant) -> bool {
         if self
             .since
             .is_none_or(|since| now.saturating_duration_since(since) >= Self::SPAN)
         {
             self.since = Some(now);
             self.lines.clear();
+            self.last.clear();
         }
+        if self.last.get(&login_id).is_some_and(|last| last == text) {
+            return false;
+        }
+        self.last.insert(login_id, text.to_owned());
         let lines = self.lines.entry(login_id).or_default();
         *lines = lines.saturating_add(1);
         *lines <= Self::LINES
     }
 
     fn line(&mut self, login_id: i32, line: &Raised) {
-        if self.may(login_id, Instant::now()) {
+        if self.may(login_id, &line.text, Instant::now()) {
             errorlog::raised(line);
         }
     }
@@ -297,7 +304,11 @@ mod tests {
     #[test]
     fn a_login_writes_twenty_lines_a_minute_and_keeps_nobody_elses_out() {
         let (mut log, start) = (Log::default(), Instant::now());
-        let lines = |log: &mut Log, login: i32, at: Instant| (0..100).filter(|_| log.may(login, at)).count();
+        let lines = |log: &mut Log, login: i32, at: Instant| {
+            (0..100)
+                .filter(|n| log.may(login, &format!("line {}", n / 2), at))
+                .count()
+        };
         assert_eq!(lines(&mut log, 7, start), 20);
         assert_eq!(lines(&mut log, 8, start + Duration::from_secs(59)), 20);
         assert_eq!(lines(&mut log, 7, start + Duration::from_secs(59)), 0);
