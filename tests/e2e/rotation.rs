@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use dbmirror_core::message::codec::{Message, Retired, Successor};
+use dbmirror_core::message::{InstanceId, Signature};
 use dbmirror_tests::processes::*;
+use dbmirror_tests::stranger::{Credentials, Stranger};
 
 /// `dbmirror rotate`.
 fn rotate(host: &Host, arguments: &[&str]) -> Output {
@@ -404,4 +407,130 @@ fn both_sides_rotate_at_once() {
     assert_eq!(hosts.map(the_connection), before);
     writer.end();
     pair.assert_level_and_equal("sales", &file);
+}
+
+/// Offers a successor, and gives the message number and the reason of the answer.
+fn offered(peer: &mut Stranger<'_>, number: u64, signature: Signature, certificate: &[u8]) -> (u32, u16) {
+    peer.say(
+        &Successor {
+            number,
+            signature,
+            certificate,
+        }
+        .into(),
+    );
+    peer.listen("the answer", |message| match message {
+        Message::CertificateAnswer(answer) => {
+            assert_eq!(answer.number, number);
+            Some((answer.message, answer.reason))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn what_must_not_become_a_successor_is_refused_on_the_wire() {
+    let pair = pair(178);
+    let host = &pair.a;
+    let shown = std::fs::read(host.dir.join("backup/HOST_A_cert.cer")).expect("its backup");
+    let of_b = std::fs::read(pair.b.dir.join("backup/HOST_B_cert.cer")).expect("its backup");
+    // Two logins, both in the hands of one enemy.
+    let (mallory, eve) = (Credentials::new("MALLORY"), Credentials::new("EVE"));
+    mallory.bind(host, "MALLORY");
+    eve.bind(host, "EVE");
+    let (next, other) = (
+        Credentials::new("MALLORY again"),
+        Credentials::new("MALLORY once more"),
+    );
+    let before = pins(host);
+    let claimed = InstanceId([0x66; 16]);
+    let connect = |credentials| {
+        let mut peer = Stranger::dial(host, shown.clone(), credentials);
+        peer.hello(claimed);
+        let to = peer.listen("the instance's hello", |message| match message {
+            Message::Hello(hello) => Some(hello.instance),
+            _ => None,
+        });
+        (peer, (claimed, to))
+    };
+    let (mut peer, ends) = connect(&mallory);
+    const BAD_PROOF: (u32, u16) = (28038, 32);
+
+    let by_the_old_key = peer.proof(1, ends, &next.der, &mallory);
+    assert_eq!(offered(&mut peer, 1, by_the_old_key, &next.der), BAD_PROOF);
+    let partner = peer.proof(2, ends, &of_b, &mallory);
+    assert_eq!(
+        offered(&mut peer, 2, partner, &of_b),
+        BAD_PROOF,
+        "the partner's certificate"
+    );
+    let own = peer.proof(3, ends, &shown, &mallory);
+    assert_eq!(
+        offered(&mut peer, 3, own, &shown),
+        BAD_PROOF,
+        "the instance's own certificate"
+    );
+    let elsewhere = peer.proof(4, ends, &next.der, &next);
+    let (mut peer, ends) = connect(&mallory);
+    assert_eq!(
+        offered(&mut peer, 4, elsewhere, &next.der),
+        BAD_PROOF,
+        "from another connection"
+    );
+    let as_another = peer.proof(5, (InstanceId([0x67; 16]), ends.1), &next.der, &next);
+    assert_eq!(offered(&mut peer, 5, as_another, &next.der), BAD_PROOF);
+    // The key is right, and the certificate is known under another login.
+    let of_eve = peer.proof(6, ends, &eve.der, &eve);
+    assert_eq!(offered(&mut peer, 6, of_eve, &eve.der), (15232, 34));
+    assert_eq!(pins(host), before, "nothing has changed");
+
+    let right = peer.proof(7, ends, &next.der, &next);
+    assert_eq!(offered(&mut peer, 7, right, &next.der), (0, 0));
+    let second = peer.proof(8, ends, &other.der, &other);
+    assert_eq!(
+        offered(&mut peer, 8, second, &other.der),
+        (15232, 35),
+        "one is pending"
+    );
+    let mut now = before.clone();
+    now.push("MALLORY_cert_2|PENDING".to_owned());
+    assert_eq!(pins(host), now);
+    // Giving up what is not its own, or what an operator imported, changes nothing.
+    for (number, der) in [(9, &of_b), (10, &eve.der), (11, &mallory.der)] {
+        let digest = sha256(der);
+        peer.say(&Retired { number, digest }.into());
+        peer.listen("the answer", |message| match message {
+            Message::CertificateAnswer(answer) if answer.number == number => Some(()),
+            _ => None,
+        });
+    }
+    assert_eq!(pins(host), now);
+    // With the successor the same login comes in.
+    let (_come, _) = connect(&next);
+    host.wait("the successor to be used", || {
+        let found = pins(host);
+        if found
+            .last()
+            .is_some_and(|pin| pin == "MALLORY_cert_2|HANDED OVER")
+        {
+            Ok(())
+        } else {
+            Err(format!("{found:?}"))
+        }
+    });
+    assert_eq!(
+        host.value("SELECT count(DISTINCT principal_id) FROM sys.certificates WHERE name LIKE 'MALLORY[_]%'"),
+        "1"
+    );
+    for number in ["28038", "15232"] {
+        assert!(
+            host.log().contains(&format!("Msg {number}, ")) || host.log().contains(number),
+            "{number} is logged"
+        );
+    }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    use dbmirror_core::crypto::Hash as _;
+    dbmirror_core::crypto::rustcrypto::Sha256::digest(bytes)
 }

@@ -8,14 +8,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use dbmirror_adapters::entropy::OsEntropy;
 use dbmirror_core::cert::{CERTIFICATE_LEN_MAX, Certificate, Request, issue};
 use dbmirror_core::channel::{
-    Channel, ClientOptions, Env, Event, HEAD_ROOM, Identity, PeerRefusal, PeerVerifier, Protocol, TAIL_ROOM,
-    VerifiedPeer,
+    Channel, ClientOptions, Env, Event, HEAD_ROOM, Identity, PeerRefusal, PeerVerifier, Protocol, Role,
+    TAIL_ROOM, VerifiedPeer,
 };
-use dbmirror_core::crypto::SigningKey as _;
-use dbmirror_core::crypto::rustcrypto::{RustCrypto, SigningKey};
+use dbmirror_core::crypto::rustcrypto::{RustCrypto, Sha256, SigningKey};
+use dbmirror_core::crypto::{SIGNATURE_LEN_MAX, SigningKey as _};
+use dbmirror_core::endpoint::{SUCCESSOR_EXPORTER, successor_proof};
 use dbmirror_core::entropy::Entropy;
 use dbmirror_core::message::codec::{Hello, Message, VERSION};
-use dbmirror_core::message::{InstanceId, Text};
+use dbmirror_core::message::{InstanceId, Signature, Text};
 use dbmirror_core::secret::Secret;
 use dbmirror_core::time::UnixSeconds;
 use dbmirror_core::wire::{Reader, Writer};
@@ -191,6 +192,28 @@ impl<'a> Stranger<'a> {
             name: Text::new("STRANGER").expect("a short name"),
         };
         self.say(&hello.into());
+    }
+
+    /// A signature by `signer` over what proves a successor certificate on this connection (`docs/protocol.md` §2).
+    #[must_use]
+    pub fn proof(
+        &self,
+        number: u64,
+        (from, to): (InstanceId, InstanceId),
+        certificate: &[u8],
+        signer: &Credentials,
+    ) -> Signature {
+        let mut exporter = [0; 32];
+        self.channel
+            .export(SUCCESSOR_EXPORTER, &[], &mut exporter)
+            .expect("the channel stands");
+        let proof = successor_proof::<Sha256>(Role::Client, &exporter, from, to, number, certificate);
+        let mut out = [0; SIGNATURE_LEN_MAX];
+        let len = signer
+            .key
+            .sign(&proof, &mut OsEntropy, &mut out)
+            .expect("a signature");
+        Signature::new(&out[..len]).expect("not empty")
     }
 
     /// Sends one message.
