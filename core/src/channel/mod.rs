@@ -488,23 +488,34 @@ impl<P: Provider> Channel<P> {
     /// Drops everything but what the last alert needs.
     fn die(&mut self, error: ChannelError) {
         self.keys.wipe_but_sealer();
-        let dying = core::mem::replace(&mut self.stage, Stage::Dead(Dead::silent(Some(error))));
-        self.stage = Stage::Dead(match dying {
-            Stage::Handshake(_) => Dead {
-                alert: error.alert(),
-                ..Dead::silent(Some(error))
-            },
-            Stage::Traffic(traffic) => Dead {
-                alert: traffic.sending.into_last_alert(error),
-                ..Dead::silent(Some(error))
-            },
-            Stage::Dead(dead) => dead,
-        });
-        if let Stage::Dead(Dead { alert: None, .. }) = &self.stage {
+        let alert = match &mut self.stage {
+            Stage::Handshake(_) => error.alert(),
+            Stage::Traffic(traffic) => traffic.sending.last_alert(error),
+            Stage::Dead(_) => return,
+        };
+        if alert.is_none() {
             self.keys.sealer = None;
         }
+        self.stage = Stage::Dead(Dead {
+            alert,
+            ..Dead::silent(Some(error))
+        });
     }
 }
+
+/// State of a connection on a device, without the two buffers for handshake messages, which a split channel does not have.
+#[cfg(target_pointer_width = "32")]
+const _: () = {
+    use crate::crypto::rustcrypto::RustCrypto;
+    assert!(
+        size_of::<Halves<RustCrypto>>() <= 2_048,
+        "an established connection takes less than 2 KiB"
+    );
+    assert!(
+        size_of::<Channel<RustCrypto>>() <= 2_560 + MESSAGE_LEN_MAX + outgoing::STAGED_LEN_MAX,
+        "one in its handshake takes what its keys take, and two messages"
+    );
+};
 
 impl Dead {
     const fn silent(error: Option<ChannelError>) -> Self {

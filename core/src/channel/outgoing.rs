@@ -10,7 +10,7 @@ use crate::crypto::{Hash, Provider};
 use crate::wire::{self, Full, Writer};
 
 /// Most bytes of a staged message: a ClientHello with the longest cookie and eight of the longest protocol names.
-const STAGED_LEN_MAX: usize = 768;
+pub(crate) const STAGED_LEN_MAX: usize = 768;
 /// A fragment smaller than this is not worth a record while there is something in the buffer already.
 const FRAGMENT_LEN_MIN: usize = 64;
 

@@ -460,7 +460,7 @@ impl Sending {
     }
 
     /// What is left to say for a channel that dies of `error`.
-    pub(crate) fn into_last_alert(mut self, error: ChannelError) -> Option<Alert> {
+    pub(crate) fn last_alert(&mut self, error: ChannelError) -> Option<Alert> {
         self.fail(error);
         match self.end {
             Goodbye::Owed(alert) => Some(alert),
