@@ -27,6 +27,14 @@ pub struct PairingPlace {
     attempt: Option<Party>,
 }
 
+#[cfg(test)]
+impl PairingPlace {
+    /// Whether no key lies here.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.window.is_none() && self.attempt.is_none()
+    }
+}
+
 /// What an operator was told of the other side.
 pub enum Secret {
     /// The one-time code.
@@ -244,6 +252,24 @@ impl<'a, P: Provider> Endpoint<'a, P> {
             &mut place.attempt
         };
         party.as_mut().filter(|party| party.until > now)
+    }
+
+    /// An attempt is over: its key goes with it.
+    pub(super) fn forget_attempt(&mut self, index: usize) {
+        let over = self.live(index).is_some_and(|live| live.purpose == Purpose::Pair);
+        if let (true, Some(place)) = (over, self.pairing.as_mut()) {
+            place.attempt = None;
+        }
+    }
+
+    /// A window whose time is over answers nobody any more; its key is of no use.
+    pub(super) fn forget_expired_window(&mut self) {
+        let now = self.now;
+        if let Some(place) = self.pairing.as_mut()
+            && place.window.as_ref().is_some_and(|window| window.until <= now)
+        {
+            place.window = None;
+        }
     }
 
     /// What may be spoken on the connection at `index`.

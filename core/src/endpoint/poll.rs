@@ -60,6 +60,7 @@ impl<P: Provider> Endpoint<'_, P> {
                 Turn::Nothing => {}
                 Turn::Over(reason) => {
                     let connection = self.id(index);
+                    self.forget_attempt(index);
                     if let Some(slot) = self.connections.get_mut(index) {
                         slot.live = None;
                     }

@@ -18,6 +18,7 @@ impl<P: Provider> Endpoint<'_, P> {
     /// Time has passed.
     pub fn handle_timeout(&mut self, env: &mut Env<'_, P>) {
         self.present(env);
+        self.forget_expired_window();
         for index in 0..self.connections.len() {
             let due = self
                 .live(index)

@@ -161,6 +161,25 @@ fn a_code_pairs_once() {
     assert!(told(&mut world, 1).is_empty());
 }
 
+/// A key outlives neither its window nor its attempt.
+#[test]
+fn keys_go_with_what_they_were_for() {
+    let mut world = strangers(2);
+    let empty = |world: &World, node: usize| world.nodes[node].endpoint.pairing.as_ref().unwrap().is_empty();
+    open(&mut world, 1, &code(1));
+    dial(&mut world, 0, 1, &code(2));
+    assert_eq!(ended(&world, 0), refused_there(Refusal::WrongProof));
+    assert!(empty(&world, 0) && !empty(&world, 1));
+    dial(&mut world, 0, 1, &code(1));
+    assert!(!empty(&world, 0));
+    complete(&mut world);
+    assert!(empty(&world, 0) && empty(&world, 1));
+    open(&mut world, 1, &code(1));
+    world.pass(Duration::from_secs(601));
+    world.with(1, |e, env| e.handle_timeout(env));
+    assert!(empty(&world, 1));
+}
+
 #[test]
 fn fingerprints_pair_too_and_a_wrong_one_does_not() {
     let mut world = strangers(3);
