@@ -24,6 +24,8 @@ pub enum Way {
 pub enum Event {
     /// The next message of a queue arrives.
     Deliver(usize, Way),
+    /// An ask arrives at a witness that has heard the owner lately.
+    Courtesy(usize),
     /// USE arrives.
     Use(usize),
     /// A new connection is made.
@@ -78,6 +80,7 @@ impl Event {
         matches!(
             self,
             Self::Cut(_)
+                | Self::Courtesy(_)
                 | Self::Crash(_)
                 | Self::Power(_)
                 | Self::Lose(_)
@@ -96,6 +99,9 @@ pub fn each(setting: &Setting, mut give: impl FnMut(Event)) {
     for (at, (x, y)) in PAIRS.into_iter().enumerate().take(setting.pairs()) {
         for way in [Way::Old, Way::Up, Way::Down] {
             give(Event::Deliver(at, way));
+        }
+        if setting.courtesy {
+            give(Event::Courtesy(at));
         }
         for event in [
             Event::Use(at),
@@ -164,6 +170,15 @@ impl Machine<'_> {
                     Way::Down => link.down.len,
                 }
             }
+            Event::Courtesy(at) => {
+                let link = &self.s.links[at];
+                let queue = if self.ends(at).0 >= W {
+                    &link.down
+                } else {
+                    &link.up
+                };
+                queue.list[0].kind == Kind::Ask && !queue.list[0].flag
+            }
             Event::Use(at) => self.s.links[at].use_due,
             Event::Connect(at) => {
                 let link = &self.s.links[at];
@@ -200,6 +215,7 @@ impl Machine<'_> {
             mutation: self.mutation,
             s: self.s,
             full: false,
+            owner_heard: false,
         };
         if !next.happens(event) || next.full {
             return None;
@@ -215,6 +231,11 @@ impl Machine<'_> {
     fn happens(&mut self, event: Event) -> bool {
         match event {
             Event::Deliver(at, way) => self.deliver(at, way),
+            Event::Courtesy(at) => {
+                self.owner_heard = true;
+                let way = if self.ends(at).0 >= W { Way::Down } else { Way::Up };
+                self.deliver(at, way)
+            }
             Event::Use(at) => self.take_use(at),
             Event::Connect(at) => self.connect(at),
             Event::Cut(at) => {
@@ -449,8 +470,7 @@ impl Machine<'_> {
         let ghost = &mut self.s.ghost;
         if ghost.forced > p.rec.role {
             // Given up by the operator who forced service; but only while this owner cannot know of it.
-            let standing = p.witness != NOBODY && p.by_witness && facts.alone && p.acked as usize <= at;
-            if standing && self.witness_is_live(x, p.witness) {
+            if p.witness != NOBODY && facts.alone && p.acked as usize <= at && !self.rests_on_dead(x) {
                 self.s.ghost.broken = 6;
             }
         } else {
@@ -472,9 +492,15 @@ impl Machine<'_> {
         true
     }
 
-    /// Whether x's binding to its witness is alive, with nothing under way to x, and the witness knows a higher role.
-    fn witness_is_live(&self, x: u8, w: u8) -> bool {
-        self.s.witnesses[usize::from(w - W)].rec.role > self.q(x).rec.role && self.is_live(x, w)
+    /// Whether x, which was superseded by force, rests on a binding that is dead without x knowing; or on one over which the
+    /// witness's word of it is still to come.
+    fn rests_on_dead(&self, x: u8) -> bool {
+        let (y, p) = (other(x), self.q(x));
+        if p.by_mirror && self.bound(x, y) {
+            return !(self.same_connection(x, y) && self.bound(y, x) && self.q(y).kept.role > p.rec.role);
+        }
+        let known = self.s.witnesses[usize::from(p.witness - W)].rec.role > p.rec.role;
+        p.by_witness && self.bound(x, p.witness) && !(known && self.is_live(x, p.witness))
     }
 
     /// Whether x may acknowledge alone (R1).

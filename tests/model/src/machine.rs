@@ -34,6 +34,8 @@ pub struct Machine<'a> {
     pub s: State,
     /// A message had no room: the step is not taken now.
     pub full: bool,
+    /// The witness has heard the owner lately.
+    pub owner_heard: bool,
 }
 
 /// Pair and whether `from` is its low end.
@@ -102,17 +104,18 @@ impl Machine<'_> {
         self.on(x, y) && if low { link.low_said } else { link.high_said }
     }
 
+    /// Whether x and y are on the same connection, and it is whole.
+    pub fn same_connection(&self, x: u8, y: u8) -> bool {
+        let (link, _) = self.link(x, y);
+        !link.broken && link.low_on && link.high_on == On::Newest
+    }
+
     /// Whether the connection between x and y is the same whole one for both, both are bound there, and nothing is on its way
     /// to x.
     pub fn is_live(&self, x: u8, y: u8) -> bool {
         let (link, low) = self.link(x, y);
         let queue = if low { &link.down } else { &link.up };
-        !link.broken
-            && link.low_on
-            && link.high_on == On::Newest
-            && queue.len == 0
-            && self.bound(x, y)
-            && self.bound(y, x)
+        self.same_connection(x, y) && queue.len == 0 && self.bound(x, y) && self.bound(y, x)
     }
 
     /// Sends; what is sent on a dead connection is gone.
@@ -953,7 +956,7 @@ impl Machine<'_> {
                     asker: id(y),
                     record: record(asked),
                     force: msg.flag,
-                    owner_heard: false,
+                    owner_heard: self.owner_heard,
                     other_bound: self.bound(x, z) && !self.off(M::ForceOtherBound),
                 };
                 if msg.flag && self.off(M::ForceFromWitness) {

@@ -169,9 +169,60 @@ mutations! {
 }
 
 impl Mutation {
-    /// The only setting to search, where it is known; otherwise all are.
+    /// The setting that catches it, as far as is known; without one all are searched.
     pub const fn setting(self) -> Option<&'static str> {
-        None
+        Some(match self {
+            Self::AskUnsync
+            | Self::GrantUnsync
+            | Self::RecordWhileAsking
+            | Self::AnyHelloCloses
+            | Self::OnePhaseHandBack
+            | Self::HandBackAtAsk
+            | Self::HandBackAfterGrant
+            | Self::NoHandBack
+            | Self::ProposalUnanswered
+            | Self::SilentRoleChange
+            | Self::NoLogAfterRoleChange
+            | Self::RoleOldTimeline
+            | Self::NoRewind
+            | Self::AnyRoleSequence
+            | Self::GrantOtherNumber
+            | Self::HardenWhileAsking => "takeover-small",
+            Self::SyncBeforeLevel => "slow-ask",
+            Self::GrantKeepsSync | Self::GrantByAskNumber | Self::AnyAnswerCloses => "asks",
+            Self::AskNotPersisted => "ask-crash",
+            Self::OpenBeforePersist => "persist",
+            Self::FailoverTellsFirst | Self::FailoverNotLevel | Self::ForkAtDecided => "failover-small",
+            Self::FailoverKeepsSync => "failover-ask",
+            Self::RestartOpens
+            | Self::RestartWithoutUnsync
+            | Self::RestartOldTimeline
+            | Self::OpenUnderAsk => "crash-small",
+            Self::BlankBelieves | Self::BlankGrants | Self::RegisterUnconfirmed | Self::BlankAtSync => {
+                "blank-small"
+            }
+            Self::RegisterOldConfirmation => "blank-cuts",
+            Self::ChangeWithoutUnsync | Self::OwnerNamesFirst | Self::PendingForEver => "change-small",
+            Self::SyncWithTwoWitnesses
+            | Self::ChangeWithoutPending
+            | Self::PendingAsks
+            | Self::LowerCounts => "change-ask",
+            Self::OffIsolated | Self::OffWithoutDrop | Self::OffWithoutMark => "off",
+            Self::AckBeforeLocal | Self::UnsyncBeforeSync => "power-small",
+            Self::NotIncomplete | Self::UnsyncAckWithoutLocal => "partner-durability-small",
+            Self::RecordClearsIncomplete | Self::HandBackBeforeAdopt => "ask-power",
+            Self::Withdraw => "alone-small",
+            Self::NoAdopt => "alone-small",
+            Self::HelloBeforeWrites => "slow-power",
+            Self::ForceWhileBound
+            | Self::ForceNotAsk
+            | Self::ForceOtherBound
+            | Self::KnowledgeOutlivesBinding
+            | Self::AskConfirms => "force-small",
+            Self::ForceFromWitness | Self::ForceNotLower => "force-ask",
+            Self::ForceOnOwnerIsTakeover => "force-power",
+            _ => return None,
+        })
     }
 
     /// Nothing is lost without it, but a group can get stuck.
@@ -191,6 +242,12 @@ impl Mutation {
     /// Why nothing catches it, where that is understood.
     pub const fn survives(self) -> Option<&'static str> {
         match self {
+            Self::GrantOtherNumber => Some(
+                "SYNC above the mirror's needs the mirror's own UNSYNC before it, so unequal SYNC records never lack a commit",
+            ),
+            Self::AnyRoleSequence => Some(
+                "a binding keeps the order of messages, so the hello that tells the new number comes first; quoting detects",
+            ),
             Self::ChangeWithoutUnsync => Some("the registration at the new witness is UNSYNC by itself"),
             _ => None,
         }

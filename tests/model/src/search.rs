@@ -202,6 +202,7 @@ pub fn successors(setting: &Setting, mutation: Option<Mutation>, state: &State) 
         mutation,
         s: *state,
         full: false,
+        owner_heard: false,
     };
     each(setting, |event| {
         if looking.may(event)

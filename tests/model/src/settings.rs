@@ -24,6 +24,8 @@ pub struct Setting {
     pub partner_durability: bool,
     /// Highest sync_sequence.
     pub numbers: u8,
+    /// The witness may have heard the owner lately and deny for that.
+    pub courtesy: bool,
     /// Settled states are looked at too.
     pub settled: bool,
     /// States after which the search gives up; it then says so.
@@ -53,6 +55,7 @@ const QUIET: Setting = Setting {
     slow_writes: false,
     partner_durability: false,
     numbers: 5,
+    courtesy: false,
     settled: true,
     most: 40_000_000,
 };
@@ -341,6 +344,81 @@ pub const HUNTED: &[Setting] = &[
             asks: 2,
             ..NONE
         },
+        ..QUIET
+    },
+    Setting {
+        name: "slow-ask",
+        about: "slow mirror writes, a crash, an ask",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            crashes: 1,
+            asks: 1,
+            ..NONE
+        },
+        slow_writes: true,
+        ..QUIET
+    },
+    Setting {
+        name: "slow-power",
+        about: "slow mirror writes and a power cut, no witness",
+        budget: Budget {
+            commits: 2,
+            powers: 1,
+            ..NONE
+        },
+        witnesses: 0,
+        witness_set: false,
+        slow_writes: true,
+        ..QUIET
+    },
+    Setting {
+        name: "persist",
+        about: "crashes around a grant, and a witness that loses its record",
+        budget: Budget {
+            commits: 1,
+            crashes: 2,
+            losses: 1,
+            asks: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "failover-ask",
+        about: "FAILOVER and a take-over after it",
+        budget: Budget {
+            commits: 1,
+            cuts: 2,
+            asks: 1,
+            failovers: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "blank-cuts",
+        about: "forced service, a witness that loses its record, a half-open connection",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            losses: 1,
+            forces: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "change-ask",
+        about: "a change of witness and an ask",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            asks: 1,
+            changes: 1,
+            ..NONE
+        },
+        witnesses: 2,
         ..QUIET
     },
     Setting {

@@ -75,6 +75,7 @@ fn line(setting: &Setting, state: &State, event: Event) -> String {
         mutation: None,
         s: *state,
         full: false,
+        owner_heard: false,
     };
     let both = |at: usize| format!("{}–{}", name(PAIRS[at].0), name(PAIRS[at].1));
     match event {
@@ -89,6 +90,10 @@ fn line(setting: &Setting, state: &State, event: Event) -> String {
             let text = message(&queue.list[0], from);
             format!("{} ─► {}  {text}{note}", name(from), name(to))
         }
+        Event::Courtesy(at) => format!(
+            "{}    the ask arrives; the witness has heard the owner lately",
+            both(at)
+        ),
         Event::Use(at) => {
             let (low, high) = machine.ends(at);
             format!(
@@ -142,6 +147,7 @@ pub fn story(setting: &Setting, mutation: Option<Mutation>, way: &[Event]) -> St
             mutation,
             s: state,
             full: false,
+            owner_heard: false,
         };
         let Some(next) = machine.step(*event) else {
             let _ = writeln!(out, "  (cannot happen)");
