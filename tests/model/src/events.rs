@@ -332,8 +332,10 @@ impl Machine<'_> {
         if to <= B && !self.q(to).up {
             return false;
         }
-        if msg.kind == Kind::Block && self.q(to).coming != 0 {
-            // One write at a time; the next block waits in the connection.
+        let waits = msg.kind == Kind::Block || (msg.kind == Kind::Hello && !self.off(M::HelloBeforeWrites));
+        if to <= B && from <= B && waits && self.q(to).coming != 0 {
+            // One write at a time; the next block waits in the connection, and so does the other's hello, with which the
+            // log is compared.
             return false;
         }
         self.handle(to, from, &msg);
