@@ -431,7 +431,7 @@ impl Machine<'_> {
 
     fn hello_again_but(&mut self, x: u8, y: u8, by: u8) {
         // To the mirror also where the change came by that binding: its answer shows where to send the log from.
-        if y <= B || y != by {
+        if (y <= B && !self.off(M::NoLogAfterRoleChange)) || y != by {
             self.hello_again(x, y);
         }
     }

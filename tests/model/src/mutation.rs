@@ -212,7 +212,7 @@ impl Mutation {
             Self::NotIncomplete | Self::UnsyncAckWithoutLocal => "partner-durability-small",
             Self::RecordClearsIncomplete | Self::HandBackBeforeAdopt => "ask-power",
             Self::Withdraw => "alone-small",
-            Self::NoAdopt => "alone-small",
+            Self::NoAdopt => "power-small",
             Self::HelloBeforeWrites => "slow-power",
             Self::ForceWhileBound
             | Self::ForceNotAsk
