@@ -2,10 +2,15 @@
 //!
 //! Core owns sequence numbers, nonces, headers, padding, limits, HMAC and HKDF; a provider only computes. Everything
 //! is static generics with sizes as constants, without allocation. [`rustcrypto`] is the default provider; `aws-lc` for servers
-//! lives in adapters. Every provider passes the same vectors.
+//! lives in adapters. Every provider passes the same vectors; `no_security`, for simulators and fuzzers, is none that ships.
 
 pub mod hmac;
+#[cfg(feature = "no-security")]
+pub mod no_security;
 pub mod rustcrypto;
+
+#[cfg(all(feature = "no-security", not(debug_assertions)))]
+compile_error!("the feature `no-security` is for simulators and fuzzers: build them with debug assertions");
 
 use crate::entropy::{Entropy, EntropyError};
 use crate::secret::Secret;

@@ -2,11 +2,11 @@
 
 use dbmirror_core::cert::{CERTIFICATE_LEN_MAX, CertError, Certificate, Name, Request, issue};
 use dbmirror_core::crypto::Provider;
+use dbmirror_core::crypto::no_security::{NoKey, NoSecurity};
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
 use dbmirror_core::time::UnixSeconds;
 
 use crate::Repeating;
-use crate::nocrypto::{NoCrypto, NoKey};
 
 pub(crate) fn certificate(data: &[u8]) {
     let Ok(certificate) = Certificate::parse::<RustCrypto>(data) else {
@@ -53,14 +53,14 @@ pub(crate) fn subject(data: &[u8]) {
         not_after: UnixSeconds(i64::from_le_bytes(*not_after)),
     };
     let mut out = [0; CERTIFICATE_LEN_MAX];
-    match issue::<NoCrypto>(&request, &NoKey, &mut Repeating::from(1), &mut out) {
+    match issue::<NoSecurity>(&request, &NoKey, &mut Repeating::from(1), &mut out) {
         Ok(len) => {
-            let certificate = Certificate::parse::<NoCrypto>(&out[..len]).expect("our own certificate");
+            let certificate = Certificate::parse::<NoSecurity>(&out[..len]).expect("our own certificate");
             assert_eq!(certificate.not_before(), request.not_before);
             assert_eq!(certificate.not_after(), request.not_after);
             assert!(!certificate.subject().is_empty());
             certificate
-                .check_self_signature::<NoCrypto>()
+                .check_self_signature::<NoSecurity>()
                 .expect("our own signature");
             harmless(certificate.subject());
             // What is shown means what was typed.
@@ -70,9 +70,9 @@ pub(crate) fn subject(data: &[u8]) {
                 ..request
             };
             let mut again = [0; CERTIFICATE_LEN_MAX];
-            let len = issue::<NoCrypto>(&request, &NoKey, &mut Repeating::from(1), &mut again)
+            let len = issue::<NoSecurity>(&request, &NoKey, &mut Repeating::from(1), &mut again)
                 .expect("a subject as we show it");
-            let again = Certificate::parse::<NoCrypto>(&again[..len]).expect("our own certificate");
+            let again = Certificate::parse::<NoSecurity>(&again[..len]).expect("our own certificate");
             assert_eq!(again.subject(), certificate.subject(), "{shown}");
         }
         Err(error) => assert!(

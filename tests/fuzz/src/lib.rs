@@ -5,7 +5,6 @@
 mod block;
 mod certificate;
 mod message;
-pub mod nocrypto;
 mod pairing;
 mod pfx;
 mod record;

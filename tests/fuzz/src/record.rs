@@ -14,10 +14,10 @@ use dbmirror_core::channel::{
     VerifiedPeer,
 };
 use dbmirror_core::crypto::POINT_LEN;
+use dbmirror_core::crypto::no_security::{NoKey, NoSecurity};
 use dbmirror_core::time::UnixSeconds;
 
 use crate::Repeating;
-use crate::nocrypto::{NoCrypto, NoKey};
 
 /// The certificate of both sides.
 const CERTIFICATE: &[u8] = b"a certificate";
@@ -44,7 +44,7 @@ impl PeerVerifier for One {
 
 /// One side, and all that it said.
 struct Side {
-    channel: Channel<NoCrypto>,
+    channel: Channel<NoSecurity>,
     entropy: Repeating,
     rx: Vec<u8>,
     sent: Vec<u8>,
@@ -57,7 +57,7 @@ struct Side {
 }
 
 impl Side {
-    fn new(channel: Channel<NoCrypto>) -> Self {
+    fn new(channel: Channel<NoSecurity>) -> Self {
         Self {
             channel,
             entropy: Repeating::from(1),
@@ -165,7 +165,7 @@ impl Side {
     }
 }
 
-fn env<'e>(entropy: &'e mut Repeating, protocols: &'e [Protocol<'e>]) -> Env<'e, NoCrypto> {
+fn env<'e>(entropy: &'e mut Repeating, protocols: &'e [Protocol<'e>]) -> Env<'e, NoSecurity> {
     Env {
         now: UnixSeconds(0),
         entropy,

@@ -1,17 +1,22 @@
-//! A provider that computes nothing, for targets where curve arithmetic would eat the time. SHA-256 is real; a shared
-//! secret is the peer's X coordinate, a signature is a constant that always verifies, sealing adds zeros.
+//! A provider that protects nothing, for simulators and fuzzers, where curve arithmetic would eat the time. SHA-256 is
+//! real; a shared secret is the peer's X coordinate, a signature is a constant that always verifies, sealing adds zeros.
+//!
+//! Only with the feature `no-security`, which a build without debug assertions refuses.
 
-use dbmirror_core::crypto::rustcrypto::RustCrypto;
-use dbmirror_core::crypto::{
+use super::rustcrypto::RustCrypto;
+use super::{
     CryptoError, KeyExchange, POINT_LEN, Provider, RecordKey, SIGNATURE_LEN_MAX, SigningKey, VerifyingKey,
 };
-use dbmirror_core::entropy::Entropy;
-use dbmirror_core::secret::Secret;
+use crate::entropy::Entropy;
+use crate::secret::Secret;
+use crate::wire;
 
 /// The provider without security.
-pub struct NoCrypto;
+#[derive(Clone, Copy, Debug)]
+pub struct NoSecurity;
 
-/// Stands for every key of [`NoCrypto`].
+/// Stands for every key of [`NoSecurity`].
+#[derive(Clone, Copy, Debug)]
 pub struct NoKey;
 
 /// The generator of P-256: a point as good as any.
@@ -24,7 +29,7 @@ const POINT: [u8; POINT_LEN] = [
 /// r = s = 1.
 const SIGNATURE: [u8; 8] = [0x30, 6, 2, 1, 1, 2, 1, 1];
 
-impl Provider for NoCrypto {
+impl Provider for NoSecurity {
     type Sha256 = <RustCrypto as Provider>::Sha256;
     type Aes128Gcm = NoKey;
     type P256 = NoKey;
@@ -66,7 +71,7 @@ impl KeyExchange for NoKey {
 
     fn finish(&self, peer_share: &[u8]) -> Result<Secret<32>, CryptoError> {
         match peer_share {
-            [4, rest @ ..] if rest.len() == POINT_LEN - 1 => {
+            [4, rest @ ..] if peer_share.len() == POINT_LEN => {
                 Ok(Secret::new(*rest.first_chunk().ok_or(CryptoError::BadPoint)?))
             }
             _ => Err(CryptoError::BadPoint),
@@ -89,14 +94,13 @@ impl SigningKey for NoKey {
         _: &mut dyn Entropy,
         out: &mut [u8; SIGNATURE_LEN_MAX],
     ) -> Result<usize, CryptoError> {
-        out[..SIGNATURE.len()].copy_from_slice(&SIGNATURE);
-        Ok(SIGNATURE.len())
+        wire::copy(out, &SIGNATURE).ok_or(CryptoError::BadLength)
     }
 }
 
 impl VerifyingKey for NoKey {
     fn from_point(point: &[u8; POINT_LEN]) -> Result<Self, CryptoError> {
-        if point[0] == 4 {
+        if point.first() == Some(&4) {
             Ok(Self)
         } else {
             Err(CryptoError::BadPoint)
