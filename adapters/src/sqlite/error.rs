@@ -26,6 +26,8 @@ pub enum Error {
     NetworkFilesystem(PathBuf, &'static str),
     /// Another capture or mirror writer, of this or another process, holds the file.
     InUse(PathBuf),
+    /// A file lies where a new database is to be made.
+    Exists(PathBuf),
     /// The path leads to another file than the one that was opened.
     Replaced(PathBuf),
     /// Commits were made that nobody captured: the log cannot be continued from the file.
@@ -155,6 +157,11 @@ impl fmt::Display for Error {
             Self::InUse(path) => write!(
                 f,
                 "{} is already captured or written by another dbmirror: one instance per file",
+                path.display()
+            ),
+            Self::Exists(path) => write!(
+                f,
+                "{} is there already and belongs to no database of this instance: move it away, or attach it",
                 path.display()
             ),
             Self::Replaced(path) => write!(

@@ -20,6 +20,7 @@ mod block;
 mod error;
 mod files;
 mod identity;
+mod install;
 mod seed;
 mod shm;
 mod sys;
@@ -33,7 +34,8 @@ pub use apply::{Applied, Applier, ApplierOptions};
 pub use block::Block;
 pub use error::{Error, GapReason, Result};
 pub use identity::{Discontinuity, FileId, Head, IDENTITY_LEN, Identity};
-pub use seed::{CompleteSeed, SeedSink, SeedSource, create_database, database_sum};
+pub use install::{CompleteSeed, Installed};
+pub use seed::{SeedSink, SeedSource, create_database, database_sum};
 pub use tail::{Checkpointed, Folded, Tail, TailOptions};
 
 /// Hash of a page's image: xxh3-64 seeded with the page number (`docs/block.md`).

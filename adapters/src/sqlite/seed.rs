@@ -8,7 +8,6 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use std::vec;
 
 use std::collections::HashMap;
@@ -17,7 +16,8 @@ use dbmirror_core::message::block::{WalPlace, lock_page};
 use dbmirror_core::message::{DatabaseSum, LogEnd};
 use rusqlite::Connection;
 
-use super::files::{Files, check_header, connect, is_busy, refuse_if_held};
+use super::files::{Files, check_header, refuse_if_held};
+use super::install::CompleteSeed;
 use super::shm::IndexHeader;
 use super::wal::{WalHeader, image_offset, read_frame};
 use super::{Anchor, Error, Result, page_hash};
@@ -120,7 +120,7 @@ pub struct SeedSink {
 }
 
 /// The temporary file, removed unless it was put in its place.
-struct Temporary(Option<PathBuf>);
+pub(super) struct Temporary(pub Option<PathBuf>);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
@@ -132,7 +132,7 @@ impl Drop for Temporary {
 
 impl SeedSink {
     /// Begins a seed of `bytes` bytes that is to become the database at `path`. An unfinished earlier one is dropped; what is
-    /// at `path` stays until [`SeedSink::finish`].
+    /// at `path` stays until it is installed ([`SeedSink::complete`], [`CompleteSeed`]).
     ///
     /// # Errors
     /// [`Error::WrongDatabase`] for a size or page size that no database has; what the system answers.
@@ -223,10 +223,10 @@ impl SeedSink {
         }
         check_header(&self.path, &self.file)?;
         self.sync()?;
-        Ok(CompleteSeed {
-            path: self.path,
-            temporary: self.temporary,
-            anchor: Anchor {
+        Ok(CompleteSeed::new(
+            self.path,
+            self.temporary,
+            Anchor {
                 end: at,
                 sum,
                 page_size: self.page_size,
@@ -234,99 +234,7 @@ impl SeedSink {
                 wal: WalPlace::default(),
                 change_counter: 0,
             },
-        })
-    }
-
-    /// [`SeedSink::complete`] and [`CompleteSeed::install`], also over a file whose log a reader's old snapshot keeps from being
-    /// folded: a mirror's copy that the seed is to heal.
-    ///
-    /// # Errors
-    /// As those; nothing has changed at the destination.
-    pub fn finish(self, at: LogEnd, sum: DatabaseSum) -> Result<Anchor> {
-        self.complete(at, sum)?.put(false)
-    }
-}
-
-/// A seed that is whole and on disk, beside its destination. Removed when dropped.
-pub struct CompleteSeed {
-    path: PathBuf,
-    temporary: Temporary,
-    anchor: Anchor,
-}
-
-impl CompleteSeed {
-    /// What it is the content of.
-    #[must_use]
-    pub fn anchor(&self) -> &Anchor {
-        &self.anchor
-    }
-
-    /// Puts it in its place in one step, ready for [`super::Applier::open`] with the anchor that is returned: whenever the machine
-    /// stops, either the whole old database is there or the whole new one. No `Applier` or `Tail` may hold the path. Readers that have
-    /// an older file open there keep reading that.
-    ///
-    /// # Errors
-    /// [`Error::InUse`] when the file there is held; [`Error::Busy`] when its write-ahead log cannot be folded into it now; what the
-    /// system answers. Nothing has changed then.
-    pub fn install(self) -> Result<Anchor> {
-        self.put(true)
-    }
-
-    fn put(mut self, strict: bool) -> Result<Anchor> {
-        refuse_if_held(&self.path)?;
-        // The log of an older file there must not be taken for the new one's, so it goes first; and before it goes, all of it is in
-        // the older file.
-        match fold_old(&self.path) {
-            Err(e @ Error::Busy(_)) if strict => return Err(e),
-            // What lies there is no database, or a damaged one: there is nothing to keep whole.
-            _ => {}
-        }
-        for suffix in ["-wal", "-shm", "-journal"] {
-            match fs::remove_file(beside(&self.path, suffix)) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove the log of the file that is replaced")(e));
-                }
-                _ => {}
-            }
-        }
-        if let Some(name) = self.temporary.0.as_ref() {
-            fs::rename(name, &self.path).map_err(Error::io("put the seed in its place"))?;
-        }
-        self.temporary.0 = None;
-        sync_folder(&self.path)?;
-        Ok(self.anchor)
-    }
-}
-
-/// How long a file that is replaced is waited for.
-const FOLD_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Moves the whole write-ahead log of the database at `path`, which nobody in this process holds, into its file.
-pub(super) fn fold_old(path: &Path) -> Result<()> {
-    let log = fs::metadata(beside(path, "-wal"));
-    if !log.is_ok_and(|log| log.len() > 0) || !fs::exists(path).unwrap_or(false) {
-        return Ok(());
-    }
-    let deadline = Instant::now() + FOLD_PATIENCE;
-    let connection = connect(path)?;
-    loop {
-        let folded = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-            Ok((
-                row.get::<_, i64>(0)?,
-                row.get::<_, i64>(1)?,
-                row.get::<_, i64>(2)?,
-            ))
-        });
-        match folded {
-            Ok((0, frames, moved)) if frames == moved => return Ok(()),
-            Ok(_) => {}
-            Err(e) if is_busy(&e) => {}
-            Err(e) => return Err(Error::sqlite("fold the file that is replaced")(e)),
-        }
-        if Instant::now() >= deadline {
-            return Err(Error::Busy("the file that is to be replaced"));
-        }
-        std::thread::sleep(Duration::from_millis(10));
+        ))
     }
 }
 
@@ -390,14 +298,14 @@ pub fn database_sum(path: &Path) -> Result<(DatabaseSum, u32)> {
 }
 
 /// `path` with `suffix` behind its name.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_os_string();
     name.push(suffix);
     PathBuf::from(name)
 }
 
 /// Makes the entry of `path` in its folder durable.
-fn sync_folder(path: &Path) -> Result<()> {
+pub(super) fn sync_folder(path: &Path) -> Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

@@ -190,9 +190,13 @@ fn restore_error(name: &str, e: &sqlite::Error) -> EngineError {
         sqlite::Error::Busy(_) | sqlite::Error::InUse(_) => EngineError::new(
             3101,
             format!(
-                "Exclusive access to database '{name}' could not be had: {e}. Likely an application has a transaction open on it: end that, \
-                 then restore. Nothing has changed."
+                "Exclusive access to database '{name}' could not be had: {e}. Likely an application has the file open: a commit of its would be \
+                 in no database afterwards. Stop it, then restore. Nothing has changed."
             ),
+        ),
+        sqlite::Error::Exists(_) => EngineError::new(
+            5170,
+            format!("The file of database '{name}' cannot be created: {e}. Nothing has changed."),
         ),
         e => file_error(name, e),
     }
@@ -203,6 +207,7 @@ pub(super) fn restore_database(
     handle: &Handle,
     database: &DatabaseConfig,
     file: RestoredFile,
+    replace: bool,
 ) -> Result<Lsn, EngineError> {
     let RestoredFile { seed, start } = file;
     let id = core_id(database.database_id);
@@ -229,7 +234,12 @@ pub(super) fn restore_database(
         let family = FamilyGuid(database.family_guid);
         let row = DatabaseRow::new(log_id, family, start.timelines, seed.anchor());
         handle.ask(move |i: &mut Instance<'_>| i.world.records().set_database(id, &row))??;
-        seed.install().map_err(|e| restore_error(&database.name, &e))
+        let installed = if replace {
+            seed.install_over()
+        } else {
+            seed.install_new()
+        };
+        installed.map_err(|e| restore_error(&database.name, &e))
     };
     match install() {
         Ok(anchor) => Ok(lsn(anchor.end.position)),

@@ -381,17 +381,18 @@ impl Engine {
         backup::read_backup(name, path, input)
     }
 
-    /// RESTORE DATABASE … WITH NORECOVERY: attaches the database RESTORING and puts `file` in its place, over an older file there.
-    /// After an error nothing of it is left, and the older file is as it was.
+    /// RESTORE DATABASE … WITH NORECOVERY: attaches the database RESTORING and puts `file` in its place; with `replace` over an
+    /// older file there, which nobody may have open. After an error nothing of it is left, and the older file is as it was.
     ///
     /// # Errors
-    /// 3101 when the older file cannot be replaced now, 3013 and 5120 with the reason when writing fails.
+    /// 5170 when a file is there without `replace`, 3101 when the older file cannot be replaced now, 3013 and 5120 with the reason when writing fails.
     pub fn restore_database(
         &self,
         database: &DatabaseConfig,
         file: RestoredFile,
+        replace: bool,
     ) -> Result<Lsn, EngineError> {
-        backup::restore_database(&self.shared.handle, database, file)
+        backup::restore_database(&self.shared.handle, database, file, replace)
     }
 
     /// RESTORE LOG … WITH NORECOVERY: applies what [`Engine::backup_log`] wrote.

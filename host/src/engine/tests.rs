@@ -441,7 +441,7 @@ fn a_session_cannot_start_where_it_should_not() {
 
 fn restore(engine: &Engine, to: &DatabaseConfig, input: &mut dyn Read) -> Result<Lsn, EngineError> {
     let file = engine.read_backup(&to.name, &to.path, input)?;
-    engine.restore_database(to, file)
+    engine.restore_database(to, file, false)
 }
 
 #[test]

@@ -258,7 +258,7 @@ impl SqlSession {
                 },
             )?;
             let database = added.ok_or_else(|| M3118.refuse(&[&name]))?;
-            let lsn = engine.restore_database(&database.config(), restored)?;
+            let lsn = engine.restore_database(&database.config(), restored, found.is_some())?;
             Ok((database, lsn.0))
         });
         match (&swapped, &found) {

@@ -212,7 +212,8 @@ pub fn copy_seed(source: &mut SeedSource, to: &Path, step: usize) -> Result<Anch
     loop {
         let n = source.read_at(offset, &mut buffer)?;
         if n == 0 {
-            return sink.finish(source.end(), source.anchor().sum);
+            let complete = sink.complete(source.end(), source.anchor().sum)?;
+            return Ok(complete.install_keeping()?.anchor);
         }
         sink.write(offset, &buffer[..n])?;
         offset += n as u64;

@@ -94,7 +94,7 @@ fn damaged_and_incomplete_seeds_leave_nothing() {
     let receive = |bytes: &[u8], sum: DatabaseSum| {
         let mut sink = SeedSink::create(&rig.mirror, 4096, source.bytes())?;
         sink.write(0, bytes)?;
-        sink.finish(LogEnd::START, sum)
+        sink.complete(LogEnd::START, sum)?.install_new()
     };
     assert!(matches!(receive(&bytes[1..], sum), Err(Error::SeedDamaged)));
     assert!(matches!(
@@ -148,20 +148,107 @@ fn a_file_that_is_replaced_is_folded_first() {
         writer.run("INSERT INTO o VALUES (1);");
     }
     writer.kill();
-    assert!(matches!(complete().install(), Err(Error::Busy(_))));
+    assert!(matches!(complete().install_over(), Err(Error::Busy(_))));
     assert_eq!(shell(&old, "SELECT count(*) FROM o;"), "10\n");
     assert!(!fs::exists(old.with_file_name("old.db-seed")).unwrap());
     reader.kill();
-    // The point just before the log goes.
-    super::super::seed::fold_old(&old).unwrap();
-    let alone = old.with_file_name("alone.db");
-    fs::copy(&old, &alone).unwrap();
-    assert_eq!(shell(&alone, "SELECT count(*) FROM o;"), "10\n");
-    assert_eq!(complete().install().unwrap().sum, anchor.sum);
+    assert_eq!(complete().install_over().unwrap().sum, anchor.sum);
     assert_eq!(shell(&old, "SELECT count(*) FROM t;"), "1\n");
     // What is no database has nothing to keep.
     fs::write(&old, b"rubbish").unwrap();
     fs::write(old.with_file_name("old.db-wal"), b"rubbish").unwrap();
-    complete().install().unwrap();
+    complete().install_over().unwrap();
     assert_eq!(shell(&old, "SELECT count(*) FROM t;"), "1\n");
+}
+
+/// A connection that is open without a transaction goes on to commit into the file that it has: that may not be replaced.
+#[test]
+fn an_idle_connection_keeps_its_file() {
+    let mut rig = Rig::new(TABLE);
+    shell(&rig.source, "INSERT INTO t(b) VALUES (randomblob(5000));");
+    let mut source = rig.snapshot();
+    let mut new = std::vec![0; source.bytes() as usize];
+    source.read_at(0, &mut new).unwrap();
+    let anchor = *source.anchor();
+    let old = rig.source.with_file_name("old.db");
+    shell(&old, "PRAGMA journal_mode=WAL; CREATE TABLE o(a);");
+    let complete = || {
+        let mut sink = SeedSink::create(&old, 4096, new.len() as u64).unwrap();
+        sink.write(0, &new).unwrap();
+        sink.complete(anchor.end, anchor.sum).unwrap()
+    };
+    let mut idle = Shell::open(&old);
+    idle.run("SELECT * FROM o;");
+    assert!(matches!(complete().install_over(), Err(Error::Busy(_))));
+    idle.run("INSERT INTO o VALUES (1);");
+    assert_eq!(shell(&old, "SELECT count(*) FROM o;"), "1\n");
+    idle.kill();
+    complete().install_over().unwrap();
+    assert_eq!(shell(&old, "SELECT count(*) FROM t;"), "1\n");
+}
+
+#[test]
+fn a_file_that_nobody_owns_is_not_replaced() {
+    let mut rig = Rig::new(TABLE);
+    let mut source = rig.snapshot();
+    let mut new = std::vec![0; source.bytes() as usize];
+    source.read_at(0, &mut new).unwrap();
+    let anchor = *source.anchor();
+    let old = rig.source.with_file_name("old.db");
+    let complete = || {
+        let mut sink = SeedSink::create(&old, 4096, new.len() as u64).unwrap();
+        sink.write(0, &new).unwrap();
+        sink.complete(anchor.end, anchor.sum).unwrap()
+    };
+    shell(&old, "PRAGMA journal_mode=WAL; CREATE TABLE precious(a);");
+    assert!(matches!(complete().install_new(), Err(Error::Exists(_))));
+    assert_eq!(shell(&old, "SELECT count(*) FROM precious;"), "0\n");
+    fs::remove_file(&old).unwrap();
+    fs::write(old.with_file_name("old.db-wal"), b"a log").unwrap();
+    assert!(matches!(complete().install_new(), Err(Error::Exists(_))));
+    fs::remove_file(old.with_file_name("old.db-wal")).unwrap();
+    complete().install_new().unwrap();
+    assert!(!fs::exists(old.with_file_name("old.db-seed")).unwrap());
+    assert_eq!(shell(&old, "SELECT count(*) FROM t;"), "0\n");
+}
+
+#[test]
+fn a_mirrors_old_copy_is_kept_and_their_number_bounded() {
+    let mut rig = Rig::new(TABLE);
+    let mut source = rig.snapshot();
+    let mut new = std::vec![0; source.bytes() as usize];
+    source.read_at(0, &mut new).unwrap();
+    let anchor = *source.anchor();
+    let old = rig.source.with_file_name("old.db");
+    let install = |sequence: u64| {
+        let mut end = anchor.end;
+        end.position.sequence = sequence;
+        let mut sink = SeedSink::create(&old, 4096, new.len() as u64).unwrap();
+        sink.write(0, &new).unwrap();
+        sink.complete(end, anchor.sum).unwrap().install_keeping().unwrap()
+    };
+    assert_eq!(install(1).kept, None, "nothing was there");
+    shell(&old, "CREATE TABLE precious(a); INSERT INTO precious VALUES (7);");
+    // A reader's snapshot keeps the last commit from being folded: the log is kept with the file.
+    let mut reader = Shell::open(&old);
+    let mut writer = Shell::open(&old);
+    reader.run("BEGIN; SELECT * FROM precious;");
+    writer.run("INSERT INTO precious VALUES (8);");
+    let kept = install(20).kept.unwrap();
+    reader.kill();
+    writer.kill();
+    assert_eq!(shell(&kept, "SELECT sum(a) FROM precious;"), "15\n");
+    assert_eq!(shell(&old, "SELECT count(*) FROM t;"), "0\n");
+    for sequence in [20, 100, 101, 102] {
+        assert!(install(sequence).kept.is_some());
+    }
+    let mut left: std::vec::Vec<std::string::String> = fs::read_dir(old.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("-before-") && !name.ends_with("-wal") && !name.ends_with("-shm"))
+        .collect();
+    left.sort();
+    let position = |n: u64| std::format!("old.db-before-{}-{n}", anchor.end.position.timeline);
+    assert_eq!(left, [position(101), position(102), position(20)]);
+    assert_eq!(shell(&kept, "SELECT sum(a) FROM precious;"), "15\n");
 }

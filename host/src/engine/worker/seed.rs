@@ -150,8 +150,20 @@ impl Thread {
         family: FamilyGuid,
     ) -> sqlite::Result<()> {
         let caller = |e: String| sqlite::Error::Caller(e);
-        let anchor = sink.finish(seed.at, sum)?;
+        let sqlite::Installed { anchor, kept } = sink.complete(seed.at, sum)?.install_keeping()?;
         let subject = &mut self.subject;
+        if let Some(kept) = kept {
+            let text = format!(
+                "The copy of database '{}' that the seed replaced is kept as '{}'. Compare it if you doubt the principal's file; delete it \
+                 when nobody needs it.",
+                subject.name,
+                kept.display()
+            );
+            let name = subject.name.clone();
+            subject
+                .handle
+                .run(move |i| i.world.log(1499, 10, text, vec![("database", name)]));
+        }
         subject.family = family;
         let ticket = subject
             .log

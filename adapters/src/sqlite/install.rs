@@ -1,0 +1,256 @@
+//! A complete seed takes its place (`docs/capture.md`, *Installation*): beside nothing, over a database whose applications have
+//! gone, or over a mirror's copy, which is kept.
+//!
+//! Whenever the machine stops, either the whole old database is there or the whole new one: the log of an old file goes before
+//! the new file comes, or it would be taken for the new one's, and before it goes all of it is in the old file, or kept with it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+use std::vec::Vec;
+
+use super::files::{connect, is_busy, refuse_if_held};
+use super::seed::{Temporary, beside, sync_folder};
+use super::sys::try_lock;
+use super::{Anchor, Error, Result};
+
+/// What may stand beside a database file.
+const LOGS: [&str; 3] = ["-wal", "-shm", "-journal"];
+/// How long a file that is replaced is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The bytes on which every open connection to a database in WAL mode holds a shared lock (SQLite, `os.h`: SHARED_FIRST,
+/// SHARED_SIZE).
+const SHARED: (i64, i64) = (0x4000_0002, 510);
+/// Between the name of a copy that was kept and where the log of its successor begins.
+const KEPT: &str = "-before-";
+/// So many kept copies of one database at most: the first, which is the likeliest to be wanted, and the last ones.
+const KEPT_MOST: usize = 3;
+
+/// A seed that is whole and on disk, beside its destination. Removed when dropped.
+pub struct CompleteSeed {
+    path: PathBuf,
+    temporary: Temporary,
+    anchor: Anchor,
+}
+
+/// A seed in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// What a [`super::Tail`] or an [`super::Applier`] goes on from.
+    pub anchor: Anchor,
+    /// The copy that was there before, under its new name.
+    pub kept: Option<PathBuf>,
+}
+
+impl CompleteSeed {
+    pub(super) fn new(path: PathBuf, temporary: Temporary, anchor: Anchor) -> Self {
+        Self {
+            path,
+            temporary,
+            anchor,
+        }
+    }
+
+    /// What it is the content of.
+    #[must_use]
+    pub fn anchor(&self) -> &Anchor {
+        &self.anchor
+    }
+
+    /// Puts it where nothing is.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when there is a file, or the log of one; what the system answers. Nothing has changed then.
+    pub fn install_new(self) -> Result<Anchor> {
+        for path in LOGS.map(|suffix| beside(&self.path, suffix)) {
+            if fs::symlink_metadata(&path).is_ok() {
+                return Err(Error::Exists(path));
+            }
+        }
+        if let Some(name) = self.temporary.0.as_ref() {
+            // Unlike a rename, a link never replaces a file that came meanwhile. The other name goes with `self`.
+            fs::hard_link(name, &self.path).map_err(|e| match e.kind() {
+                io::ErrorKind::AlreadyExists => Error::Exists(self.path.clone()),
+                _ => Error::io("put the seed in its place")(e),
+            })?;
+        }
+        sync_folder(&self.path)?;
+        Ok(self.anchor)
+    }
+
+    /// Puts it in the place of a database that nobody has open, which is gone afterwards.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when a `Tail` or `Applier` holds the file there; [`Error::Busy`] when an application has it open: what that
+    /// went on to commit would be in no database; what the system answers. Nothing has changed then.
+    pub fn install_over(mut self) -> Result<Anchor> {
+        refuse_if_held(&self.path)?;
+        let alone = self.exclusive()?;
+        self.swap()?;
+        // Who opened the path meanwhile waits at this lock, and finds the new file.
+        drop(alone);
+        Ok(self.anchor)
+    }
+
+    /// The file that is replaced, folded and locked against every connection.
+    fn exclusive(&self) -> Result<Option<File>> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let before = log_state(&self.path);
+            let folded = fold(&self.path);
+            let file = match OpenOptions::new().read(true).write(true).open(&self.path) {
+                Ok(file) => file,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(e) => return Err(Error::io("open the file that is replaced")(e)),
+            };
+            match folded {
+                Ok(()) => {
+                    let locked = try_lock(&file, SHARED.0, SHARED.1);
+                    let locked = locked.map_err(Error::io("lock the file that is replaced"))?;
+                    // A commit may have come after the log was folded.
+                    if locked && log_state(&self.path) == before {
+                        return Ok(Some(file));
+                    }
+                }
+                Err(Error::Busy(_)) => {}
+                // No database, or a damaged one, which is replaced for that.
+                Err(Error::NotADatabase(_)) => return Ok(Some(file)),
+                Err(e) => return Err(e),
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::Busy("the file that is to be replaced"));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Puts it in the place of a mirror's copy, whose readers may go on with what they have open. The copy that was there is kept
+    /// under another name beside it, with its log where that could not be folded into it: a seed follows from what the principal's
+    /// file holds, and the principal's file may be the wrong one.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when a `Tail` or `Applier` holds the file there; what the system answers.
+    pub fn install_keeping(mut self) -> Result<Installed> {
+        refuse_if_held(&self.path)?;
+        let kept = self.keep()?;
+        self.swap()?;
+        Ok(Installed {
+            anchor: self.anchor,
+            kept,
+        })
+    }
+
+    fn keep(&self) -> Result<Option<PathBuf>> {
+        if !fs::exists(&self.path).unwrap_or(true) {
+            return Ok(None);
+        }
+        let at = self.anchor.end.position;
+        let mut suffix = std::format!("{KEPT}{}-{}", at.timeline, at.sequence);
+        // At one position again: the name is taken by the file of an attempt that did not get further, or by an earlier copy.
+        let mut n = 1;
+        while fs::symlink_metadata(beside(&self.path, &suffix)).is_ok() {
+            n += 1;
+            suffix = std::format!("{KEPT}{}-{}-{n}", at.timeline, at.sequence);
+        }
+        let kept = beside(&self.path, &suffix);
+        let error = Error::io("keep the copy that is replaced");
+        fs::hard_link(&self.path, &kept).map_err(error)?;
+        if fold(&self.path).is_err() && has_log(&self.path) {
+            fs::hard_link(beside(&self.path, "-wal"), beside(&kept, "-wal"))
+                .map_err(Error::io("keep the log of the copy that is replaced"))?;
+        }
+        sync_folder(&self.path)?;
+        prune(&self.path)?;
+        Ok(Some(kept))
+    }
+
+    fn swap(&mut self) -> Result<()> {
+        for path in LOGS.map(|suffix| beside(&self.path, suffix)) {
+            match fs::remove_file(path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove the log of the file that is replaced")(e));
+                }
+                _ => {}
+            }
+        }
+        if let Some(name) = self.temporary.0.as_ref() {
+            fs::rename(name, &self.path).map_err(Error::io("put the seed in its place"))?;
+        }
+        self.temporary.0 = None;
+        sync_folder(&self.path)
+    }
+}
+
+/// What changes with every commit: length and time of the log.
+fn log_state(path: &Path) -> Option<(u64, SystemTime)> {
+    let log = fs::metadata(beside(path, "-wal")).ok()?;
+    Some((log.len(), log.modified().ok()?))
+}
+
+fn has_log(path: &Path) -> bool {
+    fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0)
+}
+
+/// Removes kept copies of the database at `path` beyond [`KEPT_MOST`].
+fn prune(path: &Path) -> Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(());
+    };
+    let prefix = std::format!("{}{KEPT}", name.to_string_lossy());
+    let listed = fs::read_dir(folder).map_err(Error::io("look for kept copies"))?;
+    let mut kept: Vec<(Vec<u64>, PathBuf)> = listed
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let name = path.file_name()?.to_str()?;
+            let numbers: Option<Vec<u64>> = name
+                .strip_prefix(&prefix)?
+                .split('-')
+                .map(|number| number.parse().ok())
+                .collect();
+            Some((numbers?, path))
+        })
+        .collect();
+    kept.sort();
+    let surplus = kept.len().saturating_sub(KEPT_MOST);
+    for (_, path) in kept.iter().skip(1).take(surplus) {
+        for file in [path.clone(), beside(path, "-wal"), beside(path, "-shm")] {
+            let _ = fs::remove_file(file);
+        }
+    }
+    Ok(())
+}
+
+/// Moves the whole write-ahead log of the database at `path`, which nobody in this process holds, into its file.
+fn fold(path: &Path) -> Result<()> {
+    if !has_log(path) || !fs::exists(path).unwrap_or(false) {
+        return Ok(());
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let failed = |e: rusqlite::Error| match e.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+            Error::NotADatabase(path.to_path_buf())
+        }
+        _ => Error::sqlite("fold the file that is replaced")(e),
+    };
+    let connection = connect(path)?;
+    loop {
+        let folded = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get::<_, i64>(2)?,
+            ))
+        });
+        match folded {
+            Ok((0, frames, moved)) if frames == moved => return Ok(()),
+            Ok(_) => {}
+            Err(e) if is_busy(&e) => {}
+            Err(e) => return Err(failed(e)),
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::Busy("the file that is to be replaced"));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
