@@ -184,7 +184,6 @@ impl Mutation {
             | Self::SilentRoleChange
             | Self::NoLogAfterRoleChange
             | Self::RoleOldTimeline
-            | Self::NoRewind
             | Self::AnyRoleSequence
             | Self::GrantOtherNumber
             | Self::HardenWhileAsking => "takeover-small",
@@ -212,7 +211,7 @@ impl Mutation {
             Self::NotIncomplete | Self::UnsyncAckWithoutLocal => "partner-durability-small",
             Self::RecordClearsIncomplete | Self::HandBackBeforeAdopt => "ask-power",
             Self::Withdraw => "alone-small",
-            Self::NoAdopt => "power-small",
+            Self::NoAdopt | Self::NoRewind => "power-small",
             Self::HelloBeforeWrites => "slow-power",
             Self::ForceWhileBound
             | Self::ForceNotAsk
