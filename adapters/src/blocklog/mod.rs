@@ -40,6 +40,9 @@ pub struct LogId(pub [u8; 16]);
 /// Called by the worker, on its thread, after each batch.
 pub type OnDurable = Box<dyn Fn(Durability) + Send + Sync>;
 
+/// Makes a segment of a number and a size in a folder.
+type Create = Box<dyn Fn(&Path, u32, u64) -> io::Result<Current> + Send + Sync>;
+
 /// What a batch came to.
 #[derive(Clone, Debug)]
 pub enum Durability {
@@ -147,6 +150,8 @@ pub struct BlockLog {
 struct Shared {
     dir: PathBuf,
     options: Options,
+    /// Prepares a segment, without the lock.
+    create: Create,
     state: Mutex<State>,
     /// Something was appended, the log closes, or the next segment is wanted.
     work: Condvar,
@@ -254,11 +259,22 @@ impl BlockLog {
     /// [`LogError::Io`], and [`LogError::Newer`] for segments of a newer version. Torn and damaged entries are no errors:
     /// [`Recovery`] tells them.
     pub fn open(dir: &Path, options: Options, on_durable: OnDurable) -> Result<(Self, Recovery), LogError> {
+        Self::open_with(dir, options, on_durable, Box::new(segment::create))
+    }
+
+    /// As [`BlockLog::open`], with what prepares a segment ahead of need.
+    fn open_with(
+        dir: &Path,
+        options: Options,
+        on_durable: OnDurable,
+        create: Create,
+    ) -> Result<(Self, Recovery), LogError> {
         segment::make_dir(dir)?;
         let (state, recovery) = recover::recover(dir)?;
         let shared = Arc::new(Shared {
             dir: dir.to_path_buf(),
             options,
+            create,
             state: Mutex::new(state),
             work: Condvar::new(),
             done: Condvar::new(),

@@ -44,7 +44,8 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<u32>> {
 }
 
 /// Makes segment `number` of `size` bytes, written with zeros: overwriting needs no metadata at each `fdatasync`, which
-/// growing a file or filling a hole does. The file and its name are durable on return.
+/// growing a file or filling a hole does. The file and its name are durable on return. A disk without room for all of it refuses at
+/// once, and keeps what room it has for others.
 pub(super) fn create(dir: &Path, number: u32, size: u64) -> io::Result<Current> {
     let path = path(dir, number);
     let made = fill(&path, number, size).and_then(|file| {
@@ -110,6 +111,7 @@ fn new_file(path: &Path) -> io::Result<File> {
 
 fn fill(path: &Path, number: u32, size: u64) -> io::Result<File> {
     let file = new_file(path)?;
+    reserve(&file, size)?;
     let zeros = vec![0; 1 << 20];
     let mut at = 0;
     while at < size {

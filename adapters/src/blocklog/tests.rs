@@ -506,3 +506,58 @@ fn a_segment_that_was_not_prepared_costs_its_writer_no_wait() {
     let (log, recovery) = BlockLog::open(dir.path(), options, Box::new(|_| {})).unwrap();
     assert_eq!((check(&log, A), recovery.torn_bytes), (1, 0));
 }
+
+/// What is appended while a segment is being prepared, which then fails, is hardened all the same; and the preparation is tried again.
+#[test]
+fn a_preparation_that_fails_wakes_for_what_came_meanwhile() {
+    let dir = in_memory();
+    let (begun, began) = channel();
+    let (fail, failing) = channel::<()>();
+    let failing = Mutex::new(failing);
+    let create: Create = Box::new(move |dir, number, size| {
+        let _ = begun.send(number);
+        match failing.lock().unwrap().recv() {
+            Ok(()) => Err(io::ErrorKind::StorageFull.into()),
+            Err(_) => segment::create(dir, number, size),
+        }
+    });
+    let (tx, durable) = channel();
+    let on_durable: OnDurable = Box::new(move |d| {
+        let _ = tx.send(d);
+    });
+    let (log, _) = BlockLog::open_with(dir.path(), SMALL, on_durable, create).unwrap();
+    log.start_log(A, LogEnd::START).unwrap();
+    let limit = Duration::from_secs(20);
+    let mut number = 0;
+    while number == 0 {
+        let ticket = next(&log, A, 1);
+        log.wait(ticket).unwrap();
+        number = began.recv_timeout(Duration::from_millis(20)).unwrap_or(0);
+    }
+    while durable.try_recv().is_ok() {}
+    // The worker stands in the preparation: this append's notice finds nobody waiting.
+    let end = next(&log, A, 1);
+    fail.send(()).unwrap();
+    durable
+        .recv_timeout(limit)
+        .expect("the append is hardened without another one");
+    log.wait(end).unwrap();
+    let again = began.recv_timeout(limit).expect("the preparation is tried again");
+    assert!(again > number);
+    drop(fail);
+    while log.shared.lock().next.is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A disk that has no room for a whole segment is not filled up by the attempt to make one.
+#[test]
+fn a_segment_that_has_no_room_takes_none() {
+    let dir = in_memory();
+    let free = rustix::fs::statvfs(dir.path()).unwrap();
+    let more = (free.f_bavail + free.f_blocks) * free.f_frsize;
+    let begun = Instant::now();
+    assert!(segment::create(dir.path(), 1, more).is_err());
+    assert!(begun.elapsed() < Duration::from_secs(5), "it was not written");
+    assert_eq!(segment::list(dir.path()).unwrap(), Vec::<u32>::new());
+}

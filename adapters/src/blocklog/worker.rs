@@ -4,9 +4,15 @@ use std::io;
 use std::string::String;
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use super::format::Place;
 use super::{Durability, OnDurable, Shared, State, segment};
+
+/// First pause after a segment could not be prepared; doubles.
+const AGAIN_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause after a segment could not be prepared.
+const AGAIN_LAST: Duration = Duration::from_secs(10);
 
 pub(super) fn spawn(shared: Arc<Shared>, on_durable: OnDurable) -> io::Result<JoinHandle<()>> {
     thread::Builder::new()
@@ -16,37 +22,77 @@ pub(super) fn spawn(shared: Arc<Shared>, on_durable: OnDurable) -> io::Result<Jo
 
 fn run(shared: &Shared, on_durable: &OnDurable) {
     let mut state = shared.lock();
+    let mut again = Again::default();
     loop {
         if !state.dirty.is_empty() && state.poisoned.is_none() {
             state = harden(shared, state, on_durable);
-        } else if wants_next(shared, &state) {
+        } else if wants_next(shared, &state) && again.is_due() {
             let number = state.last_number + 1;
             state.last_number = number;
             drop(state);
-            let made = segment::create(&shared.dir, number, u64::from(shared.options.segment_size));
+            let made = (shared.create)(&shared.dir, number, u64::from(shared.options.segment_size));
             state = shared.lock();
             match made {
                 // A large block made a segment of its own meanwhile: the order of segments is that of their numbers.
                 Ok(next) if state.current.as_ref().is_some_and(|c| c.number > next.number) => {
                     let _ = std::fs::remove_file(segment::path(&shared.dir, next.number));
                 }
-                Ok(next) => state.next = Some(next),
-                // A full disk is the next append's to report: it tries again, and nothing is lost.
-                Err(_) => state = wait(shared, state),
+                Ok(next) => {
+                    again = Again::default();
+                    state.next = Some(next);
+                }
+                // A full disk is the next append's to report. What was appended while the lock was free has notified
+                // already: the loop looks at everything again before it waits.
+                Err(_) => again.failed(),
             }
         } else if state.closing {
             return;
         } else {
-            state = wait(shared, state);
+            let limit = wants_next(shared, &state).then(|| again.left()).flatten();
+            state = wait(shared, state, limit);
         }
     }
 }
 
-fn wait<'a>(shared: &Shared, state: std::sync::MutexGuard<'a, State>) -> std::sync::MutexGuard<'a, State> {
-    if state.closing && state.dirty.is_empty() {
-        return state;
+/// When a segment that could not be prepared is tried again.
+#[derive(Default)]
+struct Again {
+    at: Option<Instant>,
+    pause: Duration,
+}
+
+impl Again {
+    fn failed(&mut self) {
+        self.pause = (self.pause * 2).clamp(AGAIN_FIRST, AGAIN_LAST);
+        self.at = Some(Instant::now() + self.pause);
     }
-    shared.work.wait(state).unwrap_or_else(PoisonError::into_inner)
+
+    fn is_due(&self) -> bool {
+        self.left().is_none_or(|left| left.is_zero())
+    }
+
+    /// `None` when nothing failed.
+    fn left(&self) -> Option<Duration> {
+        self.at.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// Waits until there may be something to do, or for `limit`. The caller has just seen, under this lock, that there is nothing.
+fn wait<'a>(
+    shared: &Shared,
+    state: std::sync::MutexGuard<'a, State>,
+    limit: Option<Duration>,
+) -> std::sync::MutexGuard<'a, State> {
+    match limit {
+        Some(limit) => {
+            shared
+                .work
+                .wait_timeout(state, limit)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0
+        }
+        None => shared.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+    }
 }
 
 /// Whether the current segment is half full and nothing is prepared.
@@ -67,7 +113,7 @@ fn harden<'a>(
     let files = core::mem::take(&mut state.dirty);
     let reached = core::mem::take(&mut state.reached);
     let appended = state.appended;
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let upto = state.current.as_ref().map_or(Place::default(), |c| Place {
         segment: c.number,
         offset: c.offset as u32,
