@@ -93,6 +93,80 @@ fn a_replaced_file_without_a_mirror_is_accepted_by_set_online() {
     assert_eq!(pair.a.value(state), "ONLINE");
 }
 
+/// An instance may end between the engine's record of a new database and the catalog's, which then gives the same id to the next
+/// one: neither a start nor a CREATE takes the record for that one's.
+#[test]
+fn a_record_of_no_database_is_not_the_next_ones() {
+    let mut pair = pair(148);
+    let a = &mut pair.a;
+    a.ok("CREATE DATABASE one");
+    let engine = a.dir.join("engine.db");
+    let next: i64 = open(&a.dir.join("master.db"))
+        .query_row(
+            "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'database'",
+            [],
+            |r| r.get(0),
+        )
+        .expect("the next id");
+    let (log, family) = ([7_u8; 16], [9_u8; 16]);
+    let orphan = || {
+        open(&engine)
+            .execute(
+                "INSERT INTO engine_database (database_id, log, family, timelines) VALUES (?1, ?2, ?3, x'')",
+                (next, log, family),
+            )
+            .expect("an orphan");
+    };
+    let rows = |id: i64| -> i64 {
+        open(&engine)
+            .query_row(
+                "SELECT count(*) FROM engine_database WHERE database_id = ?1",
+                [id],
+                |r| r.get(0),
+            )
+            .expect("a count")
+    };
+    orphan();
+    let seed = a.dir.join("data/gone.db-seed");
+    std::fs::write(&seed, "half of a seed").expect("a file");
+    a.stop();
+    a.up();
+    assert_eq!((rows(next), rows(next - 1)), (0, 1));
+    assert!(!seed.exists());
+    // And where it comes to be while the instance runs.
+    orphan();
+    a.ok("CREATE DATABASE two");
+    let of_engine: (Vec<u8>, Vec<u8>) = open(&engine)
+        .query_row(
+            "SELECT log, family FROM engine_database WHERE database_id = ?1",
+            [next],
+            |r| Ok((r.get(0)?, r.get(1)?)),
+        )
+        .expect("its record");
+    let of_catalog: Vec<u8> = open(&a.dir.join("master.db"))
+        .query_row(
+            "SELECT family_guid FROM database WHERE database_id = ?1",
+            [next],
+            |r| r.get(0),
+        )
+        .expect("its family");
+    assert_eq!(of_engine.1, of_catalog);
+    assert_ne!(of_engine.0, log);
+    // What is backed up of it can be restored: set and log are of one family.
+    let file = a.dir.join("data/two.db");
+    open(&file)
+        .execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)")
+        .expect("a table");
+    a.ok("BACKUP DATABASE two TO DISK = 'two.bak'");
+    open(&file)
+        .execute("INSERT INTO t (v) VALUES ('one')", [])
+        .expect("a commit");
+    a.ok("BACKUP LOG two TO DISK = 'two.bak'; DROP DATABASE two");
+    a.ok("RESTORE DATABASE two FROM DISK = 'two.bak' WITH FILE = 1, NORECOVERY");
+    a.ok("RESTORE LOG two FROM DISK = 'two.bak' WITH FILE = 2, RECOVERY");
+    assert_eq!(count(&file), 1);
+}
+
 /// RESTORE … WITH REPLACE: whatever goes wrong, the database that was there works on, with its log.
 #[test]
 fn a_restore_that_fails_leaves_the_old_database() {

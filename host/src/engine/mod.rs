@@ -244,6 +244,24 @@ impl Engine {
         sessions::attach_database(&self.shared.handle, database)
     }
 
+    /// At the start, before any database is attached: forgets what is left of databases that are not in the catalog, which are
+    /// `database_ids`. An instance may have ended between the engine's record of a new database and the catalog's.
+    ///
+    /// # Errors
+    /// 1451 when the records cannot be read or written.
+    pub fn forget_databases_but(&self, database_ids: Vec<i32>) -> Result<(), EngineError> {
+        sessions::forget_databases_but(&self.shared.handle, database_ids)
+    }
+
+    /// The catalog has just given this id to a new database: whatever is still known under it is another one's, which never came
+    /// to be, and is forgotten.
+    ///
+    /// # Errors
+    /// 3743 while a session is set on it, 1451 when the records cannot be written.
+    pub fn begin_database(&self, database_id: i32) -> Result<(), EngineError> {
+        sessions::begin_database(&self.shared.handle, database_id)
+    }
+
     /// Lets a database go: ends its capture, forgets its log. The file stays.
     ///
     /// # Errors

@@ -257,6 +257,54 @@ impl Records {
             .map_err(failed)
     }
 
+    /// Forgets all that is kept of a database and of a session on it. Returns its log, where there was a row; nothing else of the
+    /// row is read, so that a damaged one goes too.
+    pub(super) fn forget_all(&mut self, database: DatabaseId) -> Result<Option<LogId>, EngineError> {
+        let mut forget = || {
+            let tx = self.connection.transaction()?;
+            let log: Option<Vec<u8>> = tx
+                .query_row(
+                    "DELETE FROM engine_database WHERE database_id = ?1 RETURNING log",
+                    [database.0],
+                    |r| r.get(0),
+                )
+                .optional()?;
+            tx.execute("DELETE FROM engine_session WHERE database_id = ?1", [database.0])?;
+            tx.commit()?;
+            Ok(log)
+        };
+        let log = forget().map_err(failed)?;
+        Ok(log.and_then(|log| log.try_into().ok()).map(LogId))
+    }
+
+    /// The databases that something is kept of.
+    pub(super) fn known(&self) -> Result<Vec<DatabaseId>, EngineError> {
+        let read = || -> rusqlite::Result<Vec<DatabaseId>> {
+            self.connection
+                .prepare(
+                    "SELECT database_id FROM engine_database UNION SELECT database_id FROM engine_session",
+                )?
+                .query_map([], |r| Ok(DatabaseId(r.get(0)?)))?
+                .collect()
+        };
+        read().map_err(failed)
+    }
+
+    /// The logs that are a database's.
+    pub(super) fn logs(&self) -> Result<Vec<LogId>, EngineError> {
+        let read = || -> rusqlite::Result<Vec<Vec<u8>>> {
+            self.connection
+                .prepare("SELECT log FROM engine_database")?
+                .query_map([], |r| r.get(0))?
+                .collect()
+        };
+        let logs = read().map_err(failed)?;
+        Ok(logs
+            .into_iter()
+            .filter_map(|log| log.try_into().ok().map(LogId))
+            .collect())
+    }
+
     pub(super) fn forget_database(&self, database: DatabaseId) -> Result<(), EngineError> {
         self.connection
             .execute("DELETE FROM engine_database WHERE database_id = ?1", [database.0])

@@ -145,6 +145,44 @@ pub(super) fn forget_database(
     })?
 }
 
+/// Forgets log, record and session of every database that is not in `catalog`, and every log that is nobody's.
+pub(super) fn forget_databases_but(handle: &Handle, catalog: Vec<i32>) -> Result<(), EngineError> {
+    handle.ask(move |i: &mut Instance<'_>| {
+        let catalog: Vec<DatabaseId> = catalog.into_iter().map(core_id).collect();
+        let known = i.world.records().known()?;
+        for id in known.into_iter().filter(|id| !catalog.contains(id)) {
+            if i.world.logs.databases.contains_key(&id) {
+                continue;
+            }
+            i.forget_stale(id)?;
+        }
+        let owned = i.world.records().logs()?;
+        for log in i.world.logs.log.logs() {
+            let used = i.world.logs.databases.values().any(|d| d.log_id == log);
+            if !used && !owned.contains(&log) {
+                let _ = i.world.logs.log.forget(log);
+            }
+        }
+        Ok(())
+    })?
+}
+
+/// Makes sure that nothing is known of a database that begins to be.
+pub(super) fn begin_database(handle: &Handle, database_id: i32) -> Result<(), EngineError> {
+    match release_database(handle, database_id) {
+        // As it should be.
+        Err(e) if e.number == 911 => {}
+        other => drop(other?),
+    }
+    let id = core_id(database_id);
+    handle.ask(move |i: &mut Instance<'_>| {
+        if i.world.records().known()?.contains(&id) {
+            i.forget_stale(id)?;
+        }
+        Ok(())
+    })?
+}
+
 /// Takes a file as it is that was refused as no continuation of what was captured, and waits until its capture runs.
 pub(super) fn accept_file(handle: &Handle, database_id: i32) -> Result<(), EngineError> {
     let id = core_id(database_id);
@@ -285,6 +323,23 @@ impl Instance<'_> {
         self.world.captures.insert(id, sender);
         self.capture(id, false);
         Ok(Some(running))
+    }
+
+    /// Forgets what is left of a database that never came to be: the instance ended after the engine had written its record and
+    /// before the catalog had the database, and the catalog gives the same id to the next one.
+    fn forget_stale(&mut self, id: DatabaseId) -> Result<(), EngineError> {
+        let log = self.world.records().forget_all(id)?;
+        if let Some(log) = log {
+            let _ = self.world.logs.log.forget(log);
+        }
+        self.world.log_own(
+            10,
+            format!(
+                "What was left of a database {id} that the catalog does not hold was forgotten.",
+                id = id.0
+            ),
+        );
+        Ok(())
     }
 
     /// What is dropped waits for the database's thread, so drop it outside of the loop.

@@ -258,6 +258,7 @@ impl SqlSession {
                 },
             )?;
             let database = added.ok_or_else(|| M3118.refuse(&[&name]))?;
+            engine.begin_database(database.id)?;
             let lsn = engine.restore_database(&database.config(), restored, found.is_some())?;
             Ok((database, lsn.0))
         });

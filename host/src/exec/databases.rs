@@ -85,8 +85,10 @@ impl SqlSession {
                 return Err(M1801.refuse(&[&name]).into());
             }
             create_file(&path)?;
-            let taken_in = insert(catalog, name, &path, false, State::Online)
-                .and_then(|database| Ok(instance.engine().attach_database(database.config())?));
+            let taken_in = insert(catalog, name, &path, false, State::Online).and_then(|database| {
+                instance.engine().begin_database(database.id)?;
+                Ok(instance.engine().attach_database(database.config())?)
+            });
             if taken_in.is_err() {
                 remove_files(&path);
             }
@@ -137,6 +139,7 @@ impl SqlSession {
             // Only now: opening and closing a file that is captured would drop SQLite's locks on it (`docs/capture.md` §6).
             check_file(&path)?;
             let database = insert(catalog, name, &path, true, State::Online)?;
+            instance.engine().begin_database(database.id)?;
             Ok(instance.engine().attach_database(database.config())?)
         })
     }

@@ -190,7 +190,9 @@ impl SqlSession {
                     state: State::Restoring,
                 },
             )?;
-            Ok(added.ok_or_else(|| M5011.refuse(&[&name]))?)
+            let database = added.ok_or_else(|| M5011.refuse(&[&name]))?;
+            self.instance.engine().begin_database(database.id)?;
+            Ok(database)
         })?;
         self.start_session(&database, address, *seeding_mode)
             .inspect_err(|_| {

@@ -1,6 +1,9 @@
 //! What happens when an instance starts: every key and certificate is checked, so that the log says what will fail before
 //! it fails; then databases and endpoint go to the engine.
 
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
 use rusqlite::Connection;
 
 use super::Instance;
@@ -143,6 +146,26 @@ fn other_master_keys(instance: &Instance, master: &Connection) -> Vec<Raised> {
     findings
 }
 
+/// Removes the files of seeds and restores that an instance which ended left unfinished; both begin anew. They are as large as their
+/// databases.
+fn remove_seeds(data: &Path, databases: &[databases::Database]) {
+    let Ok(entries) = std::fs::read_dir(data) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let unfinished = name.as_bytes().ends_with(b".db-seed")
+            && entry.file_type().is_ok_and(|kind| kind.is_file())
+            && databases.iter().all(|database| database.path != path);
+        if unfinished && let Err(error) = std::fs::remove_file(&path) {
+            tracing::warn!(
+                "{}, which an unfinished seed left, cannot be removed: {error}",
+                path.display()
+            );
+        }
+    }
+}
+
 /// Gives the databases to the engine. One whose file cannot be taken in is shown RECOVERY_PENDING, and tried again at the
 /// next start.
 fn attach(instance: &Instance, master: &Connection) -> Result<(), Raised> {
@@ -150,7 +173,13 @@ fn attach(instance: &Instance, master: &Connection) -> Result<(), Raised> {
         instance.publish_master_key(master, id)?;
     }
     let data = instance.dir().root().join("data");
-    for mut database in databases::user_databases(master)? {
+    let user_databases = databases::user_databases(master)?;
+    let ids = user_databases.iter().map(|database| database.id).collect();
+    if let Err(error) = instance.engine().forget_databases_but(ids) {
+        errorlog::raised(&error.into());
+    }
+    remove_seeds(&data, &user_databases);
+    for mut database in user_databases {
         // A file of the instance's own lies in its directory, wherever that was moved or copied to.
         if let Some(file) = database.path.file_name().filter(|_| !database.attached)
             && database.path != data.join(file)
