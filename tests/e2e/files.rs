@@ -46,7 +46,12 @@ fn a_copy_put_over_the_principals_file_waits_for_the_operators_word() {
             .value("SELECT count(*) FROM sys.dm_dbmirror_errors WHERE number = 5173"),
         "1"
     );
-    assert!(pair.a.ok("EXEC sp_readerrorlog").contains("SET PARTNER RESUME"));
+    assert!(
+        pair.a
+            .ok("EXEC sp_readerrorlog")
+            .contains("sp_dbmirror_accept_file 'shop'")
+    );
+    pair.a.refused("ALTER DATABASE shop SET PARTNER RESUME", 5173);
     fill(700);
     pair.a.kill();
     pair.a.up();
@@ -59,14 +64,15 @@ fn a_copy_put_over_the_principals_file_waits_for_the_operators_word() {
     pair.b.stop();
     pair.a
         .await_mirroring("shop", "mirroring_state_desc", "SUSPENDED");
-    pair.a.ok("ALTER DATABASE shop SET PARTNER RESUME");
+    pair.a.refused("ALTER DATABASE shop SET PARTNER RESUME", 5173);
+    pair.a.ok("EXEC sp_dbmirror_accept_file 'shop'");
     pair.b.up();
     pair.assert_level_and_equal("shop", &file);
     assert_eq!(count(&mirror), count(&file));
 }
 
 #[test]
-fn a_replaced_file_without_a_mirror_is_accepted_by_set_online() {
+fn a_replaced_file_without_a_mirror_is_looked_at_by_set_online_and_accepted_by_its_word() {
     let mut pair = pair(151);
     let file = pair.attached("alone");
     open(&file)
@@ -85,8 +91,11 @@ fn a_replaced_file_without_a_mirror_is_accepted_by_set_online() {
     let state = "SELECT state_desc FROM sys.databases WHERE name = 'alone'";
     assert_eq!(pair.a.value(state), "RECOVERY_PENDING");
     assert!(pair.a.log().contains("Msg 5173"));
-    pair.a.ok("ALTER DATABASE alone SET ONLINE");
+    pair.a.refused("ALTER DATABASE alone SET ONLINE", 5173);
+    assert_eq!(pair.a.value(state), "RECOVERY_PENDING");
+    pair.a.ok("EXEC sp_dbmirror_accept_file 'alone'");
     assert_eq!(pair.a.value(state), "ONLINE");
+    pair.a.refused("EXEC sp_dbmirror_accept_file 'alone'", 50134);
     pair.a.ok("EXEC sp_dbmirror_checkpoint 'alone'");
     pair.a.stop();
     pair.a.up();

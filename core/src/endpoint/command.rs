@@ -125,7 +125,8 @@ impl<P: Provider> Endpoint<'_, P> {
     /// when it has.
     ///
     /// # Errors
-    /// 1416 when the database has no session, 1447 when the partner is not connected or there is nothing to resume.
+    /// 1416 when the database has no session, 1447 when the partner is not connected or there is nothing to resume, 5173 to resume
+    /// while the file is refused.
     pub fn set_suspended(
         &mut self,
         env: &mut Env<'_, P>,
@@ -135,7 +136,15 @@ impl<P: Provider> Endpoint<'_, P> {
         self.on(env, database, |session, ctx| session.set_suspended(ctx, suspend))
     }
 
-    /// SET PARTNER RESUME on a principal that had suspended its session itself, because its file could not be captured: unlike
+    /// Principal: its file is refused as no continuation of what was captured. That suspends the session, and neither operator's
+    /// RESUME lifts it. With `false` the right file is there again: a RESUME is possible, and still needed.
+    pub fn file_refused(&mut self, env: &mut Env<'_, P>, database: DatabaseId, refused: bool) {
+        self.told(env, database, Role::Principal, |session, ctx| {
+            session.file_refused(ctx, refused);
+        });
+    }
+
+    /// The operator has accepted a principal's file that was refused: the session goes on, unlike with
     /// [`Endpoint::set_suspended`] also while the mirror is away. Nothing happens where there is nothing to resume.
     pub fn lift_suspension(&mut self, env: &mut Env<'_, P>, database: DatabaseId) {
         // Without a session there is none to go on.
@@ -172,8 +181,8 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     /// Principal: once its log has grown to `at` it covers every commit that was found in the file; with `None` the capture has
-    /// stopped, and what the file holds beyond the log is not known. A restored session is in the second state: it is
-    /// SYNCHRONIZING until this was said, however equal the two logs are.
+    /// stopped, and what the file holds beyond the log is not known. A session that was started or restored is in the second state,
+    /// whatever was said before: it is SYNCHRONIZING until this is said, however equal the two logs are.
     pub fn caught_up(&mut self, env: &mut Env<'_, P>, database: DatabaseId, at: Option<Position>) {
         self.told(env, database, Role::Principal, |session, ctx| {
             session.caught_up(ctx, at);

@@ -109,6 +109,8 @@ pub enum SessionEvent {
     SeedFailed(SessionError),
     /// 1453 / 1454: the storage here or at the partner refused; the session waits and tries again.
     StorageFailed(StorageError),
+    /// 5173: the mirror's operator asked to resume, and this principal's file is refused. The session stays suspended.
+    ResumeRefused,
     /// The partner does not hold this session: it answered *none* (`docs/safety.md` R0).
     PartnerHasNone,
     /// The partner's record does not allow this member to go on; an operator has to look.
@@ -257,11 +259,13 @@ pub enum Reason {
     CertificateOfAnother = 34,
     /// The login has a successor already that it has not come with yet (15232).
     SuccessorPending = 35,
+    /// The principal's file was refused, and its operator has not accepted it (5173).
+    FileRefused = 36,
 }
 
 impl Reason {
     /// All reasons, in the order of their codes.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::Unknown,
         Self::AlreadyMirrored,
         Self::NotMirrored,
@@ -298,6 +302,7 @@ impl Reason {
         Self::BadCertificate,
         Self::CertificateOfAnother,
         Self::SuccessorPending,
+        Self::FileRefused,
     ];
 
     /// The code as sent.
@@ -358,6 +363,9 @@ impl Reason {
             }
             Self::CertificateOfAnother => "the certificate or its key is known there as another's",
             Self::SuccessorPending => "another successor of that login is waiting there to be used",
+            Self::FileRefused => {
+                "the principal's file was refused as no continuation of what was captured, and nobody has accepted it there"
+            }
         }
     }
 }
@@ -381,7 +389,7 @@ mod tests {
             assert_eq!(usize::from(reason.code()), code);
             assert_eq!(Reason::from_code(reason.code()), *reason);
         }
-        assert_eq!(Reason::from_code(36), Reason::Unknown, "one of a later version");
+        assert_eq!(Reason::from_code(37), Reason::Unknown, "one of a later version");
         for code in 0..=255 {
             if let Some(state) = SessionState::from_code(code) {
                 assert_eq!(state.code(), code);

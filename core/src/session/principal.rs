@@ -36,6 +36,8 @@ pub(crate) struct PrincipalSide {
     /// The log covered every commit of the file at this position; `None` while nobody knows what the file holds beyond the
     /// log. Without it an end of log that both share is not the end of what applications were told is committed.
     caught_up: Option<Position>,
+    /// The file is refused: nothing resumes the session until it is right or accepted.
+    pub(crate) file_refused: bool,
     /// The mirror was level, and no block has stayed unhardened for the time-out since (R1).
     pub(crate) synced: bool,
     /// A block that is not hardened yet, and since when that is known.
@@ -74,7 +76,8 @@ impl PrincipalSide {
             adopt: None,
             settled,
             settle_by: Instant::ZERO,
-            caught_up: if settled { Some(Position::START) } else { None },
+            caught_up: None,
+            file_refused: false,
             synced: false,
             behind: None,
             status_due: false,

@@ -67,6 +67,9 @@ impl Session {
         if !(self.is_bound() || suspend && self.role() == Role::Principal) {
             return Err(SessionError::new(1447, Reason::NotConnected));
         }
+        if !suspend {
+            self.may_resume()?;
+        }
         if self.kept.get().properties.suspended == suspend {
             return if suspend {
                 Ok(())
@@ -82,11 +85,30 @@ impl Session {
         Ok(())
     }
 
+    /// A principal's file is refused, which suspends the session, or is not any more, which resumes nothing.
+    pub(crate) fn file_refused(&mut self, ctx: &mut Ctx<'_>, refused: bool) {
+        let suspended = self.kept.get().properties.suspended;
+        let Some(side) = self.principal() else { return };
+        side.file_refused = refused;
+        if refused && !suspended && self.is_established() {
+            self.apply_suspended(ctx, true);
+        }
+    }
+
+    fn may_resume(&mut self) -> Result<(), SessionError> {
+        match self.principal() {
+            Some(side) if side.file_refused => Err(SessionError::new(5173, Reason::FileRefused)),
+            _ => Ok(()),
+        }
+    }
+
     /// A principal's session goes on that its own side had suspended because of its file, which its operator has accepted by now:
     /// also while the mirror is away, which hears of it in the next hello.
     pub(crate) fn lift_suspension(&mut self, ctx: &mut Ctx<'_>) {
         let suspended = self.kept.get().properties.suspended;
-        if self.is_established() && self.role() == Role::Principal && suspended {
+        let Some(side) = self.principal() else { return };
+        side.file_refused = false;
+        if self.is_established() && suspended {
             self.apply_suspended(ctx, false);
         }
     }
@@ -110,6 +132,12 @@ impl Session {
         let properties = self.kept.get().properties;
         if ask.suspended_sequence != properties.suspended_sequence {
             return Err(SessionError::new(1424, Reason::Newer));
+        }
+        if !ask.suspend
+            && let Err(error) = self.may_resume()
+        {
+            (ctx.events)(SessionEvent::ResumeRefused);
+            return Err(error);
         }
         if properties.suspended != ask.suspend {
             self.apply_suspended(ctx, ask.suspend);

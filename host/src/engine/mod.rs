@@ -235,7 +235,8 @@ impl Engine {
         self.shared.handle.ask(|i| i.session_views()).unwrap_or_default()
     }
 
-    /// Takes a database in: capture starts when it is ONLINE. A new family starts its log at LSN 1·10^15.
+    /// Takes a database in: capture starts when it is ONLINE. Of one that is there and not mirrored a refused file is looked at
+    /// again. A new family starts its log at LSN 1·10^15.
     ///
     /// # Errors
     /// 5120-class refusals of the file with the reason: not SQLite, not in WAL mode (naming the PRAGMA), not writable; 5173 when
@@ -306,23 +307,24 @@ impl Engine {
             .ask(move |i| i.set_safety(database_id, safety))?
     }
 
-    /// ALTER DATABASE … SET PARTNER SUSPEND (`true`) or RESUME, which also takes a file as it is that was refused as no
-    /// continuation of what was captured; the mirror is then seeded from it.
+    /// ALTER DATABASE … SET PARTNER SUSPEND (`true`) or RESUME.
     ///
     /// # Errors
-    /// 1416 when the database has no session, 1447 when the partner is not connected or there is nothing to resume.
+    /// 1416 when the database has no session, 1447 when the partner is not connected or there is nothing to resume, 5173 to resume
+    /// while the file is refused ([`Engine::accept_file`]).
     pub fn set_suspended(&self, database_id: i32, suspend: bool) -> Result<(), EngineError> {
         self.shared
             .handle
             .ask(move |i| i.set_suspended(database_id, suspend))?
     }
 
-    /// ALTER DATABASE … SET ONLINE: takes the file of a database as it is, whose capture had refused it as no continuation of
-    /// what was captured before; its log begins anew. Nothing happens where it was not refused.
+    /// `sp_dbmirror_accept_file`: takes the file of a database as it is, whose capture had refused it as no continuation of
+    /// what was captured before; its log begins anew, a mirror is seeded from it, and the session goes on. `false`, and nothing
+    /// happens, where it was not refused.
     ///
     /// # Errors
     /// What the capture answers, as [`Engine::attach_database`]; 1451 when the records cannot be written.
-    pub fn accept_file(&self, database_id: i32) -> Result<(), EngineError> {
+    pub fn accept_file(&self, database_id: i32) -> Result<bool, EngineError> {
         sessions::accept_file(&self.shared.handle, database_id)
     }
 

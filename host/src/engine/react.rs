@@ -194,6 +194,9 @@ impl Instance<'_> {
         let line = match event {
             SessionEvent::StartedAsPrincipal { guid } => {
                 self.answer_start(database, Ok(()));
+                if let Some(d) = self.world.logs.databases.get(&database) {
+                    d.worker.send(Command::TellLevel);
+                }
                 log(
                     1440,
                     format!(
@@ -289,6 +292,14 @@ impl Instance<'_> {
                 16,
                 format!(
                     "The mirroring session of database '{name}' waits: the storage here or there refused ({error})."
+                ),
+            ),
+            SessionEvent::ResumeRefused => (
+                5173,
+                16,
+                format!(
+                    "SET PARTNER RESUME was run on the mirror of database '{name}' and is refused: the file here is not what became of the \
+                     captured one, and only its operator accepts it (EXEC sp_dbmirror_accept_file). The session stays SUSPENDED."
                 ),
             ),
             SessionEvent::PartnerHasNone => (

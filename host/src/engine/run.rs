@@ -214,6 +214,8 @@ impl Instance<'_> {
             d.refused = None;
         }
         let now = self.now();
+        self.endpoint
+            .file_refused(&mut self.world.env_at(now), database, false);
         if let Some(timeline) = begun {
             // Without a session there is nobody to tell.
             let _ = self
@@ -262,10 +264,8 @@ impl Instance<'_> {
             self.capture_failed(database, e);
         }
         let now = self.now();
-        // Without a session there is nothing to suspend; one that has not begun will find no capture.
-        let _ = self
-            .endpoint
-            .set_suspended(&mut self.world.env_at(now), database, true);
+        self.endpoint
+            .file_refused(&mut self.world.env_at(now), database, true);
     }
 
     /// The tail of the mirror is in log and file.

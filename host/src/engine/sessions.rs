@@ -14,7 +14,7 @@ use dbmirror_core::session::{
 use super::run::{Handle, Instance};
 use super::statements::{not_started, parse_address, test_connection};
 use super::storage::Database;
-use super::worker::{Command, Subject, Worker};
+use super::worker::{Command, Subject, Worker, continuity};
 use super::{
     Checkpoint, DatabaseConfig, DatabaseState, EngineError, Lsn, MirroringRole, MirroringState,
     STATEMENT_TIMEOUT, SafetyLevel, SeedingMode, SessionView, SetPartner,
@@ -36,9 +36,12 @@ pub(super) fn attach_database(handle: &Handle, config: DatabaseConfig) -> Result
     let id = core_id(config.database_id);
     let to_loop = handle.clone();
     let running = handle.ask(move |i: &mut Instance<'_>| i.attach_database(config, to_loop))??;
-    let Some(running) = running else { return Ok(()) };
+    let Some((running, new)) = running else {
+        return Ok(());
+    };
     match running.recv_timeout(STATEMENT_TIMEOUT) {
         Ok(Ok(())) => Ok(()),
+        Ok(Err(e)) if !new => Err(e),
         Ok(Err(e)) => {
             // Refused: it is as if it had never been asked for.
             let gone = handle.ask(move |i: &mut Instance<'_>| i.remove_database(id))?;
@@ -97,7 +100,12 @@ pub(super) fn recover_database(handle: &Handle, database_id: i32) -> Result<(), 
         i.capture(id, true);
         Ok(running)
     })??;
-    running.recv_timeout(STATEMENT_TIMEOUT).unwrap_or(Ok(()))
+    let running = running.recv_timeout(STATEMENT_TIMEOUT).unwrap_or(Ok(()));
+    if running.is_err() {
+        // It stays what it is in the catalog too: a copy that the statement may be repeated on.
+        handle.run(move |i| i.close_again(id));
+    }
+    running
 }
 
 type Running = std::sync::mpsc::Receiver<Result<(), EngineError>>;
@@ -183,21 +191,30 @@ pub(super) fn begin_database(handle: &Handle, database_id: i32) -> Result<(), En
     })?
 }
 
-/// Takes a file as it is that was refused as no continuation of what was captured, and waits until its capture runs.
-pub(super) fn accept_file(handle: &Handle, database_id: i32) -> Result<(), EngineError> {
+/// Takes a file as it is that was refused as no continuation of what was captured, and waits until its capture runs. `false` where
+/// it was not refused.
+pub(super) fn accept_file(handle: &Handle, database_id: i32) -> Result<bool, EngineError> {
     let id = core_id(database_id);
-    let running = handle.ask(move |i: &mut Instance<'_>| {
-        if !i.accept_file(id)? || !i.world.logs.databases.contains_key(&id) {
-            return Ok(None);
+    let (accepted, running) = handle.ask(move |i: &mut Instance<'_>| {
+        if !i.accept_file(id)? {
+            return Ok((false, None));
         }
+        let Some(d) = i.world.logs.databases.get_mut(&id) else {
+            return Ok((true, None));
+        };
+        d.refused = None;
         let (sender, running) = sync_channel(1);
         i.world.captures.insert(id, sender);
         i.capture(id, false);
-        Ok::<_, EngineError>(Some(running))
+        let now = i.now();
+        i.endpoint.lift_suspension(&mut i.world.env_at(now), id);
+        i.settle();
+        Ok::<_, EngineError>((true, Some(running)))
     })??;
-    running.map_or(Ok(()), |running| {
-        running.recv_timeout(STATEMENT_TIMEOUT).unwrap_or(Ok(()))
-    })
+    if let Some(running) = running {
+        running.recv_timeout(STATEMENT_TIMEOUT).unwrap_or(Ok(()))?;
+    }
+    Ok(accepted)
 }
 
 pub(super) fn checkpoint(handle: &Handle, database_id: i32) -> Result<Checkpoint, EngineError> {
@@ -305,10 +322,15 @@ impl Instance<'_> {
         &mut self,
         config: DatabaseConfig,
         handle: Handle,
-    ) -> Result<Option<Running>, EngineError> {
+    ) -> Result<Option<(Running, bool)>, EngineError> {
         let id = core_id(config.database_id);
         if self.world.logs.databases.contains_key(&id) {
-            return Ok(None);
+            let mirrored = self.endpoint.sessions().any(|s| s.database == id);
+            if mirrored || self.refusal(id)?.is_none() {
+                return Ok(None);
+            }
+            // Its file is looked at again.
+            return Ok(Some((self.capture_and_tell(id), false)));
         }
         self.add_database(&config, handle)?;
         let record = self.world.records().session(id)?;
@@ -319,10 +341,28 @@ impl Instance<'_> {
         if config.state == DatabaseState::Restoring {
             return Ok(None);
         }
+        Ok(Some((self.capture_and_tell(id), true)))
+    }
+
+    fn capture_and_tell(&mut self, id: DatabaseId) -> Running {
         let (sender, running) = sync_channel(1);
         self.world.captures.insert(id, sender);
         self.capture(id, false);
-        Ok(Some(running))
+        running
+    }
+
+    /// A copy whose opening failed is a copy again, and nobody captures it.
+    fn close_again(&mut self, id: DatabaseId) {
+        let Some(config) = self.world.names.get_mut(&id) else {
+            return;
+        };
+        config.state = DatabaseState::Restoring;
+        let name = config.name.clone();
+        self.world.catalog.set_refusal(&name, Reason::NotWaiting);
+        if let Some(d) = self.world.logs.databases.get_mut(&id) {
+            d.capturing = false;
+            d.worker.send(Command::StopCapture);
+        }
     }
 
     /// Forgets what is left of a database that never came to be: the instance ended after the engine had written its record and
@@ -414,6 +454,10 @@ impl Instance<'_> {
         let restored = self.endpoint.restore(&mut self.world.env_at(now), record, end);
         restored.map_err(|e| self.session_error(id, e))?;
         self.learn_family(id);
+        if self.refusal(id)?.is_some() {
+            let now = self.now();
+            self.endpoint.file_refused(&mut self.world.env_at(now), id, true);
+        }
         // A timeline that was begun just before the instance stopped may have missed the session's record.
         let row = self.world.records().database(id)?;
         for timeline in row.iter().flat_map(|row| row.timelines.as_slice()) {
@@ -545,13 +589,9 @@ impl Instance<'_> {
 
     pub(super) fn set_suspended(&mut self, database_id: i32, suspend: bool) -> Result<(), EngineError> {
         let id = core_id(database_id);
-        // The operator's word for a file that was refused comes with RESUME.
-        if !suspend && self.accept_file(id)? {
-            self.capture(id, false);
-            let now = self.now();
-            self.endpoint.lift_suspension(&mut self.world.env_at(now), id);
-            self.settle();
-            return Ok(());
+        // To go on is not to accept another file: that has a word of its own.
+        if !suspend && let Some(refusal) = self.refusal(id)? {
+            return Err(refusal);
         }
         let now = self.now();
         let outcome = self
@@ -560,6 +600,14 @@ impl Instance<'_> {
         outcome.map_err(|e| self.refused(id, e))?;
         self.settle();
         Ok(())
+    }
+
+    /// 5173 where the file of a database is refused.
+    fn refusal(&self, id: DatabaseId) -> Result<Option<EngineError>, EngineError> {
+        let why = self.world.records().database(id)?.and_then(|row| row.refused);
+        Ok(why
+            .zip(self.world.names.get(&id))
+            .map(|(why, config)| continuity::refusal(&config.name, &config.path, &why)))
     }
 
     /// Takes the operator's word that the file is right as it is. `false` where it was not refused.

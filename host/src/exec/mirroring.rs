@@ -80,14 +80,14 @@ impl SqlSession {
         self.change(|catalog| Ok(databases::set_recovery_model(catalog, database.id, model)?))
     }
 
-    /// SET ONLINE: tries again to take the file in, and takes it as it is where it was refused as no continuation of what was
-    /// captured.
+    /// SET ONLINE: tries again to take the file in. One that was refused as no continuation of what was captured is looked at again,
+    /// and not accepted.
     fn set_online(&self, database: &Database) -> Done {
         if self.mirrored(database.id) {
             return Err(M1468
                 .refuse(&[
                     &database.name,
-                    &"SET ONLINE (SET PARTNER RESUME accepts the file)",
+                    &"SET ONLINE (a file that was put back is found by itself; EXEC sp_dbmirror_accept_file accepts another one)",
                 ])
                 .into());
         }
@@ -95,7 +95,6 @@ impl SqlSession {
             return Err(M927.refuse(&[&database.name]).into());
         }
         let engine = self.instance.engine();
-        engine.accept_file(database.id)?;
         engine.attach_database(database.config())?;
         self.change(|catalog| Ok(databases::set_state(catalog, database.id, State::Online)?))
     }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{Done, Out, SqlSession, Stop, databases};
+use crate::catalog::databases::{self as catalog, State};
 use crate::errorlog;
-use crate::messages::{M201, M214, M2812, M5120, M8144, Raised};
+use crate::messages::{M201, M214, M2812, M5120, M8144, M50134, Raised};
 use crate::tsql::ast::{Argument, Execute, Literal};
 use crate::tsql::{Column, SqlType, Value};
 
@@ -15,6 +16,7 @@ impl SqlSession {
     pub(super) fn execute(&mut self, execute: &Execute, out: &mut Out<'_>) -> Done {
         match execute.name().to_ascii_lowercase().as_str() {
             "sp_readerrorlog" | "xp_readerrorlog" => self.read_error_log(execute, out),
+            "sp_dbmirror_accept_file" => self.accept_file(execute),
             "sp_dbmirror_checkpoint" => self.checkpoint(execute, out),
             "sp_control_dbmasterkey_password" => self.control_master_key_password(execute),
             "sp_dbmirror_rotate_certificate" => self.rotate_certificate(execute, out),
@@ -66,6 +68,22 @@ impl SqlSession {
             Column::new("Text", SqlType::NVarChar(None)),
         ];
         Ok(out.result(&columns, &rows)?)
+    }
+
+    /// `sp_dbmirror_accept_file @dbname`: takes the file of a database as it is, which was refused (5173).
+    fn accept_file(&self, execute: &Execute) -> Done {
+        let arguments = bind(execute, &["dbname"])?;
+        let name = text(execute, &arguments, 0, "@dbname")?;
+        let database = databases::find(&self.instance.master(), &name)?;
+        let engine = self.instance.engine();
+        if !engine.accept_file(database.id)? {
+            return Err(M50134.refuse(&[&database.name]).into());
+        }
+        if database.state != State::RecoveryPending {
+            return Ok(());
+        }
+        engine.attach_database(database.config())?;
+        self.change(|catalog| Ok(catalog::set_state(catalog, database.id, State::Online)?))
     }
 
     /// `sp_dbmirror_checkpoint @dbname`: folds the whole WAL into the file; returns path, LSN and database sum.

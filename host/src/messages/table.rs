@@ -305,6 +305,7 @@ catalogue! {
     M50131 50131 16 "The certificate '{0}' expires at {1}, in {2} days. After that no new connection can be made with it: renew it now (dbmirror rotate for an own one, there for a partner's)."
     M50132 50132 16 "The rotation from '{0}' to '{1}' is under way; its name, subject and dates are settled. Run the procedure without them to wait for it, or with @cancel = 1 to give it up."
     M50133 50133 10 "These logins may connect and have no session, so nobody waited for them: {0}. They refuse this instance until they have '{1}': BACKUP CERTIFICATE it, and import it there."
+    M50134 50134 16 "The file of database '{0}' is not refused, so there is nothing to accept. EXEC sp_readerrorlog tells what else keeps it from being captured."
     M40510 40510 16 "{0} is not available in this release: {1}."
     M50112 50112 10 "The master key of '{0}' was restored. It does not open by itself: handshakes cannot use the private keys under it until ALTER MASTER KEY ADD ENCRYPTION BY SERVICE MASTER KEY."
     M50113 50113 10 "The service master key in the file is the one that this instance has; nothing was changed."

@@ -1,7 +1,7 @@
 //! Members that come back, with logs that agree or do not.
 
 use super::actions::{SECOND, reseeds, started};
-use super::world::DB;
+use super::world::{DB, World};
 use crate::session::{ReseedReason, SessionEvent, SessionState};
 use crate::time::Duration;
 
@@ -148,6 +148,29 @@ fn equal_logs_are_not_level_before_the_file_was_looked_at() {
     for at in 0..2 {
         assert_eq!(world.state(at), Some(SessionState::Synchronizing));
     }
+    world.with(0, |e, env| e.caught_up(env, DB, Some(end.position)));
+    world.pass(SECOND);
+    world.assert_level(0, 1);
+}
+
+/// What was known of the file before a session began is not known of that session.
+#[test]
+fn a_new_session_is_not_level_before_the_file_was_looked_at() {
+    let mut world = World::new(2, false);
+    world.create(0);
+    world.commit(0, 1, 40);
+    world.nodes[0].catches_up = false;
+    world.wait_for_seed(1, 0);
+    world.start(0, 1);
+    world.pass(Duration::from_secs(3));
+    assert_eq!(
+        world.view(0).unwrap().end.position,
+        world.view(1).unwrap().end.position
+    );
+    for at in 0..2 {
+        assert_eq!(world.state(at), Some(SessionState::Synchronizing));
+    }
+    let end = world.nodes[0].disk.db(DB).end();
     world.with(0, |e, env| e.caught_up(env, DB, Some(end.position)));
     world.pass(SECOND);
     world.assert_level(0, 1);

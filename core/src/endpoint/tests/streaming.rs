@@ -2,6 +2,7 @@
 
 use super::actions::{SECOND, reseeds, started};
 use super::world::{DB, World};
+use crate::session::{Reason, SessionError};
 use crate::session::{ReseedReason, Safety, SessionEvent, SessionState, StorageError};
 use crate::time::Duration;
 
@@ -215,6 +216,42 @@ fn suspended_stays_so_across_restarts_until_resumed() {
     world.pass(SECOND);
     world.assert_level(0, 1);
     assert_eq!(world.content(1), [1, 2, 3]);
+}
+
+/// Neither operator's RESUME goes on with a file that the principal refuses.
+#[test]
+fn a_refused_file_keeps_the_session_suspended() {
+    let mut world = started(false);
+    world.with(0, |e, env| e.file_refused(env, DB, true));
+    world.pass(SECOND);
+    let refused = SessionError::new(5173, Reason::FileRefused);
+    for at in 0..2 {
+        assert_eq!(world.state(at), Some(SessionState::Suspended));
+    }
+    assert_eq!(
+        world.with(0, |e, env| e.set_suspended(env, DB, false)),
+        Err(refused)
+    );
+    world.with(1, |e, env| e.set_suspended(env, DB, false)).unwrap();
+    world.pass(SECOND);
+    for at in 0..2 {
+        assert_eq!(world.state(at), Some(SessionState::Suspended));
+    }
+    assert!(world.session_events(0).contains(&SessionEvent::ResumeRefused));
+    let told = SessionEvent::PartnerRefused(refused);
+    assert!(world.session_events(1).contains(&told));
+    // The right file is back: the operators may resume.
+    world.with(0, |e, env| e.file_refused(env, DB, false));
+    world.pass(SECOND);
+    assert_eq!(world.state(0), Some(SessionState::Suspended));
+    world.with(1, |e, env| e.set_suspended(env, DB, false)).unwrap();
+    world.pass(SECOND);
+    world.assert_level(0, 1);
+    // Accepted: it goes on by that word.
+    world.with(0, |e, env| e.file_refused(env, DB, true));
+    world.with(0, |e, env| e.lift_suspension(env, DB));
+    world.pass(SECOND);
+    world.assert_level(0, 1);
 }
 
 #[test]

@@ -375,12 +375,15 @@ impl World {
                 Output::NeedBuffer(_) => panic!("the buffer is full-sized"),
                 Output::Event(event) => {
                     if let Event::Session {
-                        event: SessionEvent::MayCapture { new_timeline },
+                        event:
+                            event @ (SessionEvent::MayCapture { .. } | SessionEvent::StartedAsPrincipal { .. }),
                         database,
                     } = event
                     {
-                        node.may_capture = true;
-                        if new_timeline {
+                        if matches!(event, SessionEvent::MayCapture { .. }) {
+                            node.may_capture = true;
+                        }
+                        if event == (SessionEvent::MayCapture { new_timeline: true }) {
                             let fork = node.dice.next();
                             let timeline = node.disk.db(database).begin_timeline(fork);
                             let mut env = env!(node, now);

@@ -29,7 +29,7 @@ fn refused(m: &Member) -> bool {
         s.state == Some(MirroringState::Suspended)
             && s.reason
                 .as_ref()
-                .is_some_and(|r| r.contains("SET PARTNER RESUME"))
+                .is_some_and(|r| r.contains("sp_dbmirror_accept_file"))
     })
 }
 
@@ -79,8 +79,17 @@ fn an_older_copy_does_not_cost_the_mirror_its_own() {
         b.engine().sessions()[0].state == Some(MirroringState::Suspended)
     });
     stays("the mirror's copy stays", || rows(&b.file()) == 50);
+    // RESUME says to go on, on either side; it accepts nothing.
+    assert_eq!(a.engine().set_suspended(5, false).unwrap_err().number, 5173);
+    b.engine().set_suspended(5, false).unwrap();
+    wait_for("the mirror's RESUME is refused", || {
+        told(&a, "RESUME was run on the mirror")
+    });
+    stays("the session is suspended", || {
+        refused(&a) && rows(&b.file()) == 50
+    });
     // The operator's word.
-    a.engine().set_suspended(5, false).unwrap();
+    assert!(a.engine().accept_file(5).unwrap());
     level(&a, &b);
     assert_eq!(rows(&b.file()), 30 + 1200);
     // And it was for this file only.
@@ -165,8 +174,9 @@ fn a_replaced_file_without_a_mirror_waits_for_the_operator() {
     }
     a.start(&b);
     assert_eq!(attach(&a).unwrap_err().number, 5173);
-    a.engine().accept_file(5).unwrap();
+    assert!(a.engine().accept_file(5).unwrap());
     attach(&a).unwrap();
+    assert!(!a.engine().accept_file(5).unwrap());
     write_rows(&a.file(), 3000, 5);
     let mut full = Vec::new();
     a.engine().backup_database(5, &mut full).unwrap();
@@ -261,6 +271,50 @@ fn a_log_without_room_loses_no_commit() {
     }
     level(&a, &b);
     assert_eq!(rows(&b.file()), 20);
+    assert!(!told(&a, "that nobody captured"));
+    a.stop();
+    b.stop();
+}
+
+/// A block that is captured and not logged yet is part of the old timeline: no new one begins before it.
+#[test]
+fn a_session_does_not_start_over_a_block_that_is_not_logged() {
+    let (mut a, mut b) = pair();
+    make_database(&a.file());
+    a.engine()
+        .attach_database(a.database(DatabaseState::Online))
+        .unwrap();
+    let request = |m: &Member, to: &Member, state| SetPartner {
+        database: m.database(state),
+        address: to.address(),
+        seeding: SeedingMode::Automatic,
+    };
+    b.engine()
+        .set_partner(request(&b, &a, DatabaseState::Restoring))
+        .unwrap();
+    let blocks = a.dir.path().join("blocks");
+    let in_the_way: Vec<PathBuf> = (1_u32..400)
+        .map(|n| blocks.join(format!("{n:08x}.seg")))
+        .filter(|path| std::fs::create_dir(path).is_ok())
+        .collect();
+    let db = rusqlite::Connection::open(a.file()).unwrap();
+    db.busy_timeout(Duration::from_secs(10)).unwrap();
+    db.execute_batch("CREATE TABLE big (v BLOB)").unwrap();
+    for _ in 0..40 {
+        db.execute("INSERT INTO big VALUES (randomblob(1000000))", [])
+            .unwrap();
+    }
+    drop(db);
+    wait_for("the log says that it has no room", || {
+        a.engine().errors().iter().any(|e| e.number == 9002)
+    });
+    let start = || a.engine().set_partner(request(&a, &b, DatabaseState::Online));
+    assert_eq!(start().unwrap_err().number, 9002);
+    for path in in_the_way {
+        std::fs::remove_dir(path).unwrap();
+    }
+    wait_for("the session starts", || start().is_ok());
+    level(&a, &b);
     assert!(!told(&a, "that nobody captured"));
     a.stop();
     b.stop();

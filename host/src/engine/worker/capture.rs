@@ -206,7 +206,18 @@ impl Thread {
                 ),
             ));
         };
-        let end = tail.anchor().end;
+        // A block that is captured and not logged belongs to the old timeline, and comes after its logged end.
+        if self.pending.is_some() {
+            return Err(EngineError::new(
+                9002,
+                format!(
+                    "Commits of database '{}' cannot be logged now; likely the disk of the instance's directory is full. Make room, and \
+                     run the statement again.",
+                    subject.name
+                ),
+            ));
+        }
+        let end = subject.log_end();
         let mut row = subject
             .row()?
             .ok_or_else(|| EngineError::new(1451, "The database has no log."))?;

@@ -71,19 +71,24 @@ impl Subject {
     }
 
     fn refusal(&self, why: &str) -> EngineError {
-        EngineError::new(
-            5173,
-            format!(
-                "The file of database '{name}' ({path}) does not continue what was captured of it: {why}. Likely it was replaced or \
-                 restored over while nobody captured it, or the machine lost power before the last commits were on disk. It is not \
-                 captured, and a mirror keeps its copy as it is. Put the right file back, which is found within seconds; or accept \
-                 this one as it is by ALTER DATABASE {name} SET PARTNER RESUME, which seeds the mirror from it, or SET ONLINE where \
-                 the database is not mirrored.",
-                name = self.name,
-                path = self.path.display()
-            ),
-        )
+        refusal(&self.name, &self.path, why)
     }
+}
+
+/// 5173: the file of a database is refused because of `why`.
+pub(in crate::engine) fn refusal(name: &str, path: &Path, why: &str) -> EngineError {
+    EngineError::new(
+        5173,
+        format!(
+            "The file of database '{name}' ({path}) does not continue what was captured of it: {why}. Likely it was replaced or \
+                 restored over while nobody captured it, or the machine lost power before the last commits were on disk. It is not \
+                 captured, and a mirror keeps its copy as it is. Put the right file back, and with it put back or remove '-wal' and \
+                 '-shm' beside it: it is found within seconds, and a session goes on with SET PARTNER RESUME. Or accept this file as \
+                 it is by EXEC sp_dbmirror_accept_file '{quoted}': its log begins anew, and a mirror is seeded from it.",
+            path = path.display(),
+            quoted = name.replace('\'', "''"),
+        ),
+    )
 }
 
 impl Thread {

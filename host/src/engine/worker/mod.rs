@@ -4,7 +4,7 @@
 //! moment a file has at most one user here: the capture of a principal, the writer of a mirror, or nobody.
 
 mod capture;
-mod continuity;
+pub(super) mod continuity;
 mod mirror;
 mod seed;
 
@@ -38,6 +38,10 @@ pub(super) enum Command {
     Capture { restart: bool },
     /// Whose copy the database is.
     Family(FamilyGuid),
+    /// Capture no more.
+    StopCapture,
+    /// Say again whether the log covers what the file holds: a session has begun that was not told.
+    TellLevel,
     /// Begin a new timeline after what has been captured, and answer with the history and the end of the log.
     NewTimeline(SyncSender<Result<(Timelines, LogEnd), EngineError>>),
     /// Write the log's blocks up to this one into the file. `adopt`: on a principal that is closed.
@@ -207,6 +211,13 @@ impl Thread {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Capture { restart } => self.capture(restart),
+            Command::StopCapture => {
+                self.wants_capture = false;
+                self.restart = false;
+                self.pending = None;
+                self.using = Using::Nothing;
+            }
+            Command::TellLevel => self.level_told = false,
             Command::Family(family) => self.subject.family = family,
             Command::NewTimeline(reply) => {
                 let _ = reply.send(self.new_timeline());

@@ -175,6 +175,7 @@ const REFUSALS: &[(&str, &[u32])] = &[
         &[3110, 3013],
     ),
     ("EXEC sp_readerrorlog", &[229]),
+    ("EXEC sp_dbmirror_accept_file 'shop'", &[229]),
     ("EXEC sp_dbmirror_checkpoint 'shop'", &[229]),
     ("EXEC sp_dbmirror_test_connection 'TCP://h:7024'", &[229]),
     ("EXEC sp_dbmirror_pair_open", &[229]),
