@@ -539,6 +539,39 @@ fn a_recovered_copy_goes_its_own_way() {
     b.stop();
 }
 
+/// A copy that cannot be opened is a copy still: what was refused may be repeated, and later log backups fit.
+#[test]
+fn a_copy_whose_opening_fails_stays_a_copy() {
+    let (mut a, mut b) = pair();
+    make_database(&a.file());
+    a.engine()
+        .attach_database(a.database(DatabaseState::Online))
+        .unwrap();
+    let (mut full, mut log) = (Vec::new(), Vec::new());
+    let at = a.engine().backup_database(5, &mut full).unwrap();
+    write_rows(&a.file(), 2000, 3);
+    a.engine().backup_log(5, at, &mut log).unwrap();
+    restore(b.engine(), &b.database(DatabaseState::Restoring), &mut &full[..]).unwrap();
+    // Only a capture records which file it is.
+    let records = rusqlite::Connection::open(b.dir.path().join("engine.db")).unwrap();
+    records
+        .execute_batch(
+            "CREATE TRIGGER no_capture BEFORE INSERT ON engine_database WHEN NEW.identity IS NOT NULL
+                 BEGIN SELECT RAISE(ABORT, 'refused by the test'); END;",
+        )
+        .unwrap();
+    assert_eq!(b.engine().recover_database(5).unwrap_err().number, 1451);
+    b.engine().restore_log(5, &mut &log[..]).unwrap();
+    assert_eq!(b.engine().recover_database(5).unwrap_err().number, 1451);
+    records.execute_batch("DROP TRIGGER no_capture").unwrap();
+    b.engine().recover_database(5).unwrap();
+    write_rows(&b.file(), 9000, 2);
+    b.engine().checkpoint(5).unwrap();
+    assert_eq!(rows(&b.file()), 15);
+    a.stop();
+    b.stop();
+}
+
 #[test]
 fn a_mirror_that_restarts_before_its_seed_is_complete_is_seeded() {
     let (mut a, mut b) = mirrored();

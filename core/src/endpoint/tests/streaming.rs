@@ -2,8 +2,7 @@
 
 use super::actions::{SECOND, reseeds, started};
 use super::world::{DB, World};
-use crate::session::{Reason, SessionError};
-use crate::session::{ReseedReason, Safety, SessionEvent, SessionState, StorageError};
+use crate::session::{Reason, ReseedReason, Safety, SessionError, SessionEvent, SessionState, StorageError};
 use crate::time::Duration;
 
 #[test]
