@@ -263,6 +263,11 @@ impl SqlSession {
                 own::go(&self.instance, rotation, State::Cancelling)?;
                 let now = self.rotation(rotation.id)?;
                 self.report(&now, out)?;
+                if !matches!(now.state, State::Cancelling | State::Cancelled) {
+                    // The last confirmation came first.
+                    let used = format!("the endpoint uses '{}' already", now.new.name);
+                    return Err(M15233.refuse(&[&"@cancel", &used]).into());
+                }
                 Ok(out.message(&crate::messages::M50124.inform(&[&now.new.name, &now.old.name]))?)
             }
             Some(rotation) => Err(M15233

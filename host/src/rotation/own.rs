@@ -127,7 +127,8 @@ fn next(instance: &Instance, rotation: &Rotation) -> Result<Option<State>, Raise
         (State::Distributing | State::Switched, _) => Some(State::Cancelling),
         // Who has never heard of it need not hear that it is gone.
         (State::Retiring, _) => told_all(&partners, &done).then_some(State::Done),
-        (State::Cancelling, _) => told_all(&partners, &done).then_some(State::Cancelled),
+        // Whoever was offered it may have stored it after the operator's word: an answer that was under way names another notice.
+        (State::Cancelling, _) => all(|d| d.told).then_some(State::Cancelled),
         (State::Done | State::Cancelled, _) => None,
     })
 }
@@ -261,7 +262,7 @@ pub fn tell_engine(instance: &Instance, master: &Connection) -> Result<(), Raise
             ),
             State::Cancelling => (
                 NoticeWhat::Retired(rotation.new.digest),
-                Recipients::Only(to_be_told),
+                Recipients::AllBut(done.iter().filter(|d| d.told).map(|d| d.peer).collect()),
             ),
             State::Done | State::Cancelled => continue,
         };
