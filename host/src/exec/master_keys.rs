@@ -17,6 +17,8 @@ use crate::tsql::ast::{AlterMasterKey, BackupMasterKey, KeyProtector, Password, 
 
 /// Most bytes of a master key file.
 const FILE_MAX: u64 = 4096;
+/// What to do about a master key that is closed and needed.
+const OPEN_FIRST: &str = "open it first, or FORCE gives up what it protects";
 
 /// A password that opens nothing, and everything else that may be wrong with a key.
 pub(super) fn not_opened(error: KeyError) -> Raised {
@@ -82,10 +84,14 @@ impl SqlSession {
         match change {
             AlterMasterKey::Regenerate { force, password } => {
                 passwords::check_policy(password.expose(), None)?;
-                let above = self
-                    .master_key_row(&self.instance.master())?
-                    .by_service_master_key
-                    .is_some();
+                let above = {
+                    let master = self.instance.master();
+                    let row = self.master_key_row(&master)?;
+                    if !force && self.master_key(&master).is_err() {
+                        return Err(M15329.refuse(&[&OPEN_FIRST]).into());
+                    }
+                    row.by_service_master_key.is_some()
+                };
                 let new = DatabaseMasterKey::generate(&mut OsEntropy).map_err(keys::failed)?;
                 self.replace_master_key(new, password, above, *force, out)
             }
@@ -168,8 +174,8 @@ impl SqlSession {
         Ok(keys::row(catalog, self.database_id)?.ok_or_else(|| M15581.refuse(&[&self.database]))?)
     }
 
-    /// Puts `new` in the place of the master key: every private key under the old one is put under it. With `force` the ones
-    /// that do not open are given up, and named.
+    /// Puts `new` in the place of the master key: every private key under the old one is put under it, and one that is under
+    /// `new` already stays. With `force` the ones that open by neither are given up, and named.
     fn replace_master_key(
         &mut self,
         new: DatabaseMasterKey,
@@ -181,15 +187,7 @@ impl SqlSession {
         let database_id = self.database_id;
         let mut row = MasterKeyRow::wrap(&new, password.expose())?;
         let lost = self.change(|catalog| {
-            let old = match self.master_key(catalog) {
-                Ok(old) => Some(old),
-                Err(_) if force || keys::row(catalog, database_id)?.is_none() => None,
-                Err(_) => {
-                    return Err(M15329
-                        .refuse(&[&"open it first, or FORCE gives up what it protects"])
-                        .into());
-                }
-            };
+            let old = self.master_key(catalog).ok();
             let mut lost = Vec::new();
             for certificate in certificates::every(catalog, database_id)? {
                 let (Some(wrapped), "MK") = (&certificate.private_key, certificate.protection.as_str())
@@ -198,7 +196,9 @@ impl SqlSession {
                 };
                 let opened = old
                     .as_ref()
-                    .and_then(|old| keys::open_private_key(wrapped, old.get()).ok());
+                    .and_then(|old| keys::open_private_key(wrapped, old.get()).ok())
+                    // A restored key may be the very one that it is under already.
+                    .or_else(|| keys::open_private_key(wrapped, &new).ok());
                 let (wrapped, protection) = match opened {
                     Some(private) => {
                         let wrapped = private
@@ -211,6 +211,7 @@ impl SqlSession {
                         lost.push(certificate.name.clone());
                         (None, "NA")
                     }
+                    None if old.is_none() => return Err(M15329.refuse(&[&OPEN_FIRST]).into()),
                     None => return Err(M15320.refuse(&[&certificate.name]).into()),
                 };
                 catalog.execute(

@@ -130,6 +130,41 @@ fn a_master_key_is_saved_and_comes_back() {
 }
 
 #[test]
+fn a_restored_master_key_opens_what_is_under_it_already() {
+    let mut f = Fixture::new();
+    f.keys();
+    f.ok(
+        "CREATE CERTIFICATE c WITH SUBJECT = 'x', EXPIRY_DATE = '2036-01-01';
+          BACKUP MASTER KEY TO FILE = 'dmk.key' ENCRYPTION BY PASSWORD = '<3_Strong_Password!>'",
+    );
+    let restore = "RESTORE MASTER KEY FROM FILE = 'dmk.key' DECRYPTION BY PASSWORD = '<3_Strong_Password!>' ENCRYPTION BY PASSWORD = '<5_Strong_Password!>'";
+    let lose = |f: Fixture| {
+        std::fs::remove_file(f.file("smk.key")).unwrap();
+        f.restart(|options| options.new_service_key = true).unwrap()
+    };
+    let mut f = lose(f);
+    assert_eq!(f.opens_by_itself("master"), "0");
+    // A closed key is not regenerated, and nothing is given up to put the same one back.
+    assert_eq!(
+        f.refused("ALTER MASTER KEY REGENERATE WITH ENCRYPTION BY PASSWORD = '<2_Strong_Password!>'"),
+        [15329]
+    );
+    assert!(f.ok(restore).is_empty());
+    assert_eq!(f.opens_by_itself("master"), "1");
+    f.ok("BACKUP CERTIFICATE c TO FILE = 'c.cer' WITH PRIVATE KEY (FILE = 'c.pk8', ENCRYPTION BY PASSWORD = '<4_Strong_Password!>')");
+    // FORCE gives up what opens by neither key, and nothing else.
+    let mut f = lose(f);
+    f.tamper("UPDATE certificate SET private_key = zeroblob(60) WHERE name = 'c'");
+    assert_eq!(f.refused(restore), [15329]);
+    assert_eq!(f.ok(&format!("{restore} FORCE")), [15585]);
+    assert_eq!(
+        f.one("SELECT pvt_key_encryption_type FROM sys.certificates WHERE name = 'c'"),
+        "NA"
+    );
+    f.ok("BACKUP CERTIFICATE A_cert TO FILE = 'a.cer' WITH PRIVATE KEY (FILE = 'a.pk8', ENCRYPTION BY PASSWORD = '<4_Strong_Password!>')");
+}
+
+#[test]
 fn the_service_master_key_is_saved_changed_and_comes_back() {
     let mut f = Fixture::new();
     f.keys();
