@@ -11,7 +11,7 @@ const VERSION: u8 = 1;
 /// A file's content, fingerprinted, and the position in the log that it is the content of.
 ///
 /// The last block of a log is its own anchor ([`Anchor::of`]), so an anchor has to be stored only where a log begins:
-/// when capture starts ([`super::Tail::anchor`]) and when a seed has been installed ([`super::SeedSink::finish`]). A mirror
+/// when capture starts ([`super::Tail::anchor`]) and when a seed has been installed ([`super::SeedSink::complete`]). A mirror
 /// may store a newer one after a checkpoint; an older one does as long as the log still holds the blocks after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Anchor {
