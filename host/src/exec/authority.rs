@@ -17,12 +17,14 @@ use crate::messages::{
 };
 use crate::tsql::Value;
 use crate::tsql::ast::{
-    BackupKind, BackupMasterKey, EndpointPermission, ExecuteAs, MasterKeyKind, Permission, PermissionAction,
-    PrincipalKind, RestoreMasterKey, ServerPermission, StatementKind,
+    BackupKind, BackupMasterKey, ExecuteAs, MasterKeyKind, PermissionAction, PrincipalKind, RestoreMasterKey,
+    StatementKind,
 };
 
 /// The role that everybody is in.
 const PUBLIC_ID: i32 = 2;
+/// The user that a database's owner is in it.
+const DBO_ID: i32 = 1;
 /// Deepest nesting of EXECUTE AS.
 const DEPTH_MAX: usize = 32;
 
@@ -64,13 +66,21 @@ impl SqlSession {
                     let user = principals::user(&master, self.database_id, name)?
                         .filter(|user| user.kind == "S" && !matches!(user.id, 2..=4))
                         .ok_or_else(refused)?;
-                    if !self.is_owner(&master, self.database_id)? {
-                        return Err(refused().into());
-                    }
-                    match user.sid {
+                    let login = match user.sid {
                         Some(sid) => principals::login_of_sid(&master, &sid)?,
                         None => None,
+                    };
+                    // CONTROL SERVER makes users, but is neither the owner himself nor `sa`.
+                    let himself = user.id == DBO_ID || login.as_ref().is_some_and(|login| login.id == SA_ID);
+                    let allowed = if himself {
+                        self.is_dbo(&master, self.database_id)?
+                    } else {
+                        self.is_owner(&master, self.database_id)?
+                    };
+                    if !allowed {
+                        return Err(refused().into());
                     }
+                    login
                 }
             }
         };
@@ -119,11 +129,19 @@ impl SqlSession {
         }
     }
 
-    /// Its id.
+    /// Its id, to be shown. What may be done is asked with [`Self::acting_login_id`].
     pub(super) fn login_id(&self) -> Option<i32> {
         match self.acting.last() {
             None => Some(SA_ID),
             Some(acting) => acting.login.as_ref().map(|login| login.id),
+        }
+    }
+
+    /// The login whose rights the session has. Acting as a user it has none: the login behind the user is not acted as.
+    pub(super) fn acting_login_id(&self) -> Option<i32> {
+        match self.acting.last() {
+            Some(acting) if acting.kind == PrincipalKind::User => None,
+            _ => self.login_id(),
         }
     }
 
@@ -132,8 +150,13 @@ impl SqlSession {
         let Some(acting) = self.acting.last() else {
             return Ok("dbo".to_owned());
         };
-        if acting.kind == PrincipalKind::User && acting.database_id == self.database_id {
-            return Ok(acting.name.clone());
+        if acting.kind == PrincipalKind::User {
+            let here = acting.database_id == self.database_id;
+            return Ok(if here {
+                acting.name.clone()
+            } else {
+                "guest".to_owned()
+            });
         }
         if self.is_sysadmin() {
             return Ok("dbo".to_owned());
@@ -151,33 +174,20 @@ impl SqlSession {
 
     /// `sa`, himself or impersonated. Acting as a user never makes one: that is a matter of one database.
     pub(super) fn is_sysadmin(&self) -> bool {
-        match self.acting.last() {
-            None => true,
-            Some(acting) => {
-                acting.kind == PrincipalKind::Login
-                    && acting.login.as_ref().is_some_and(|login| login.id == SA_ID)
-            }
-        }
+        self.acting_login_id() == Some(SA_ID)
     }
 
     // ---- what ----
 
     /// The states in which `codes` are granted or denied to the session's login, or to everybody.
-    fn states(
+    pub(super) fn states(
         &self,
         master: &Connection,
         class: i32,
         major_id: i32,
         codes: &[&str],
     ) -> rusqlite::Result<Vec<String>> {
-        if self
-            .acting
-            .last()
-            .is_some_and(|acting| acting.kind == PrincipalKind::User)
-        {
-            return Ok(Vec::new());
-        }
-        let Some(login_id) = self.login_id() else {
+        let Some(login_id) = self.acting_login_id() else {
             return Ok(Vec::new());
         };
         let rows = crate::catalog::all(
@@ -194,7 +204,7 @@ impl SqlSession {
     }
 
     /// Whether one of `codes` on the server is granted and none denied; CONTROL SERVER is all of them.
-    fn on_server(&self, master: &Connection, codes: &[&str]) -> rusqlite::Result<bool> {
+    pub(super) fn on_server(&self, master: &Connection, codes: &[&str]) -> rusqlite::Result<bool> {
         if self.is_sysadmin() {
             return Ok(true);
         }
@@ -204,14 +214,14 @@ impl SqlSession {
     }
 
     /// The same on an endpoint; its owner has all.
-    fn on_endpoint(
+    pub(super) fn on_endpoint(
         &self,
         master: &Connection,
         endpoint: &Endpoint,
         codes: &[&str],
         server: &[&str],
     ) -> rusqlite::Result<bool> {
-        if self.is_sysadmin() || self.login_id() == Some(endpoint.principal_id) {
+        if self.is_sysadmin() || self.acting_login_id() == Some(endpoint.principal_id) {
             return Ok(true);
         }
         let mut states = self.states(master, CLASS_ENDPOINT, endpoint.id, codes)?;
@@ -220,7 +230,7 @@ impl SqlSession {
     }
 
     fn may_impersonate(&self, master: &Connection, login: &Login) -> rusqlite::Result<bool> {
-        if self.is_sysadmin() || self.login_id() == Some(login.id) {
+        if self.is_sysadmin() || self.acting_login_id() == Some(login.id) {
             return Ok(true);
         }
         let states = self.states(master, CLASS_LOGIN, login.id, &["IM", "CL"])?;
@@ -233,7 +243,12 @@ impl SqlSession {
 
     /// Whether the session may do everything in that database.
     pub(super) fn is_owner(&self, master: &Connection, database_id: i32) -> rusqlite::Result<bool> {
-        if self.on_server(master, &[])? {
+        Ok(self.on_server(master, &[])? || self.is_dbo(master, database_id)?)
+    }
+
+    /// Whether the session is that database's owner: `sa`, its login, or its user `dbo`.
+    fn is_dbo(&self, master: &Connection, database_id: i32) -> rusqlite::Result<bool> {
+        if self.is_sysadmin() {
             return Ok(true);
         }
         let Some(acting) = self.acting.last() else {
@@ -349,11 +364,7 @@ impl SqlSession {
             ),
             StatementKind::EndpointPermission(permission) => {
                 let allowed = match endpoint(&permission.endpoint.value)? {
-                    Some(found) => {
-                        permission.grantor.is_none()
-                            && (self.on_endpoint(master, &found, &[], &["ALHE"])?
-                                || self.passes_on(master, &found, permission)?)
-                    }
+                    Some(found) => self.may_grant_on_endpoint(master, &found, permission)?,
                     None => false,
                 };
                 let verb = match permission.action {
@@ -474,57 +485,6 @@ impl SqlSession {
         Ok(self.on_server(master, codes)?)
     }
 
-    /// Whether every permission of the statement was granted WITH GRANT OPTION to who passes it on.
-    fn passes_on(
-        &self,
-        master: &Connection,
-        endpoint: &Endpoint,
-        statement: &EndpointPermission,
-    ) -> Result<bool, Stop> {
-        for permission in &statement.permissions {
-            let code = match permission {
-                Permission::Alter => "AL",
-                Permission::Connect => "CO",
-                Permission::Control => "CL",
-                Permission::TakeOwnership => "TO",
-                Permission::ViewDefinition => "VW",
-            };
-            let states = self.states(master, CLASS_ENDPOINT, endpoint.id, &[code])?;
-            if !states.iter().any(|state| state == "W") || states.iter().any(|state| state == "D") {
-                return Ok(false);
-            }
-        }
-        Ok(!statement.permissions.is_empty())
-    }
-
-    fn may_grant(&self, master: &Connection, statement: &ServerPermission) -> Result<bool, Stop> {
-        if statement.grantor.is_some() {
-            return Ok(self.on_server(master, &[])?);
-        }
-        if self.on_server(master, &[])? {
-            // CONTROL SERVER over `sa` would be more than was granted.
-            let on_sa = statement
-                .on_login
-                .as_ref()
-                .is_some_and(|login| login.value.eq_ignore_ascii_case("sa"));
-            return Ok(!on_sa);
-        }
-        let (class, major_id) = match &statement.on_login {
-            None => (CLASS_SERVER, 0),
-            Some(name) => match principals::login(master, &name.value)? {
-                Some(login) => (CLASS_LOGIN, login.id),
-                None => return Ok(false),
-            },
-        };
-        for right in &statement.permissions {
-            let states = self.states(master, class, major_id, &[right.code])?;
-            if !states.iter().any(|state| state == "W") || states.iter().any(|state| state == "D") {
-                return Ok(false);
-            }
-        }
-        Ok(!statement.permissions.is_empty())
-    }
-
     // ---- what a query shows ----
 
     /// Refuses a query over views that need VIEW SERVER STATE.
@@ -550,7 +510,7 @@ impl SqlSession {
             Some(Value::Int(number)) => i32::try_from(*number).ok(),
             _ => None,
         };
-        let own = self.login_id();
+        let own = self.acting_login_id();
         let keep = |rows: Rows, seen: &dyn Fn(&[Value]) -> bool| {
             rows.into_iter().filter(|row| seen(row)).collect::<Rows>()
         };
@@ -559,11 +519,11 @@ impl SqlSession {
             "server_principals" if self.on_server(master, &["ALLG"])? => rows,
             "server_principals" => keep(rows, &|row| {
                 let id = number(row, 1);
-                id == own || id == Some(SA_ID) || row.get(3) == Some(&Value::from("R"))
+                own.is_some() && id == own || id == Some(SA_ID) || row.get(3) == Some(&Value::from("R"))
             }),
             "server_permissions" => keep(rows, &|row| {
                 let grantee = number(row, 4);
-                grantee == own || grantee == Some(PUBLIC_ID)
+                own.is_some() && grantee == own || grantee == Some(PUBLIC_ID)
             }),
             "endpoints" | "tcp_endpoints" | "database_mirroring_endpoints" => {
                 let any = ["AL", "CO", "CL", "TO", "VW"];

@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(200);
 
 /// What a peer is to be called here, and what of it is there already.
-struct Plan {
+pub(super) struct Plan {
     endpoint: Endpoint,
     login: String,
     user: String,
@@ -201,13 +201,18 @@ impl SqlSession {
     }
 
     /// Whether the catalog takes the peer, as of now.
-    fn judge(&self, peer: &ProvedPeer, name: Option<&str>) -> Result<Plan, Raised> {
+    pub(super) fn judge(&self, peer: &ProvedPeer, name: Option<&str>) -> Result<Plan, Raised> {
         let parsed = parse(&peer.certificate).map_err(|error| M50142.refuse(&[&error]))?;
         plan(&self.instance.master(), peer, &parsed, name)
     }
 
     /// Stores what is missing of login, user, certificate and CONNECT, in one transaction. Returns the equivalent Transact-SQL.
-    fn take_in(&self, peer: &ProvedPeer, name: Option<&str>, out: &mut Out<'_>) -> Result<Vec<String>, Stop> {
+    pub(super) fn take_in(
+        &self,
+        peer: &ProvedPeer,
+        name: Option<&str>,
+        out: &mut Out<'_>,
+    ) -> Result<Vec<String>, Stop> {
         let parsed = parse(&peer.certificate).map_err(|error| M50142.refuse(&[&error]))?;
         // Nobody ever uses it: the login only stands for the other instance.
         let mut password = format!("Aa1!{}", hex(&random::<32>()?));
@@ -294,7 +299,12 @@ impl SqlSession {
             out,
             "stored",
             format!(
-                "login {}, user {}, certificate {}, CONNECT on {}{}",
+                "{}login {}, user {}, certificate {}, CONNECT on {}{}",
+                if plan.existing_login.is_some() {
+                    "existing "
+                } else {
+                    ""
+                },
                 plan.login,
                 plan.user,
                 plan.certificate,
@@ -357,6 +367,13 @@ fn plan(
         } else if known.name.eq_ignore_ascii_case(&certificate) {
             taken = true;
         }
+    }
+    // The peer chose that name: it must not thereby become a login that was made, and given rights, for something else.
+    if existing_login.is_some() && !existing_certificate && another.is_none() && name.is_none() {
+        return Err(M15025.refuse(&[&login]).and(&format!(
+            "It was not made for this peer: it has no certificate. Give @name = '{base}' to let the peer be that login, with all that \
+             is granted to it; or another name (@name); or DROP LOGIN first.",
+        )));
     }
     // After a rotation a login stands for several certificates: who comes with one of them is known.
     if let (Some(another), false) = (another, existing_certificate) {

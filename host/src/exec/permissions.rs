@@ -3,11 +3,11 @@
 use rusqlite::{Connection, params};
 
 use super::{Done, Out, SqlSession};
-use crate::catalog::endpoints::{self, CLASS_ENDPOINT};
+use crate::catalog::endpoints::{self, CLASS_ENDPOINT, Endpoint};
 use crate::catalog::principals::{self, CLASS_LOGIN, CLASS_SERVER, Login};
 use crate::catalog::{MASTER_ID, SA_ID, first};
 use crate::engine::PeerSelector;
-use crate::messages::{M4611, M4621, M15151, M50103, M50104};
+use crate::messages::{M4611, M4613, M4621, M15151, M50103, M50104};
 use crate::tsql::ast::{EndpointPermission, Name, Permission, PermissionAction, ServerPermission};
 
 const fn code(permission: Permission) -> &'static str {
@@ -21,21 +21,125 @@ const fn code(permission: Permission) -> &'static str {
 }
 
 impl SqlSession {
+    /// Whether the session may run a statement over permissions on that endpoint: with CONTROL of it or ALTER ANY ENDPOINT, or
+    /// with the grant option where nobody else's word is touched. AS is `sa`'s.
+    pub(super) fn may_grant_on_endpoint(
+        &self,
+        master: &Connection,
+        endpoint: &Endpoint,
+        statement: &EndpointPermission,
+    ) -> Result<bool, super::Stop> {
+        if self.is_sysadmin() {
+            return Ok(true);
+        }
+        if statement.grantor.is_some() {
+            return Ok(false);
+        }
+        if self.on_endpoint(master, endpoint, &[], &["ALHE"])? {
+            return Ok(true);
+        }
+        let codes: Vec<_> = statement.permissions.iter().map(|p| code(*p)).collect();
+        let on = (CLASS_ENDPOINT, endpoint.id);
+        self.passes_on(master, on, &codes, statement.action, &statement.logins)
+    }
+
+    /// The same of permissions on the server and on logins: with CONTROL SERVER, or with the grant option. What is said on `sa`
+    /// is `sa`'s alone, whatever else the statement says: it would be more than CONTROL SERVER.
+    pub(super) fn may_grant(
+        &self,
+        master: &Connection,
+        statement: &ServerPermission,
+    ) -> Result<bool, super::Stop> {
+        if self.is_sysadmin() {
+            return Ok(true);
+        }
+        let on = match &statement.on_login {
+            None => (CLASS_SERVER, 0),
+            Some(name) => match principals::login(master, &name.value)? {
+                Some(login) if login.id != SA_ID => (CLASS_LOGIN, login.id),
+                Some(_) => return Ok(false),
+                None => return Ok(self.on_server(master, &[])?), // The statement says that there is none.
+            },
+        };
+        if self.on_server(master, &[])? {
+            return Ok(true);
+        }
+        if statement.grantor.is_some() {
+            return Ok(false);
+        }
+        let codes: Vec<_> = statement.permissions.iter().map(|right| right.code).collect();
+        self.passes_on(master, on, &codes, statement.action, &statement.logins)
+    }
+
+    /// What the grant option alone allows: GRANT and REVOKE of what the session holds with it, where nothing is granted or denied yet
+    /// or what is there was granted by the same login. DENY, and CASCADE over what others have granted, is not part of it.
+    fn passes_on(
+        &self,
+        master: &Connection,
+        (class, major_id): (i32, i32),
+        codes: &[&str],
+        action: PermissionAction,
+        names: &[Name],
+    ) -> Result<bool, super::Stop> {
+        let cascade = match action {
+            PermissionAction::Grant { .. } => false,
+            PermissionAction::Deny { .. } => return Ok(false),
+            PermissionAction::Revoke { cascade, .. } => cascade,
+        };
+        let Some(own) = self.acting_login_id() else {
+            return Ok(false);
+        };
+        let denied = |states: &[String]| states.iter().any(|state| state == "D");
+        if codes.is_empty() || denied(&self.states(master, class, major_id, &["CL"])?) {
+            return Ok(false);
+        }
+        for code in codes {
+            let states = self.states(master, class, major_id, &[code])?;
+            if denied(&states) || !states.iter().any(|state| state == "W") {
+                return Ok(false);
+            }
+            for name in names {
+                // The statement itself says which name there is not.
+                let Some(login) = principals::principal(master, &name.value)? else {
+                    continue;
+                };
+                let of_others: Option<i32> = first(
+                    master,
+                    "SELECT grantor FROM server_permission
+                      WHERE class = ?1 AND major_id = ?2 AND type = ?4 AND grantor <> ?5
+                        AND (grantee = ?3 OR ?6 AND grantor = ?3) LIMIT 1",
+                    params![class, major_id, login.id, code, own, cascade],
+                    |row| row.get(0),
+                )?;
+                if of_others.is_some() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
     pub(super) fn endpoint_permission(&mut self, statement: &EndpointPermission, out: &mut Out<'_>) -> Done {
         let (verb, lost) = verb(statement.action);
         if self.database_id != MASTER_ID {
             return Err(M4621.refuse(&[]).into());
         }
-        let own = self.login_id();
+        let own = self.acting_login_id();
         let logins = self.change(|catalog| {
             let endpoint = endpoints::by_name(catalog, &statement.endpoint.value)?
                 .ok_or_else(|| M15151.refuse(&[&verb, &"endpoint", &statement.endpoint.value]))?;
+            // Asked again, of what is there now: another session may have denied in between.
+            if !self.may_grant_on_endpoint(catalog, &endpoint, statement)? {
+                return Err(M15151
+                    .refuse(&[&verb, &"endpoint", &statement.endpoint.value])
+                    .into());
+            }
             let change = Change {
                 class: CLASS_ENDPOINT,
                 major_id: endpoint.id,
                 codes: statement.permissions.iter().map(|p| code(*p)).collect(),
                 action: statement.action,
-                own,
+                own: own.ok_or_else(|| M15151.refuse(&[&verb, &"endpoint", &statement.endpoint.value]))?,
             };
             change.apply(catalog, &statement.logins, statement.grantor.as_ref())
         })?;
@@ -58,8 +162,11 @@ impl SqlSession {
         if self.database_id != MASTER_ID {
             return Err(M4621.refuse(&[]).into());
         }
-        let own = self.login_id();
+        let own = self.acting_login_id();
         self.change(|catalog| {
+            if !self.may_grant(catalog, statement)? {
+                return Err(M4613.refuse(&[]).into());
+            }
             let (class, major_id) = match &statement.on_login {
                 None => (CLASS_SERVER, 0),
                 Some(name) => {
@@ -73,7 +180,7 @@ impl SqlSession {
                 major_id,
                 codes: statement.permissions.iter().map(|right| right.code).collect(),
                 action: statement.action,
-                own,
+                own: own.ok_or_else(|| M4613.refuse(&[]))?,
             };
             change.apply(catalog, &statement.logins, statement.grantor.as_ref())
         })?;
@@ -119,7 +226,7 @@ struct Change {
     codes: Vec<&'static str>,
     action: PermissionAction,
     /// Who runs it.
-    own: Option<i32>,
+    own: i32,
 }
 
 impl Change {
@@ -141,7 +248,7 @@ impl Change {
             Ok(found.ok_or_else(|| M15151.refuse(&[&verb, &"login", &name]))?)
         };
         let grantor = match grantor {
-            None => self.own.unwrap_or(SA_ID),
+            None => self.own,
             Some(name) => find(&name.value)?.id,
         };
         let logins = names
@@ -171,10 +278,13 @@ impl Change {
                 grant_option_for,
                 cascade,
             } => {
+                // A DENY is nothing that was passed on, nor is what the login said of itself.
+                const PASSED_ON: &str =
+                    "FROM server_permission WHERE class = ?1 AND major_id = ?2 AND grantor = ?3
+                      AND type = ?4 AND grantee <> ?3 AND state <> 'D'";
                 let passed_on: Option<i32> = first(
                     catalog,
-                    "SELECT grantee FROM server_permission
-                      WHERE class = ?1 AND major_id = ?2 AND grantor = ?3 AND type = ?4 LIMIT 1",
+                    &format!("SELECT grantee {PASSED_ON} LIMIT 1"),
                     key,
                     |row| row.get(0),
                 )?;
@@ -182,11 +292,7 @@ impl Change {
                     if !cascade {
                         return Err(M4611.refuse(&[&login.name]).into());
                     }
-                    catalog.execute(
-                        "DELETE FROM server_permission
-                          WHERE class = ?1 AND major_id = ?2 AND grantor = ?3 AND type = ?4",
-                        key,
-                    )?;
+                    catalog.execute(&format!("DELETE {PASSED_ON}"), key)?;
                 }
                 // What was not granted is revoked in silence.
                 if grant_option_for {
