@@ -40,27 +40,31 @@ pub trait RootKey {
 }
 
 /// The key whose [`ServiceMasterKey::guid`] is `catalog`, the one that the catalog is wrapped by; a staged one is promoted
-/// when it is that. Without such a key, the current one: what to do about it is for the caller to say.
+/// when it is that, also when the current one cannot be had. Without such a key, the current one: what to do about it is for
+/// the caller to say.
 ///
 /// # Errors
-/// The place's own.
+/// The place's own; of two keys that cannot be had the current one's.
 pub fn settle<H: Hash, R: RootKey>(
     root: &mut R,
     catalog: Option<&[u8; 16]>,
 ) -> Result<Option<ServiceMasterKey>, R::Error> {
-    let current = root.current()?;
+    let current = root.current();
     let Some(catalog) = catalog else {
-        return Ok(current);
+        return current;
     };
-    if current.as_ref().is_some_and(|key| key.guid::<H>() == *catalog) {
-        return Ok(current);
+    if let Ok(Some(key)) = &current
+        && key.guid::<H>() == *catalog
+    {
+        return current;
     }
-    match root.staged()? {
-        Some(key) if key.guid::<H>() == *catalog => {
+    match root.staged() {
+        Ok(Some(key)) if key.guid::<H>() == *catalog => {
             root.promote()?;
             Ok(Some(key))
         }
-        _ => Ok(current),
+        Ok(_) => current,
+        Err(why) => current.and(Err(why)),
     }
 }
 

@@ -106,8 +106,13 @@ impl Instance {
             catalog::first_rows(&mut master, &options.name, &dir.master(), &mut OsEntropy)
                 .map_err(|error| unusable(error.to_string()))?;
         }
-        catalog::keys::set_service_master_key(&master, &service_master_key)
-            .map_err(|error| unusable(error.to_string()))?;
+        let of_catalog =
+            catalog::keys::service_master_key_guid(&master).map_err(|error| unusable(error.to_string()))?;
+        // With a staged key beside it, what the catalog says is all that tells which of the two it belongs to.
+        if of_catalog.is_none_or(|guid| guid == service_master_key.guid::<Sha256>()) || !place.has_staged() {
+            catalog::keys::set_service_master_key(&master, &service_master_key)
+                .map_err(|error| unusable(error.to_string()))?;
+        }
         let (id, name) = catalog::identity(&master).map_err(|error| unusable(error.to_string()))?;
         if !name.eq_ignore_ascii_case(&options.name) {
             return Err(StartError::Unusable(format!(
@@ -189,7 +194,8 @@ impl Instance {
     /// at any moment leaves a catalog whose key the next start finds.
     ///
     /// # Errors
-    /// What `rewrite` says, or the place of the key; nothing has changed then.
+    /// What `rewrite` says, or the place of the key; nothing has changed then. After a COMMIT that failed the next start finds
+    /// out which key it left, and no other change is begun before.
     pub fn change_service_master_key<T, E: From<crate::messages::Raised> + From<rusqlite::Error>>(
         &self,
         key: ServiceMasterKey,
@@ -200,18 +206,25 @@ impl Instance {
         let mut master = self.master();
         place.stage(&key).map_err(failed)?;
         let old = self.service_master_key();
+        let mut committing = false;
         let changed = (|| -> Result<T, E> {
             let transaction = master.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let changed = rewrite(&transaction, &old, &key)?;
             catalog::keys::set_service_master_key(&transaction, &key)?;
+            committing = true;
             transaction.commit()?;
             Ok(changed)
         })();
         if changed.is_err() {
-            place.unstage();
+            // A COMMIT that failed may be durable.
+            match committing {
+                true => place.hold(),
+                false => place.unstage(),
+            }
             return changed;
         }
         if let Err(why) = place.promote() {
+            place.hold();
             // The catalog belongs to the staged key, which the next start promotes.
             tracing::error!(
                 "the new service master key stays beside the old one until the next start: {why}"
@@ -431,9 +444,6 @@ fn service_master_key(
     new: bool,
     may_make_new: bool,
 ) -> Result<ServiceMasterKey, String> {
-    if place.protect()? {
-        tracing::info!("the service master key was put behind the passphrase");
-    }
     let catalog = match new {
         true => None,
         false => catalog::keys::service_master_key_guid(master).map_err(|error| error.to_string())?,
@@ -441,12 +451,15 @@ fn service_master_key(
     let found = match settle::<Sha256, _>(place, catalog.as_ref()) {
         Err(why) if may_make_new => {
             tracing::warn!("{why}. A new one is made, as --new-service-key asks for");
-            place.set_aside()?;
             None
         }
         found => found?,
     };
     if let Some(key) = found {
+        // Only now: a staged key that is the catalog's has been promoted.
+        if place.protect()? {
+            tracing::info!("the service master key was put behind the passphrase");
+        }
         return Ok(key);
     }
     if !new && !may_make_new {
@@ -455,6 +468,7 @@ fn service_master_key(
             place.path().display()
         ));
     }
+    place.set_aside()?;
     let key = ServiceMasterKey::generate(&mut OsEntropy).map_err(|error| error.to_string())?;
     place.stage(&key)?;
     place.promote()?;

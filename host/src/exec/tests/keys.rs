@@ -221,6 +221,79 @@ fn a_change_of_the_service_master_key_that_stopped_half_way_is_settled() {
 }
 
 #[test]
+fn a_passphrase_given_after_a_change_that_stopped_costs_no_key() {
+    let mut f = Fixture::new();
+    f.keys();
+    let old = std::fs::read(f.file("smk.key")).unwrap();
+    f.ok("ALTER SERVICE MASTER KEY REGENERATE");
+    std::fs::rename(f.file("smk.key"), f.file("smk.key.new")).unwrap();
+    std::fs::write(f.file("smk.key"), old).unwrap();
+    let secrets = tempfile::tempdir().unwrap();
+    let passphrase = secrets.path().join("passphrase");
+    std::fs::write(&passphrase, "correct horse battery\n").unwrap();
+    let mut f = f
+        .restart(|options| options.service_key = ServiceKeySource::PassphraseFile(passphrase.clone()))
+        .unwrap();
+    assert_eq!(f.opens_by_itself("master"), "1");
+    f.ok("CREATE CERTIFICATE c WITH SUBJECT = 'x', EXPIRY_DATE = '2036-01-01'");
+}
+
+#[test]
+fn a_commit_that_failed_keeps_the_staged_key_for_the_next_start() {
+    let mut f = Fixture::new();
+    f.keys();
+    f.instance
+        .master()
+        .execute_batch(
+            "PRAGMA foreign_keys = ON; CREATE TEMP TABLE p(x INTEGER PRIMARY KEY);
+             CREATE TEMP TABLE q(x REFERENCES p(x) DEFERRABLE INITIALLY DEFERRED)",
+        )
+        .unwrap();
+    let key = dbmirror_core::keys::ServiceMasterKey::generate(&mut dbmirror_adapters::entropy::OsEntropy);
+    // The violation is found at the COMMIT.
+    let changed: Result<(), crate::exec::Stop> =
+        f.instance
+            .change_service_master_key(key.unwrap(), |catalog, _, _| {
+                catalog.execute("INSERT INTO q VALUES (7)", [])?;
+                Ok(())
+            });
+    assert!(changed.is_err());
+    let staged = std::fs::read(f.file("smk.key.new")).unwrap();
+    assert_eq!(f.refused("ALTER SERVICE MASTER KEY REGENERATE"), [15508]);
+    assert_eq!(std::fs::read(f.file("smk.key.new")).unwrap(), staged);
+    let mut f = f.restart(|_| ()).unwrap();
+    assert_eq!(f.opens_by_itself("master"), "1");
+    f.ok("ALTER SERVICE MASTER KEY REGENERATE");
+    assert!(!f.file("smk.key.new").exists());
+}
+
+#[test]
+fn a_new_service_master_key_is_not_made_for_want_of_a_passphrase() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, secret) = (dir.path().join("A"), dir.path().join("passphrase"));
+    std::fs::write(&secret, "correct horse battery\n").unwrap();
+    let options = Options {
+        dir: root.clone(),
+        name: "HOST_A".to_owned(),
+        service_key: ServiceKeySource::PassphraseFile(secret.clone()),
+        new_service_key: true,
+        ..Options::default()
+    };
+    let instance = Instance::start(&options, true).unwrap();
+    instance.stop();
+    drop(instance);
+    let key = std::fs::read(root.join("smk.key")).unwrap();
+    std::fs::write(&secret, "short\n").unwrap();
+    let error = Instance::start(&options, true).err().unwrap().to_string();
+    assert!(error.contains("at least 8 characters"), "{error}");
+    std::fs::remove_file(&secret).unwrap();
+    let error = Instance::start(&options, true).err().unwrap().to_string();
+    assert!(error.contains("the passphrase file"), "{error}");
+    assert_eq!(std::fs::read(root.join("smk.key")).unwrap(), key);
+    assert!(!root.join("smk.key.lost").exists());
+}
+
+#[test]
 fn another_service_master_key_opens_nothing_until_a_password_has() {
     let mut f = Fixture::new();
     f.keys();
