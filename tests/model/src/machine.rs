@@ -252,6 +252,11 @@ impl Machine<'_> {
 
     /// x persists a record, and goes by it.
     pub fn set(&mut self, x: u8, new: Rec) {
+        let own = record(self.q(x).rec);
+        let lenient = self.setting.partner_durability;
+        if incomplete::syncs_first(id(x), &own, &record(new), lenient) && !self.off(M::UnsyncBeforeSync) {
+            self.p(x).hard = self.q(x).log.len();
+        }
         let incomplete = self.off(M::RecordClearsIncomplete);
         let p = self.p(x);
         let before = p.rec;
@@ -291,9 +296,6 @@ impl Machine<'_> {
     pub fn raise(&mut self, x: u8, sync: Sync) {
         let p = *self.q(x);
         let new = rec(&rule::raise(&record(p.rec), sync));
-        if sync == Sync::Unsync && !self.off(M::UnsyncBeforeSync) {
-            self.p(x).hard = p.log.len();
-        }
         if sync == Sync::Sync && self.off(M::SyncBeforePersist) {
             // In memory only, until the mirror has confirmed it.
             let p = self.p(x);
@@ -540,12 +542,22 @@ impl Machine<'_> {
     }
 
     /// The principal's and the mirror's logs meet: x is the one or the other (R7).
-    fn meet(&mut self, x: u8, y: u8, msg: &Msg) {
+    fn meet(&mut self, x: u8, msg: &Msg) {
         let p = *self.q(x);
-        if msg.rec.role != p.rec.role || msg.rec.owner != p.rec.owner {
-            return;
+        if msg.rec.role == p.rec.role && msg.rec.owner == p.rec.owner {
+            self.compare(x, msg, p.rec.owner == x);
         }
-        let leads = p.rec.owner == x;
+    }
+
+    /// An incomplete principal is shown a record that names it: it adopts before it persists that (R6).
+    fn adopt_first(&mut self, x: u8, msg: &Msg) {
+        if self.q(x).incomplete && msg.rec.owner == x && !self.off(M::HandBackBeforeAdopt) {
+            self.compare(x, msg, true);
+        }
+    }
+
+    fn compare(&mut self, x: u8, msg: &Msg, leads: bool) {
+        let p = *self.q(x);
         let mine = history(&p.log, if leads { p.timeline } else { 0 });
         let theirs = history(&msg.log, msg.timeline);
         let (principal, mirror) = if leads { (&mine, &theirs) } else { (&theirs, &mine) };
@@ -561,7 +573,6 @@ impl Machine<'_> {
             },
             |at| Ok(Some(chain(&log, at))),
         );
-        let _ = y;
         if leads {
             self.meet_as_principal(x, msg, &meeting);
         } else if !p.ask_open && p.coming == 0 {
@@ -651,6 +662,7 @@ impl Machine<'_> {
 
     fn partner_hello(&mut self, x: u8, y: u8, msg: &Msg) {
         let before = self.q(x).rec;
+        self.adopt_first(x, msg);
         // A hello tells no end that the log must reach: who shows this member's role in it has either given it when both
         // were level, or yielded it with whatever it had not sent.
         let heard = self.hear(x, y, msg, None);
@@ -659,7 +671,7 @@ impl Machine<'_> {
         if p.rec.owner == x {
             self.p(x).mirror_ask = if msg.rec.owner == x { msg.number } else { 0 };
         }
-        self.meet(x, y, msg);
+        self.meet(x, msg);
         let p = *self.q(x);
         if !self.off(M::NoHandBack)
             && let Some(proposal) = takeover::hand_back(&takeover::HandBack {

@@ -207,7 +207,8 @@ impl Mutation {
             | Self::PendingAsks
             | Self::LowerCounts => "change-ask",
             Self::OffIsolated | Self::OffWithoutDrop | Self::OffWithoutMark => "off",
-            Self::AckBeforeLocal | Self::UnsyncBeforeSync => "power-small",
+            Self::AckBeforeLocal => "power-small",
+            Self::UnsyncBeforeSync => "partner-durability-small",
             Self::NotIncomplete | Self::UnsyncAckWithoutLocal => "partner-durability-small",
             Self::RecordClearsIncomplete | Self::HandBackBeforeAdopt => "ask-power",
             Self::Withdraw => "alone-small",

@@ -51,3 +51,12 @@ pub const fn stays(since: Since) -> bool {
 pub fn may_persist(me: InstanceId, record: &Record, incomplete: bool) -> bool {
     record.owner != me || !incomplete || record.forced
 }
+
+/// Whether a member syncs its log before it persists `new`: with durability on the partner its own SYNC record is what would tell, after a
+/// power cut, that it is incomplete. *Any* record that replaces it must find the log synced: UNSYNC, a hand-back, and also one that gives the role
+/// away, since the role can come back without another SYNC (docs/decisions/0006).
+#[must_use]
+pub fn syncs_first(me: InstanceId, own: &Record, new: &Record, partner_durability: bool) -> bool {
+    let replaced = new.owner != me || new.sync == Sync::Unsync || new.role_sequence != own.role_sequence;
+    partner_durability && own.owner == me && own.sync == Sync::Sync && replaced
+}

@@ -754,6 +754,13 @@ fn when_a_principal_is_incomplete() {
             && !stays(Since::Forced)
     );
     let mine = rec(3, A, 0, Sync::Unsync);
+    for new in [rec(1, A, 3, Sync::Unsync), mine, rec(2, B, 0, Sync::Unsync)] {
+        assert!(syncs_first(A, &start.own, &new, true), "{new:?}");
+        assert!(!syncs_first(A, &start.own, &new, false));
+        assert!(!syncs_first(B, &start.own, &new, true));
+        assert!(!syncs_first(A, &rec(1, A, 2, Sync::Unsync), &new, true));
+    }
+    assert!(!syncs_first(A, &start.own, &start.own, true));
     assert!(!may_persist(A, &mine, true) && may_persist(A, &mine, false) && may_persist(B, &mine, true));
     assert!(may_persist(A, &Record { forced: true, ..mine }, true));
 }
