@@ -14,5 +14,6 @@ pub mod quickstart;
 pub mod rotation;
 pub mod serve;
 pub mod sqlcmd;
+mod steps;
 pub mod test_connection;
 pub mod tsql;

@@ -1,16 +1,11 @@
 //! `dbmirror pair`: holds a window open on an instance, or pairs it with one that does (`docs/pairing.md`). The instance does the
 //! work; this asks for it and prints each step.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
-use std::time::Duration;
+use std::io::{BufRead as _, IsTerminal as _};
 
-use crate::admin::{Cancelled, Client, Message, Sink};
 use crate::cli::{Format, PairArgs};
-use crate::exit;
-use crate::tsql::{Column, Value};
-
-/// How long to wait for the instance to answer.
-const CONNECT_WAIT: Duration = Duration::from_secs(5);
+use crate::tsql::Value;
+use crate::{exit, steps};
 
 /// Runs one side; returns the exit code: 6 when there is no pairing in the end.
 #[must_use]
@@ -22,31 +17,13 @@ pub fn run(args: &PairArgs) -> u8 {
             return exit::USAGE;
         }
     };
-    let mut client = match Client::connect(&args.server, CONNECT_WAIT) {
-        Ok(client) => client,
-        Err(error) => {
-            eprintln!("dbmirror: {}: {error}", args.server.display());
-            return exit::NOT_REACHED;
-        }
-    };
-    let mut steps = Steps {
-        format: args.format,
-        refused: false,
-    };
-    match client.batch(&batch, &mut steps) {
-        Ok(()) if steps.refused => exit::CHECK_FAILED,
-        Ok(()) => exit::DONE,
-        Err(error) => {
-            eprintln!("dbmirror: {}: {error}", args.server.display());
-            exit::NOT_REACHED
-        }
-    }
+    steps::run(&args.server, &batch, args.format, line)
 }
 
 /// The statement that this side's instance runs.
 fn batch(args: &PairArgs) -> Result<String, String> {
-    let text = |text: &str| format!("N'{}'", text.replace('\'', "''"));
-    let or_null = |value: Option<&String>| value.map_or_else(|| "NULL".to_owned(), |value| text(value));
+    let or_null =
+        |value: Option<&String>| value.map_or_else(|| "NULL".to_owned(), |value| steps::literal(value));
     if args.show {
         return Ok("EXEC sp_dbmirror_fingerprint".to_owned());
     }
@@ -59,14 +36,14 @@ fn batch(args: &PairArgs) -> Result<String, String> {
         ));
     };
     let code = match (&args.code, &args.fingerprint) {
-        (Some(code), _) => text(code),
+        (Some(code), _) => steps::literal(code),
         (None, Some(_)) => "NULL".to_owned(),
         // Typed here, it stands in no list of processes and in no shell's history.
-        (None, None) => text(&read_code()?),
+        (None, None) => steps::literal(&read_code()?),
     };
     Ok(format!(
         "EXEC sp_dbmirror_pair_with @address = {}, @code = {code}, @fingerprint = {fingerprint}, @name = {name}",
-        text(address)
+        steps::literal(address)
     ))
 }
 
@@ -86,49 +63,12 @@ fn read_code() -> Result<String, String> {
     Ok(code.to_owned())
 }
 
-/// Prints a line per step as it comes.
-struct Steps {
-    format: Format,
-    refused: bool,
-}
-
-impl Sink for Steps {
-    fn columns(&mut self, _: &[Column]) -> Result<(), Cancelled> {
-        Ok(())
-    }
-
-    fn row(&mut self, values: &[Value]) -> Result<(), Cancelled> {
-        let [Value::Text(step), Value::Text(detail)] = values else {
-            return Ok(());
-        };
-        let line = match self.format {
-            Format::Json => serde_json::json!({"step": step, "detail": detail}).to_string(),
-            Format::Table => format!("{step:<12} {detail}"),
-        };
-        let mut out = std::io::stdout();
-        writeln!(out, "{line}")
-            .and_then(|()| out.flush())
-            .map_err(|_| Cancelled)
-    }
-
-    fn rows_affected(&mut self, _: u64) -> Result<(), Cancelled> {
-        Ok(())
-    }
-
-    fn message(&mut self, message: &Message) -> Result<(), Cancelled> {
-        self.refused |= message.is_error();
-        eprintln!(
-            "Msg {}, Level {}, State {}: {}",
-            message.number, message.severity, message.state, message.text
-        );
-        Ok(())
-    }
-
-    fn database_changed(&mut self, _: &str) -> Result<(), Cancelled> {
-        Ok(())
-    }
-
-    fn check(&mut self) -> Result<(), Cancelled> {
-        Ok(())
-    }
+fn line(format: Format, row: &[Value]) -> Option<String> {
+    let [Value::Text(step), Value::Text(detail)] = row else {
+        return None;
+    };
+    Some(match format {
+        Format::Json => serde_json::json!({"step": step, "detail": detail}).to_string(),
+        Format::Table => format!("{step:<12} {detail}"),
+    })
 }

@@ -45,12 +45,7 @@ pub(super) fn backup_database(
     let (reply, taken) = sync_channel(1);
     handle.ask(move |i: &mut Instance<'_>| {
         i.not_a_mirror(id)?;
-        let d = i
-            .world
-            .logs
-            .databases
-            .get(&id)
-            .ok_or_else(|| unknown(database_id))?;
+        let d = i.database(id)?;
         d.worker.send(Command::Snapshot(reply));
         Ok(())
     })??;
@@ -98,12 +93,7 @@ pub(super) fn backup_log(
     let (reply, level) = sync_channel(1);
     let (log, log_id) = handle.ask(move |i: &mut Instance<'_>| {
         i.not_a_mirror(id)?;
-        let d = i
-            .world
-            .logs
-            .databases
-            .get(&id)
-            .ok_or_else(|| unknown(database_id))?;
+        let d = i.database(id)?;
         d.worker.send(Command::CatchUp(reply));
         Ok((std::sync::Arc::clone(&i.world.logs.log), d.log_id))
     })??;
@@ -261,12 +251,7 @@ pub(super) fn restore_log(
     let start = read_start(input, LOG)?;
     let (log, log_id, family) = handle.ask(move |i: &mut Instance<'_>| {
         i.restoring(id)?;
-        let d = i
-            .world
-            .logs
-            .databases
-            .get(&id)
-            .ok_or_else(|| unknown(database_id))?;
+        let d = i.database(id)?;
         Ok((std::sync::Arc::clone(&i.world.logs.log), d.log_id, d.family))
     })??;
     let first_end = log.extent(log_id).ok_or_else(|| unknown(database_id))?.end;
@@ -333,12 +318,7 @@ pub(super) fn restore_log(
             row.timelines = start.timelines;
             i.world.records().set_database(id, &row)?;
         }
-        let d = i
-            .world
-            .logs
-            .databases
-            .get(&id)
-            .ok_or_else(|| unknown(database_id))?;
+        let d = i.database(id)?;
         d.worker.send(Command::Apply {
             upto: last.position,
             adopt: false,
@@ -355,12 +335,7 @@ pub(super) fn end_of_log(handle: &Handle, database_id: i32) -> Result<(Lsn, u64)
     let id = core_id(database_id);
     let (reply, told) = sync_channel(1);
     handle.ask(move |i: &mut Instance<'_>| {
-        let d = i
-            .world
-            .logs
-            .databases
-            .get(&id)
-            .ok_or_else(|| unknown(database_id))?;
+        let d = i.database(id)?;
         d.worker.send(Command::End(reply));
         Ok(())
     })??;

@@ -64,12 +64,7 @@ pub(super) fn recover_database(handle: &Handle, database_id: i32) -> Result<(), 
     // principal may have counted on it.
     let end = handle.ask(move |i: &mut Instance<'_>| {
         i.restoring(id)?;
-        let d = i
-            .world
-            .logs
-            .databases
-            .get(&id)
-            .ok_or_else(|| unknown(database_id))?;
+        let d = i.database(id)?;
         let end = i.world.logs.log.extent(d.log_id).map_or(LogEnd::START, |e| e.end);
         d.worker.send(Command::Apply {
             upto: end.position,
@@ -220,12 +215,7 @@ pub(super) fn accept_file(handle: &Handle, database_id: i32) -> Result<bool, Eng
 pub(super) fn checkpoint(handle: &Handle, database_id: i32) -> Result<Checkpoint, EngineError> {
     let (reply, folded) = sync_channel(1);
     handle.ask(move |i: &mut Instance<'_>| {
-        let d = i
-            .world
-            .logs
-            .databases
-            .get(&core_id(database_id))
-            .ok_or_else(|| unknown(database_id))?;
+        let d = i.database(core_id(database_id))?;
         d.worker.send(Command::Fold(reply));
         Ok(())
     })??;
@@ -265,12 +255,7 @@ fn start_as_principal(
         .map_err(|_| EngineError::new(1499, "The name of the database is too long."))?;
     let (reply, begun) = sync_channel(1);
     handle.ask(move |i: &mut Instance<'_>| {
-        let d = i
-            .world
-            .logs
-            .databases
-            .get(&id)
-            .ok_or_else(|| unknown(id.0.cast_signed()))?;
+        let d = i.database(id)?;
         d.worker.send(Command::NewTimeline(reply));
         Ok(())
     })??;
@@ -279,12 +264,7 @@ fn start_as_principal(
     })??;
     let (sender, started) = sync_channel(1);
     handle.ask(move |i: &mut Instance<'_>| {
-        let d = i
-            .world
-            .logs
-            .databases
-            .get(&id)
-            .ok_or_else(|| unknown(id.0.cast_signed()))?;
+        let d = i.database(id)?;
         let family = d.family;
         // What was captured meanwhile may be durable already.
         let end = if d.hardened.position.sequence > end.position.sequence {
@@ -318,6 +298,18 @@ fn start_as_principal(
 }
 
 impl Instance<'_> {
+    /// The database that a statement names by its number.
+    ///
+    /// # Errors
+    /// 911 when the engine holds none of that number.
+    pub(super) fn database(&self, id: DatabaseId) -> Result<&Database, EngineError> {
+        self.world
+            .logs
+            .databases
+            .get(&id)
+            .ok_or_else(|| unknown(id.0.cast_signed()))
+    }
+
     fn attach_database(
         &mut self,
         config: DatabaseConfig,
