@@ -643,8 +643,21 @@ impl Machine<'_> {
         match (x <= B, y <= B, hello) {
             (true, true, true) => self.partner_hello(x, y, msg),
             (true, true, false) => self.partner_says(x, y, msg),
-            (true, false, true) => self.witness_hello(x, y, msg),
-            (true, false, false) => self.witness_says(x, y, msg),
+            (true, false, _) => {
+                let before = *self.q(x);
+                if hello {
+                    self.witness_hello(x, y, msg);
+                } else {
+                    self.witness_says(x, y, msg);
+                }
+                let (now, z) = (*self.q(x), other(x));
+                if takeover::closing_says_hello(&ask(&before), &ask(&now), self.said(x, z))
+                    && before.rec.role == now.rec.role
+                    && !self.off(M::SilentClosing)
+                {
+                    self.hello_again(x, z);
+                }
+            }
             (false, ..) => self.told_witness(x, y, msg, hello),
         }
     }

@@ -52,6 +52,8 @@ mutations! {
     HelloBeforeWrites: "R2: F49",
     /// Who changes its role_sequence tells nobody over a binding that stands.
     SilentRoleChange: "R2: F32",
+    /// Who closes an ask that its hello told of says nothing.
+    SilentClosing: "R2 (0006, 11)",
     /// After hand-back on a standing binding the log is not sent.
     NoLogAfterRoleChange: "R2: F59",
     /// What a member says under another role_sequence counts.
@@ -219,7 +221,7 @@ impl Mutation {
             | Self::ForceOtherBound
             | Self::KnowledgeOutlivesBinding
             | Self::AskConfirms => "force-small",
-            Self::ForceFromWitness | Self::ForceNotLower => "force-ask",
+            Self::ForceFromWitness | Self::ForceNotLower | Self::SilentClosing => "force-ask",
             Self::ForceOnOwnerIsTakeover => "force-power",
             _ => return None,
         })
@@ -230,6 +232,7 @@ impl Mutation {
         matches!(
             self,
             Self::SilentRoleChange
+                | Self::SilentClosing
                 | Self::NoLogAfterRoleChange
                 | Self::NoHandBack
                 | Self::ProposalUnanswered

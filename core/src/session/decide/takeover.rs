@@ -146,6 +146,14 @@ pub const fn record_closes(ask: &Ask, before: &Record, now: &Record) -> bool {
     ask.open && now.role_sequence > before.role_sequence
 }
 
+/// Whether a member says hello to its partner again, to be answered, after something that it heard: its ask was closed by that, and its
+/// own hello is out there. That hello told of the ask, so it gave the partner no role and confirmed nothing (R2), and nothing else
+/// would say it again (docs/decisions/0006). A change of role_sequence is told to the partner anyway.
+#[must_use]
+pub const fn closing_says_hello(before: &Ask, now: &Ask, said: bool) -> bool {
+    before.open && !now.open && said
+}
+
 /// What an owner sees of a mirror whose hello carries an open ask.
 #[derive(Clone, Copy, Debug)]
 pub struct HandBack {
