@@ -17,7 +17,8 @@ use dbmirror_core::session::{DatabaseId, Role, STORED_LEN_MAX, Stored, StoredErr
 use dbmirror_core::wire::{Reader, Writer};
 
 const SAMPLES: &str = include_str!("messages/v1.txt");
-const STORED: &str = include_str!("messages/stored-v1.txt");
+const STORED_1: &str = include_str!("messages/stored-v1.txt");
+const STORED_2: &str = include_str!("messages/stored-v2.txt");
 
 const GUID: SessionGuid = SessionGuid([0x11; 16]);
 const A: InstanceId = InstanceId([0xaa; 16]);
@@ -146,6 +147,10 @@ fn samples() -> Vec<(&'static str, Message<'static>)> {
                 timelines: timelines(),
                 partner: Text::new("TCP://HOST_B:7024").unwrap(),
                 name: Text::new("sales").unwrap(),
+        ask_force: false,
+        witness_login: 0,
+        failover: Position::START,
+        witness_address: Text::EMPTY,
             }
             .into(),
         ),
@@ -196,6 +201,7 @@ fn samples() -> Vec<(&'static str, Message<'static>)> {
             }
             .into(),
         ),
+        ("hello_again", HelloAgain { guid, answer: true }.into()),
         (
             "block",
             Block {
@@ -392,7 +398,35 @@ fn samples() -> Vec<(&'static str, Message<'static>)> {
             }
             .into(),
         ),
+        (
+            "name_witness",
+            NameWitness {
+                guid,
+                answer: false,
+                record: record(),
+                witness: InstanceId([0xdd; 16]),
+                pending: true,
+                address: Text::new("TCP://HOST_W:7024").unwrap(),
+            }
+            .into(),
+        ),
     ]
+}
+
+fn stored_2() -> Stored {
+    Stored {
+        ask: 7,
+        ask_open: true,
+        ask_force: true,
+        witness: InstanceId([0xdd; 16]),
+        witness_role_sequence: 3,
+        witness_sync_sequence: 4,
+        witness_pending: true,
+        witness_login: 259,
+        witness_address: Text::new("TCP://HOST_W:7024").unwrap(),
+        failover: at(2, 99),
+        ..stored()
+    }
 }
 
 fn stored() -> Stored {
@@ -460,9 +494,12 @@ fn frozen_messages() {
 #[test]
 fn frozen_stored_record() {
     let mut buf = [0; STORED_LEN_MAX];
-    let len = stored().encode(&mut buf).unwrap();
-    assert_eq!(hex::encode(&buf[..len]), STORED.trim());
-    assert_eq!(Stored::decode(&hex::decode(STORED.trim()).unwrap()), Ok(stored()));
+    let now = stored_2();
+    let len = now.encode(&mut buf).unwrap();
+    assert_eq!(hex::encode(&buf[..len]), STORED_2.trim());
+    assert_eq!(Stored::decode(&hex::decode(STORED_2.trim()).unwrap()), Ok(now));
+    // Version 1 knew no witness; it is read for ever.
+    assert_eq!(Stored::decode(&hex::decode(STORED_1.trim()).unwrap()), Ok(stored()));
 }
 
 #[test]
@@ -568,6 +605,7 @@ fn a_stored_record_is_taken_whole_or_not() {
         })
         .collect();
     let longest = Stored {
+        witness_address: Text::new(&"w".repeat(128)).unwrap(),
         partner: Text::new(&"p".repeat(128)).unwrap(),
         name: Text::new(&"n".repeat(384)).unwrap(),
         timelines: Timelines::new(&all).unwrap(),

@@ -4,7 +4,7 @@ use super::output::Ticket;
 use super::slot::SessionSlot;
 use super::{Endpoint, Env};
 use crate::crypto::Provider;
-use crate::message::{LogEnd, Position, SessionGuid, Timeline};
+use crate::message::{Address, LogEnd, Position, SessionGuid, Timeline};
 use crate::session::{
     DatabaseId, Reason, Role, Safety, Session, SessionError, StartAsPrincipal, StorageError, Stored,
     StoredPhase, WaitAsMirror,
@@ -134,6 +134,76 @@ impl<P: Provider> Endpoint<'_, P> {
         suspend: bool,
     ) -> Result<(), SessionError> {
         self.on(env, database, |session, ctx| session.set_suspended(ctx, suspend))
+    }
+
+    /// SET WITNESS on the principal. `SessionEvent::WitnessChanged` or `SessionEvent::WitnessRefused` says how it ended.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session, 1470 on the mirror, 1449 for an empty address, 1446 for the one that is set, 1404 while
+    /// a change of role or witness is under way, 1426 when the mirror is not connected.
+    pub fn set_witness(
+        &mut self,
+        env: &mut Env<'_, P>,
+        database: DatabaseId,
+        witness: Address,
+    ) -> Result<(), SessionError> {
+        self.on(env, database, |session, ctx| session.set_witness(ctx, witness))
+    }
+
+    /// SET WITNESS OFF on the principal. `SessionEvent::WitnessChanged` or `SessionEvent::WitnessRefused` says how it ended.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session, 1470 on the mirror, 1439 when none is set, 1404 while a change of role or witness is
+    /// under way, 1431 when neither mirror nor witness is connected.
+    pub fn witness_off(&mut self, env: &mut Env<'_, P>, database: DatabaseId) -> Result<(), SessionError> {
+        self.on(env, database, Session::witness_off)
+    }
+
+    /// FAILOVER on the principal. `SessionEvent::RoleChanged` or `SessionEvent::FailoverFailed` says how it ended.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session, 1470 on the mirror, 1477 when SAFETY is not FULL, 1447 when the mirror is not
+    /// connected, 1422 when it is not SYNCHRONIZED, 1404 while a change of role or witness is under way.
+    pub fn failover(&mut self, env: &mut Env<'_, P>, database: DatabaseId) -> Result<(), SessionError> {
+        self.on(env, database, Session::failover)
+    }
+
+    /// FORCE_SERVICE_ALLOW_DATA_LOSS, on the mirror, or on a principal that does not serve. `SessionEvent::RoleChanged` or
+    /// `SessionEvent::ForceRefused` says how it ended.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session, 1455 while it serves or the partner is connected, 1431 when a witness is set and not
+    /// connected or pending, 1404 while an ask is not answered.
+    pub fn force_service(&mut self, env: &mut Env<'_, P>, database: DatabaseId) -> Result<(), SessionError> {
+        self.on(env, database, Session::force_service)
+    }
+
+    // ---- the host's answers to changes of role ----
+
+    /// What [`crate::session::SessionEvent::Fence`] asked for is done: no writer is left, and every commit that was offered is told as
+    /// grown log.
+    pub fn fenced(&mut self, env: &mut Env<'_, P>, database: DatabaseId) {
+        self.told(env, database, Role::Principal, Session::fenced);
+    }
+
+    /// Mirror: [`crate::session::SessionEvent::Rewind`] is done, durably, and the log ends at `end`.
+    pub fn rewound(&mut self, env: &mut Env<'_, P>, database: DatabaseId, end: LogEnd) {
+        self.told(env, database, Role::Mirror, |session, ctx| {
+            session.rewound(ctx, end)
+        });
+    }
+
+    /// Mirror: [`crate::session::SessionEvent::Rewind`] cannot be done; a seed takes the copy's place.
+    pub fn cannot_rewind(&mut self, env: &mut Env<'_, P>, database: DatabaseId) {
+        self.told(env, database, Role::Mirror, Session::cannot_rewind);
+    }
+
+    /// Principal: up to where waiting applications may be told *committed* (I1). [`Position::START`] where nothing may be.
+    #[must_use]
+    pub fn acknowledged_to(&self, database: DatabaseId) -> Position {
+        self.of(database)
+            .and_then(|at| self.session(at))
+            .map_or(Position::START, Session::acknowledged_to)
     }
 
     /// Principal: its file is refused as no continuation of what was captured. That suspends the session, and neither operator's

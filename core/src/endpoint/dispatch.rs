@@ -309,7 +309,9 @@ fn may_say(message: &Message<'_>, role: Role) -> bool {
         | Message::Refusal(_)
         | Message::Credit(_)
         | Message::Propose(_)
-        | Message::Confirm(_) => true,
+        | Message::Confirm(_)
+        | Message::HelloAgain(_)
+        | Message::NameWitness(_) => true,
         Message::Start(_)
         | Message::Block(_)
         | Message::Status(_)
@@ -409,7 +411,8 @@ fn hear(
                 (ctx.events)(SessionEvent::PartnerRefused(error));
             }
         }
-        Message::Propose(_) | Message::Confirm(_) => {
+        Message::HelloAgain(_) => {}
+        Message::Propose(_) | Message::Confirm(_) | Message::NameWitness(_) => {
             return Done::Refused(SessionError::new(1428, Reason::NotSupported));
         }
         Message::Hello(_)

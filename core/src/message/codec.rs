@@ -169,6 +169,8 @@ impl<'a> Message<'a> {
             Self::Register(m) => m.guid,
             Self::Confirm(m) => m.guid,
             Self::Drop(m) => m.guid,
+            Self::HelloAgain(m) => m.guid,
+            Self::NameWitness(m) => m.guid,
         })
     }
 }

@@ -227,6 +227,13 @@ messages! {
         /// The sender's last record.
         record: Record,
     }
+    /// Goes right before a hello that is not the first on its binding: it says why that hello comes.
+    HelloAgain = 0x0016 {
+        /// The session.
+        guid: SessionGuid,
+        /// The sender's role_sequence has changed, or it learnt of another's: to be answered by the receiver's hello, once.
+        answer: bool,
+    }
 
     /// Principal to mirror: a piece of a log block as stored.
     Block<'a> = 0x0020 {
@@ -457,6 +464,22 @@ messages! {
         request: u64,
         /// The owner's record.
         record: Record,
+    }
+    /// Owner to mirror: name this witness (pending), or: I have persisted it (no longer pending). The mirror answers with what it
+    /// names then.
+    NameWitness = 0x0057 {
+        /// The session.
+        guid: SessionGuid,
+        /// This is the answer.
+        answer: bool,
+        /// The sender's record; the mirror names the witness at these numbers.
+        record: Record,
+        /// The witness's instance; zero for none.
+        witness: InstanceId,
+        /// It is named and not registered yet.
+        pending: bool,
+        /// Where the witness is; empty for none, and in an answer.
+        address: Address,
     }
 }
 

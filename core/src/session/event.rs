@@ -1,6 +1,7 @@
 //! What a session tells its operator: events, states, refusals with their numbers.
 
 use super::storage::StorageError;
+use super::view::Role;
 use crate::message::{InstanceId, LogEnd, Position, SessionGuid};
 
 /// `sys.database_mirroring.mirroring_state`.
@@ -137,6 +138,122 @@ pub enum SessionEvent {
     PropertiesChanged,
     /// 1479: nothing was heard of the partner for its time-out, or it made no progress.
     TimedOut,
+    /// Stop serving *now* (I3): answer every waiting application with an error, then shut all writers out. With
+    /// [`Fence::Failover`] settle what is under way first: every commit that was offered is told as grown log, and its application
+    /// waits for its answer. `Endpoint::fenced` says that it is done.
+    Fence(Fence),
+    /// This member holds the role and serves: the fence is lifted. Given after [`SessionEvent::MayCapture`].
+    Serving {
+        /// The role_sequence that it serves under.
+        role_sequence: u32,
+    },
+    /// 1480: the role of this member is another now, durably. A new principal applies everything that it has hardened, then awaits
+    /// [`SessionEvent::MayCapture`]; a new mirror stops capturing.
+    RoleChanged {
+        /// The role now.
+        role: Role,
+        /// The role_sequence.
+        role_sequence: u32,
+        /// Why.
+        why: RoleChange,
+        /// `mirroring_failover_lsn`: the end of this member's log at the change.
+        at: Position,
+    },
+    /// Waiting applications may be told *committed* up to here (I1, R1, R6); `Endpoint::acknowledged` answers the same at any time.
+    Acknowledged {
+        /// The last such block.
+        upto: Position,
+        /// What the newest of it rests on.
+        rests_on: RestsOn,
+    },
+    /// Mirror: its log goes on where its principal's does not. Undo everything after `to`, in log and file, then call
+    /// `Endpoint::rewound`; or `Endpoint::cannot_rewind`, and a seed takes the copy's place.
+    Rewind {
+        /// The last block that both have.
+        to: Position,
+    },
+    /// The witness as this member sees it has changed.
+    Witness(WitnessState),
+    /// SET WITNESS, or WITNESS OFF, is done and durable here.
+    WitnessChanged,
+    /// SET WITNESS or WITNESS OFF came to nothing, or cannot go on at the moment.
+    WitnessRefused(SessionError),
+    /// FAILOVER was given up; the principal serves as before.
+    FailoverFailed(SessionError),
+    /// FORCE_SERVICE_ALLOW_DATA_LOSS was refused by the witness, or could not be asked; it is not repeated.
+    ForceRefused(SessionError),
+    /// Forced service took the role (before its [`SessionEvent::RoleChanged`]).
+    Forced {
+        /// What is surely on both: nothing up to here is lost.
+        common: Position,
+        /// The old principal may have committed after that, alone or unacknowledged.
+        loss_possible: bool,
+    },
+    /// Both partners own one role_sequence (R8): both refuse writes until FORCE_SERVICE_ALLOW_DATA_LOSS on the one to keep.
+    Clash,
+}
+
+/// Why a principal stops serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// FAILOVER: settle what is under way.
+    Failover,
+    /// Another member owns a higher role_sequence.
+    Yielded,
+    /// Neither partner nor witness confirms it (955).
+    NoQuorum,
+    /// Both partners own one role_sequence.
+    Clash,
+    /// The instance has just started (956): it is not known yet whether this member still owns the role.
+    Restarted,
+}
+
+/// Why a role has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleChange {
+    /// FAILOVER.
+    Failover,
+    /// The witness granted a take-over.
+    TakeOver,
+    /// FORCE_SERVICE_ALLOW_DATA_LOSS.
+    Forced,
+    /// The partner owns a higher role_sequence.
+    Yielded,
+}
+
+/// What an acknowledgement to an application rests on (`docs/safety.md` R1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestsOn {
+    /// The mirror has hardened it.
+    Mirror,
+    /// UNSYNC is confirmed, by the mirror or the witness.
+    Confirmed,
+    /// UNSYNC in the own storage, where no witness is set.
+    OwnStorage,
+}
+
+/// `mirroring_witness_state`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WitnessState {
+    /// 0: none is set, or it has not been looked for yet in this run.
+    #[default]
+    Unknown,
+    /// 1: it is bound, and takes part.
+    Connected,
+    /// 2: it is not.
+    Disconnected,
+}
+
+impl WitnessState {
+    /// The view's code.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Connected => 1,
+            Self::Disconnected => 2,
+        }
+    }
 }
 
 /// Who ended a session.
@@ -261,11 +378,37 @@ pub enum Reason {
     SuccessorPending = 35,
     /// The principal's file was refused, and its operator has not accepted it (5173).
     FileRefused = 36,
+    /// Neither the partner nor the witness is there to agree, or the witness is pending or blank (1431).
+    NoQuorum = 37,
+    /// The mirror is not SYNCHRONIZED (1422; 1426 at SET WITNESS).
+    NotSynchronized = 38,
+    /// SAFETY is not FULL (1477).
+    SafetyOff = 39,
+    /// The witness is one of the partners (1429).
+    WitnessIsPartner = 40,
+    /// That instance is the witness already (1446).
+    WitnessSame = 41,
+    /// No witness is set (1439).
+    WitnessNone = 42,
+    /// Who answers there does not act as a witness (1427).
+    NotAWitness = 43,
+    /// The partner is connected or this member serves: no service is to be forced (1455).
+    PartnerConnected = 44,
+    /// The witness said no (1455).
+    Denied = 45,
+    /// Writers could not be shut out within the partner time-out (1404).
+    WritersStay = 46,
+    /// A change of role or of witness is under way (1404).
+    RoleChanging = 47,
+    /// This principal may lack commits that its mirror has (1455).
+    Incomplete = 48,
+    /// Both partners own one role_sequence (1455).
+    Clash = 49,
 }
 
 impl Reason {
     /// All reasons, in the order of their codes.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 50] = [
         Self::Unknown,
         Self::AlreadyMirrored,
         Self::NotMirrored,
@@ -303,6 +446,19 @@ impl Reason {
         Self::CertificateOfAnother,
         Self::SuccessorPending,
         Self::FileRefused,
+        Self::NoQuorum,
+        Self::NotSynchronized,
+        Self::SafetyOff,
+        Self::WitnessIsPartner,
+        Self::WitnessSame,
+        Self::WitnessNone,
+        Self::NotAWitness,
+        Self::PartnerConnected,
+        Self::Denied,
+        Self::WritersStay,
+        Self::RoleChanging,
+        Self::Incomplete,
+        Self::Clash,
     ];
 
     /// The code as sent.
@@ -366,6 +522,21 @@ impl Reason {
             Self::FileRefused => {
                 "the principal's file was refused as no continuation of what was captured, and nobody has accepted it there"
             }
+            Self::NoQuorum => "neither the partner nor the witness is available",
+            Self::NotSynchronized => "the mirror is not synchronized with the principal",
+            Self::SafetyOff => "SAFETY is not FULL",
+            Self::WitnessIsPartner => "the witness is one of the two partners",
+            Self::WitnessSame => "that instance is the witness already",
+            Self::WitnessNone => "no witness is set",
+            Self::NotAWitness => "the instance does not act as a witness",
+            Self::PartnerConnected => "the partner is connected, or this member serves already",
+            Self::Denied => {
+                "the witness refused: it knows a record that is not lower, knows none, or sees the other partner"
+            }
+            Self::WritersStay => "writers hold the database and could not be shut out in time",
+            Self::RoleChanging => "a change of role or of witness is under way",
+            Self::Incomplete => "this principal may lack acknowledged commits that only its mirror holds",
+            Self::Clash => "both partners took one and the same role number",
         }
     }
 }
@@ -389,7 +560,7 @@ mod tests {
             assert_eq!(usize::from(reason.code()), code);
             assert_eq!(Reason::from_code(reason.code()), *reason);
         }
-        assert_eq!(Reason::from_code(37), Reason::Unknown, "one of a later version");
+        assert_eq!(Reason::from_code(50), Reason::Unknown, "one of a later version");
         for code in 0..=255 {
             if let Some(state) = SessionState::from_code(code) {
                 assert_eq!(state.code(), code);

@@ -15,7 +15,9 @@ use super::storage::{DatabaseId, Storage};
 use super::stored::{Stored, StoredPhase};
 use super::view::{Phase, Role, SeedProgress, SessionView};
 use crate::message::codec::Properties;
-use crate::message::{FamilyGuid, InstanceId, InstanceName, LogEnd, Record, SessionGuid, Text, UseNumber};
+use crate::message::{
+    FamilyGuid, InstanceId, InstanceName, LogEnd, Position, Record, SessionGuid, Text, UseNumber,
+};
 use crate::time::{Duration, Instant};
 
 /// A connection by its number in the endpoint.
@@ -371,6 +373,11 @@ impl Session {
                 Side::Principal(side) => side.acked,
                 Side::Mirror(_) => self.end.position,
             },
+            failover: stored.failover,
+            serves: matches!(&self.side, Side::Principal(side) if side.settled),
+            acknowledged: self.acknowledged_to(),
+            may_take_over: false,
+            witness: None,
             streamed: match &self.side {
                 Side::Principal(side) => stored.timelines.locate(side.out.sent).unwrap_or(side.acked),
                 Side::Mirror(side) => side.inflow.received,
@@ -405,6 +412,7 @@ fn blank(
         record: Record::default(),
         ask: 0,
         ask_open: false,
+        ask_force: false,
         incomplete: false,
         wants_seed: false,
         touched: false,
@@ -414,6 +422,9 @@ fn blank(
         witness_role_sequence: 0,
         witness_sync_sequence: 0,
         witness_pending: false,
+        witness_address: crate::message::Address::EMPTY,
+        witness_login: 0,
+        failover: Position::START,
         properties: Properties::default(),
         timelines: crate::message::Timelines::EMPTY,
         partner,

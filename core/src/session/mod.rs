@@ -11,6 +11,7 @@ mod machine;
 mod mirror;
 mod principal;
 mod properties;
+mod roles;
 mod seeding;
 mod speak;
 mod start;
@@ -19,12 +20,15 @@ mod stored;
 mod view;
 
 pub use command::{MirrorCopy, Safety, StartAsPrincipal, WaitAsMirror};
-pub use event::{EndedBy, Reason, ReseedReason, SessionError, SessionEvent, SessionState};
+pub use event::{
+    EndedBy, Fence, Reason, ReseedReason, RestsOn, RoleChange, SessionError, SessionEvent, SessionState,
+    WitnessState,
+};
 pub use storage::{
     ATTACHMENT_LEN_MAX, BlockChunk, BlockRead, DatabaseId, SeedInfo, SeedOpen, SeedRead, Storage,
     StorageError,
 };
 pub use stored::{STORED_LEN_MAX, Stored, StoredError, StoredPhase};
-pub use view::{Phase, Role, SeedProgress, SessionView};
+pub use view::{Phase, Role, SeedProgress, SessionView, WitnessView};
 
 pub(crate) use machine::{Ctx, Peer, Session};

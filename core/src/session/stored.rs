@@ -5,15 +5,19 @@ use super::storage::DatabaseId;
 use super::view::Role;
 use crate::message::block::crc32c;
 use crate::message::codec::Properties;
-use crate::message::{Address, DatabaseName, FamilyGuid, Field, InstanceId, Record, SessionGuid, Timelines};
+use crate::message::{
+    Address, DatabaseName, FamilyGuid, Field, InstanceId, Position, Record, SessionGuid, Timelines,
+};
 use crate::wire::{Full, Malformed, Reader, Writer};
 
 /// Most bytes of a stored record.
 pub const STORED_LEN_MAX: usize = 1_536;
 /// `DBMS`, little-endian: what a stored record begins with.
 const MAGIC: u32 = 0x534d_4244;
-/// The version of the stored form, the only one so far.
-const VERSION: u16 = 1;
+/// The version of the stored form that is written.
+const VERSION: u16 = 2;
+/// The one before, which had no witness's address; it is still read.
+const VERSION_1: u16 = 1;
 
 /// Where a session stands, durably.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +45,12 @@ pub struct Stored {
     pub family: FamilyGuid,
     /// The record (`docs/safety.md` R1).
     pub record: Record,
-    /// The number of the highest ask ever persisted; reserved for fail-over, 0.
+    /// The number of the highest ask ever persisted (R3); 0 before the first.
     pub ask: u32,
-    /// The highest ask is open; reserved for fail-over, false.
+    /// The highest ask is open.
     pub ask_open: bool,
+    /// The highest ask is one of forced service (R8).
+    pub ask_force: bool,
     /// The principal is incomplete (R6); reserved for "durability on the partner", false.
     pub incomplete: bool,
     /// Mirror: it has nothing and asks to be seeded.
@@ -55,14 +61,20 @@ pub struct Stored {
     pub partner_login: u32,
     /// The instance id that the partner's address authenticated (R11).
     pub partner_instance: InstanceId,
-    /// The witness; reserved, zero.
+    /// The witness; zero where none is set.
     pub witness: InstanceId,
-    /// The `role_sequence` at which it was named; reserved, 0.
+    /// The `role_sequence` at which it was named.
     pub witness_role_sequence: u32,
-    /// The `sync_sequence` at which it was named; reserved, 0.
+    /// The `sync_sequence` at which it was named.
     pub witness_sync_sequence: u64,
-    /// It is named and not registered yet; reserved, false.
+    /// It is named and not registered yet (R5).
     pub witness_pending: bool,
+    /// Where the witness is.
+    pub witness_address: Address,
+    /// The login that the witness's address authenticated; 0 until this member has met it.
+    pub witness_login: u32,
+    /// `mirroring_failover_lsn` as of the last change of role: where the new owner's history begins.
+    pub failover: Position,
     /// SAFETY, time-out, suspension.
     pub properties: Properties,
     /// The history.
@@ -125,7 +137,7 @@ impl Stored {
             return Err(StoredError::NotARecord);
         }
         let version = from.u16_le().map_err(StoredError::Malformed)?;
-        if version != VERSION {
+        if version != VERSION && version != VERSION_1 {
             return Err(StoredError::Version { found: version });
         }
         let (covered, crc) = bytes.split_last_chunk::<4>().ok_or(StoredError::Damaged)?;
@@ -143,7 +155,7 @@ impl Stored {
                     Err(reserved)
                 }
             })
-            .and_then(|()| Self::read(&mut from))
+            .and_then(|()| Self::read(&mut from, version))
             .and_then(|stored| from.finish().map(|()| stored))
             .map_err(StoredError::Malformed)
     }
@@ -173,11 +185,15 @@ impl Stored {
         self.properties.write(to)?;
         self.timelines.write(to)?;
         self.partner.write(to)?;
-        self.name.write(to)
+        self.name.write(to)?;
+        self.ask_force.write(to)?;
+        self.witness_login.write(to)?;
+        self.failover.write(to)?;
+        self.witness_address.write(to)
     }
 
-    fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
+    fn read(from: &mut Reader<'_>, version: u16) -> Result<Self, Malformed> {
+        let mut stored = Self {
             database: DatabaseId(from.u32_le()?),
             phase: coded(from, |code| {
                 Some(match code {
@@ -212,7 +228,18 @@ impl Stored {
             timelines: Field::read(from)?,
             partner: Field::read(from)?,
             name: Field::read(from)?,
-        })
+            ask_force: false,
+            witness_login: 0,
+            failover: Position::START,
+            witness_address: Address::EMPTY,
+        };
+        if version != VERSION_1 {
+            stored.ask_force = Field::read(from)?;
+            stored.witness_login = Field::read(from)?;
+            stored.failover = Field::read(from)?;
+            stored.witness_address = Field::read(from)?;
+        }
+        Ok(stored)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What `sys.database_mirroring` shows of a session.
 
 use super::command::Safety;
-use super::event::{SessionError, SessionState};
+use super::event::{SessionError, SessionState, WitnessState};
 use super::storage::DatabaseId;
 use crate::message::{Address, FamilyGuid, InstanceId, InstanceName, LogEnd, Position, Record, SessionGuid};
 
@@ -49,6 +49,19 @@ pub struct SeedProgress {
     pub total: u64,
 }
 
+/// The witness as one partner names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WitnessView {
+    /// `mirroring_witness_name`.
+    pub address: Address,
+    /// Its instance id.
+    pub instance: InstanceId,
+    /// `mirroring_witness_state`.
+    pub state: WitnessState,
+    /// It is named and not registered yet (R5).
+    pub pending: bool,
+}
+
 /// One row of `sys.database_mirroring`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionView {
@@ -88,6 +101,16 @@ pub struct SessionView {
     pub end: LogEnd,
     /// `mirroring_failover_lsn`: hardened on both.
     pub hardened_on_both: Position,
+    /// Where the present owner's history begins: the end of log at the last change of role, [`Position::START`] before one.
+    pub failover: Position,
+    /// Principal: it serves. Not after a restart before R4 allows it, not without quorum, not while it is fenced.
+    pub serves: bool,
+    /// Principal: waiting applications may be told *committed* up to here.
+    pub acknowledged: Position,
+    /// Mirror: it may ask the witness for the role once the principal is lost (R3).
+    pub may_take_over: bool,
+    /// The witness, if one is set.
+    pub witness: Option<WitnessView>,
     /// Principal: how far the log was sent. Mirror: how far it was received.
     pub streamed: Position,
     /// A seed on its way.
