@@ -4,10 +4,15 @@
 
 mod block;
 mod certificate;
+mod handshake;
 mod message;
 mod pairing;
 mod pfx;
+mod pipe;
+mod puppet;
 mod record;
+mod side;
+mod stranger;
 mod unwrap;
 
 use dbmirror_core::entropy::{Entropy, EntropyError};
@@ -19,10 +24,14 @@ pub type Body = fn(&[u8]);
 pub const TARGETS: &[(&str, Body)] = &[
     ("block", block::block),
     ("certificate", certificate::certificate),
+    ("client", stranger::client),
+    ("handshake", handshake::handshake),
     ("message", message::message),
+    ("pair", pipe::pair),
     ("pairing", pairing::pairing),
     ("pfx", pfx::pfx),
     ("record", record::record),
+    ("server", stranger::server),
     ("session", message::session),
     ("subject", certificate::subject),
     ("unwrap", unwrap::unwrap),

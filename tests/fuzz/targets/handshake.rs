@@ -1,0 +1,4 @@
+//! See `src/lib.rs`.
+#![cfg_attr(fuzzing, no_main)]
+
+dbmirror_fuzz::fuzz_binary!("handshake");
