@@ -15,7 +15,8 @@
 //! | [`message`] | the mirroring messages and the log block (`docs/protocol.md`) |
 //! | [`pairing`] | two instances that exchange certificates under a one-time code (`docs/pairing.md`) |
 //! | [`session`] | records, bindings, the mirroring session (`docs/safety.md`) |
-//! | [`endpoint`] | composes channel, message and session: what a driver drives |
+//! | [`witness`] | what an instance keeps of sessions in which it holds no copy (`docs/safety.md` R5) |
+//! | [`endpoint`] | composes channel, message, session and witness: what a driver drives |
 #![no_std]
 #![cfg_attr(
     test,
@@ -52,3 +53,4 @@ pub mod secret;
 pub mod session;
 pub mod time;
 pub mod wire;
+pub mod witness;

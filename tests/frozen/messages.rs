@@ -13,12 +13,15 @@ use dbmirror_core::message::{
     Chain, DatabaseSum, FamilyGuid, ForkId, InstanceId, LogEnd, Position, Record, SessionGuid, Signature,
     Sync, Text, Timeline, Timelines, UseNumber,
 };
+use dbmirror_core::session::decide::witness::Keeping;
 use dbmirror_core::session::{DatabaseId, Role, STORED_LEN_MAX, Stored, StoredError, StoredPhase};
 use dbmirror_core::wire::{Reader, Writer};
+use dbmirror_core::witness::{WITNESS_STORED_LEN_MAX, WitnessPartner, WitnessStored};
 
 const SAMPLES: &str = include_str!("messages/v1.txt");
 const STORED_1: &str = include_str!("messages/stored-v1.txt");
 const STORED_2: &str = include_str!("messages/stored-v2.txt");
+const WITNESSED: &str = include_str!("messages/witness-v1.txt");
 
 const GUID: SessionGuid = SessionGuid([0x11; 16]);
 const A: InstanceId = InstanceId([0xaa; 16]);
@@ -147,10 +150,6 @@ fn samples() -> Vec<(&'static str, Message<'static>)> {
                 timelines: timelines(),
                 partner: Text::new("TCP://HOST_B:7024").unwrap(),
                 name: Text::new("sales").unwrap(),
-        ask_force: false,
-        witness_login: 0,
-        failover: Position::START,
-        witness_address: Text::EMPTY,
             }
             .into(),
         ),
@@ -410,6 +409,17 @@ fn samples() -> Vec<(&'static str, Message<'static>)> {
             }
             .into(),
         ),
+        (
+            "described",
+            Described {
+                guid,
+                role_sequence,
+                family: FamilyGuid([0x22; 16]),
+                properties: properties(),
+                name: Text::new("sales").unwrap(),
+            }
+            .into(),
+        ),
     ]
 }
 
@@ -452,6 +462,10 @@ fn stored() -> Stored {
         timelines: timelines(),
         partner: Text::new("TCP://HOST_A:7024").unwrap(),
         name: Text::new("sales").unwrap(),
+        ask_force: false,
+        witness_login: 0,
+        failover: Position::START,
+        witness_address: Text::EMPTY,
     }
 }
 
@@ -499,7 +513,84 @@ fn frozen_stored_record() {
     assert_eq!(hex::encode(&buf[..len]), STORED_2.trim());
     assert_eq!(Stored::decode(&hex::decode(STORED_2.trim()).unwrap()), Ok(now));
     // Version 1 knew no witness; it is read for ever.
-    assert_eq!(Stored::decode(&hex::decode(STORED_1.trim()).unwrap()), Ok(stored()));
+    assert_eq!(
+        Stored::decode(&hex::decode(STORED_1.trim()).unwrap()),
+        Ok(stored())
+    );
+}
+
+fn witnessed() -> [WitnessStored; 2] {
+    let partner = |instance, byte, login, name: &str| WitnessPartner {
+        instance,
+        key: [byte; 65],
+        login,
+        name: Text::new(name).unwrap(),
+    };
+    let stored = WitnessStored {
+        guid: GUID,
+        keeping: Keeping::Record(record()),
+        partners: [partner(A, 0x04, 260, "HOST_A"), partner(B, 0x05, 0, "")],
+        family: FamilyGuid([0x22; 16]),
+        properties: properties(),
+        name: Text::new("sales").unwrap(),
+    };
+    let dropped = WitnessStored {
+        keeping: Keeping::Dropped { owner: A },
+        ..stored
+    };
+    [stored, dropped]
+}
+
+#[test]
+fn frozen_witness_record() {
+    for (stored, line) in witnessed().into_iter().zip(WITNESSED.lines()) {
+        let mut buf = [0; WITNESS_STORED_LEN_MAX];
+        let len = stored.encode(&mut buf).unwrap();
+        assert_eq!(hex::encode(&buf[..len]), line);
+        assert_eq!(WitnessStored::decode(&hex::decode(line).unwrap()), Ok(stored));
+    }
+    assert_eq!(WITNESSED.lines().count(), 2);
+}
+
+#[test]
+fn a_damaged_witness_record_is_no_record() {
+    for stored in witnessed() {
+        let mut buf = [0; WITNESS_STORED_LEN_MAX];
+        let len = stored.encode(&mut buf).unwrap();
+        for cut in 0..len {
+            assert!(WitnessStored::decode(&buf[..cut]).is_err(), "cut to {cut}");
+        }
+        for bit in 0..len * 8 {
+            let mut damaged = buf;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(WitnessStored::decode(&damaged[..len]).is_err(), "bit {bit}");
+        }
+        assert!(WitnessStored::decode(&buf[..=len]).is_err(), "one byte more");
+        assert!(
+            Stored::decode(&buf[..len]).is_err(),
+            "a session's record is another"
+        );
+    }
+    // Nothing is never stored, and a mark has an owner and nothing else.
+    for keeping in [
+        Keeping::Blank,
+        Keeping::Record(Record {
+            role_sequence: 0,
+            sync_sequence: 1,
+            ..record()
+        }),
+    ] {
+        let mut buf = [0; WITNESS_STORED_LEN_MAX];
+        let stored = WitnessStored {
+            keeping,
+            ..witnessed()[0]
+        };
+        let len = stored.encode(&mut buf).unwrap();
+        assert!(matches!(
+            WitnessStored::decode(&buf[..len]),
+            Err(StoredError::Malformed(_))
+        ));
+    }
 }
 
 #[test]
@@ -593,8 +684,8 @@ fn a_stored_record_is_taken_whole_or_not() {
         assert!(Stored::decode(&other).is_err(), "bit {bit}");
     }
     let mut newer = bytes.to_vec();
-    newer[4] = 2;
-    assert_eq!(Stored::decode(&newer), Err(StoredError::Version { found: 2 }));
+    newer[4] = 3;
+    assert_eq!(Stored::decode(&newer), Err(StoredError::Version { found: 3 }));
     // The longest there can be fits.
     let all: Vec<Timeline> = (1..=16)
         .map(|number| Timeline {

@@ -113,12 +113,14 @@ impl<P: Provider> Endpoint<'_, P> {
             .filter(|(_, c)| c.is_usable() && c.peer() == Some(peer) && c.used != UseNumber::NONE)
             .max_by_key(|(_, c)| c.used)
             .map(|(index, c)| (index, c.used, c.name));
+        let witnessed = self.witness.highest_use(peer);
         let highest = self
             .sessions
             .iter()
             .filter_map(|slot| slot.0.as_ref())
             .filter(|session| session.partner() == peer)
             .map(|session| session.highest_use)
+            .chain(witnessed)
             .max();
         if let (Some((_, number, _)), Some(highest)) = (used, highest)
             && number < highest
@@ -135,7 +137,7 @@ impl<P: Provider> Endpoint<'_, P> {
             }
         }
         let used_id = used.map(|(index, ..)| self.id(index).as_u64());
-        let mut sessions = false;
+        let mut sessions = self.rebind_witnessed(peer);
         for at in 0..self.session_count() {
             let Some(session) = self.session(at) else { continue };
             if session.partner() != peer || session.done || session.is_waiting() {
@@ -192,7 +194,12 @@ impl<P: Provider> Endpoint<'_, P> {
             .filter_map(|slot| slot.0.as_ref())
             .filter(|s| s.partner() == peer)
             .map(|s| s.highest_use);
-        let highest = seen_here.chain(seen_before).max().unwrap_or(UseNumber::NONE);
+        let seen_as_witness = self.witness.highest_use(peer);
+        let highest = seen_here
+            .chain(seen_before)
+            .chain(seen_as_witness)
+            .max()
+            .unwrap_or(UseNumber::NONE);
         let right = peer.instance < self.config.instance && number.boot == live.boot && !live.probe;
         if !right {
             self.end_connection(

@@ -2,7 +2,7 @@
 
 use super::output::Ticket;
 use super::slot::SessionSlot;
-use super::{Endpoint, Env};
+use super::{Endpoint, Env, Role as EndpointRole};
 use crate::crypto::Provider;
 use crate::message::{Address, LogEnd, Position, SessionGuid, Timeline};
 use crate::session::{
@@ -37,13 +37,15 @@ impl<P: Provider> Endpoint<'_, P> {
     /// SET PARTNER on the future mirror. `SessionEvent::Waiting` says when it is stored.
     ///
     /// # Errors
-    /// 1405 when the database has a session already, 1449 for an empty address, 1438 when there is no place.
+    /// 1405 when the database has a session already, 1449 for an empty address, 1438 when there is no place, 1486 on an endpoint that is
+    /// a witness only.
     pub fn wait_as_mirror(
         &mut self,
         env: &mut Env<'_, P>,
         command: &WaitAsMirror,
     ) -> Result<(), SessionError> {
         self.present(env);
+        self.may_be_partner()?;
         self.place(command.database, Session::wait(command)?)
     }
 
@@ -51,13 +53,14 @@ impl<P: Provider> Endpoint<'_, P> {
     ///
     /// # Errors
     /// 1405 when the database has a session already, 1449 for an empty address, 1438 when there is no place or no entropy, 1418
-    /// when the endpoint is stopped.
+    /// when the endpoint is stopped, 1486 when it is a witness only.
     pub fn start_as_principal(
         &mut self,
         env: &mut Env<'_, P>,
         command: &StartAsPrincipal,
     ) -> Result<SessionGuid, SessionError> {
         self.present(env);
+        self.may_be_partner()?;
         if !self.running {
             return Err(SessionError::new(1418, Reason::Unreachable));
         }
@@ -229,6 +232,7 @@ impl<P: Provider> Endpoint<'_, P> {
     /// The write that was asked for with `ticket` is durable.
     pub fn handle_persisted(&mut self, env: &mut Env<'_, P>, ticket: Ticket) {
         self.present(env);
+        self.witnessed_persisted(ticket);
         for at in 0..self.session_count() {
             let before = self.session(at).map(Session::partner);
             self.with_session(env, at, |session, ctx| session.persisted(ctx, ticket.0));
@@ -319,6 +323,14 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     // ---- shared ----
+
+    /// Refuses on an endpoint that is a witness only.
+    fn may_be_partner(&self) -> Result<(), SessionError> {
+        if self.role == EndpointRole::Witness {
+            return Err(SessionError::new(1486, Reason::EndpointRole));
+        }
+        Ok(())
+    }
 
     fn place(&mut self, database: DatabaseId, session: Session) -> Result<(), SessionError> {
         if self.of(database).is_some() {

@@ -16,6 +16,18 @@ pub struct Config {
     pub limits: Limits,
 }
 
+/// What an endpoint may be to others: the ROLE of `CREATE ENDPOINT`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// A partner, and no witness (1427).
+    Partner,
+    /// A witness, and no partner (1486).
+    Witness,
+    /// Both.
+    #[default]
+    All,
+}
+
 /// Limits and spans, with defaults for a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {

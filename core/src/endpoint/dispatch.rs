@@ -4,7 +4,7 @@
 use super::close::CloseReason;
 use super::output::{ConnectionEvent, Event};
 use super::slot::{Reply, Stage};
-use super::{Endpoint, Env};
+use super::{Endpoint, Env, Role as EndpointRole};
 use crate::crypto::Provider;
 use crate::message::SessionGuid;
 use crate::message::codec::{Hello, Message, Start, VERSION};
@@ -169,6 +169,9 @@ impl<P: Provider> Endpoint<'_, P> {
         guid: SessionGuid,
         message: &Message<'_>,
     ) {
+        if self.about_witnessed(env, index, peer, guid, message) {
+            return;
+        }
         let link = self.id(index).as_u64();
         if let Message::Start(start) = message {
             if let Err(error) = self.start_asked(env, link, peer, start) {
@@ -215,6 +218,9 @@ impl<P: Provider> Endpoint<'_, P> {
         peer: Peer,
         start: &Start,
     ) -> Result<(), SessionError> {
+        if self.role == EndpointRole::Witness {
+            return Err(SessionError::new(1486, Reason::EndpointRole));
+        }
         let mut place = [0; STORED_LEN_MAX];
         if env.storage.ended(start.guid, &mut place).is_some() {
             return Err(SessionError::new(1443, Reason::Ended));
@@ -267,7 +273,7 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     /// Says no; somebody who does not hear it is shut out.
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         env: &mut Env<'_, P>,
         index: usize,
@@ -338,7 +344,8 @@ fn may_say(message: &Message<'_>, role: Role) -> bool {
         | Message::Grant(_)
         | Message::Denial(_)
         | Message::Register(_)
-        | Message::Drop(_) => false,
+        | Message::Drop(_)
+        | Message::Described(_) => false,
     }
 }
 
@@ -426,7 +433,8 @@ fn hear(
         | Message::Grant(_)
         | Message::Denial(_)
         | Message::Register(_)
-        | Message::Drop(_) => return Done::Refused(SessionError::new(1402, Reason::NoAuthority)),
+        | Message::Drop(_)
+        | Message::Described(_) => return Done::Refused(SessionError::new(1402, Reason::NoAuthority)),
     }
     Done::Taken
 }

@@ -14,11 +14,13 @@
 //!   said before (`docs/safety.md` I5).
 //! - *Capacity* is the length of the slices lent to [`Endpoint::new`]; full is an answer.
 //!
+//! An endpoint that is lent places by [`Endpoint::with_witness`] is a witness too, if its [`Role`] lets it; see [`crate::witness`].
+//!
 //! Beside mirroring, an endpoint that is lent a [`PairingPlace`] answers `dbm-pair/1` while an operator holds a window open; see
 //! [`crate::pairing`].
 //!
 //! Where a session's rules are: [`crate::session`]. Which connection sessions use: `arbitration` (R2). Who may say what:
-//! `dispatch` (R11). How certificates are replaced over standing connections: `certificates`.
+//! `dispatch` (R11). How certificates are replaced over standing connections: `certificates`. The witness's part: `witness`.
 
 mod arbitration;
 mod certificates;
@@ -34,10 +36,11 @@ mod poll;
 mod slot;
 mod timers;
 mod view;
+mod witness;
 
 pub use certificates::{PROOF_LEN, SUCCESSION, SUCCESSOR_EXPORTER, SUCCESSOR_LEN_MAX, successor_proof};
 pub use close::{CloseReason, DialError, Step};
-pub use config::{Config, Limits};
+pub use config::{Config, Limits, Role};
 pub use env::{Directory, Env, IdentityError, Notice, NoticeBody, PeerNotice, PeerNoticeBody};
 pub use input::{Consumed, Source};
 pub use output::{ConnectionEvent, ConnectionId, Event, Output, PairingEvent, RecordWrite, Ticket};
@@ -51,6 +54,7 @@ use crate::message::codec::CONTROL_LEN_MAX;
 use crate::pairing::PairingVerifier;
 use crate::session::{Ctx, Session, SessionView};
 use crate::time::Instant;
+use crate::witness::Witness;
 use slot::{Closing, Connection, EventQueue, Purpose};
 
 /// The application protocol of mirroring endpoints.
@@ -78,6 +82,8 @@ pub struct Endpoint<'a, P: Provider> {
     /// Where the next connection's turn to transmit is.
     turn: usize,
     pairing: Option<&'a mut PairingPlace>,
+    role: Role,
+    witness: Witness<'a>,
 }
 
 /// No place for another connection or session.
@@ -113,6 +119,8 @@ impl<'a, P: Provider> Endpoint<'a, P> {
             ticket: 0,
             turn: 0,
             pairing: None,
+            role: Role::All,
+            witness: Witness::new(&mut []),
         }
     }
 
@@ -124,6 +132,7 @@ impl<'a, P: Provider> Endpoint<'a, P> {
             for index in 0..self.connections.len() {
                 self.close(index, CloseReason::Done);
             }
+            self.witness.unbind_all();
             self.arbitrate_all(env);
         }
     }

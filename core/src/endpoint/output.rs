@@ -4,6 +4,7 @@ use super::close::{CloseReason, Step};
 use crate::message::{Address, InstanceId, SessionGuid};
 use crate::session::{DatabaseId, SessionError, SessionEvent};
 use crate::time::Instant;
+use crate::witness::WitnessEvent;
 
 /// One connection of this endpoint. Never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,8 +75,9 @@ pub enum Output<'b> {
     Wait(Option<Instant>),
 }
 
-/// A write to the store of session records: at most one live record for each database, and for each ended session its
-/// tombstone, for ever.
+/// A write to the store of session records: at most one live record for each database, for each ended session its tombstone, for
+/// ever, and for each session that this instance is the witness of what it keeps of it. Writes that are asked for together may be
+/// made durable by one sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordWrite<'b> {
     /// The database's record is now this.
@@ -99,6 +101,20 @@ pub enum RecordWrite<'b> {
         /// The database.
         database: DatabaseId,
     },
+    /// What this instance keeps as the witness of a session is now this.
+    Witness {
+        /// The session.
+        guid: SessionGuid,
+        /// `docs/protocol.md`, the witness's record.
+        record: &'b [u8],
+        /// In the same step what is kept of that session goes: it gave up its place.
+        replaces: Option<SessionGuid>,
+    },
+    /// This instance is not the witness of that session any more.
+    WitnessRemoved {
+        /// The session.
+        guid: SessionGuid,
+    },
 }
 
 /// Something that the operator or the instance should know.
@@ -117,6 +133,13 @@ pub enum Event {
         database: DatabaseId,
         /// What.
         event: SessionEvent,
+    },
+    /// Of a session that this instance is the witness of.
+    Witness {
+        /// The session.
+        guid: SessionGuid,
+        /// What.
+        event: WitnessEvent,
     },
     /// A message about a session that is not held here, or not with this peer, was refused (1402); nothing changed.
     Refused {

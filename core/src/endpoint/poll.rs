@@ -8,8 +8,8 @@ use super::{Endpoint, Env, SEND_LEN_MIN};
 use crate::channel::{HEAD_ROOM, TAIL_ROOM, WRITE_ROOM_MIN};
 use crate::crypto::Provider;
 use crate::message::codec::{
-    CertificateAnswer, Goodbye, Hello, Message, None as NoSession, Ping, Refusal, StartRefused, Tombstone,
-    Use, VERSION,
+    CertificateAnswer, Denial, Goodbye, Hello, Message, None as NoSession, Ping, Refusal, StartRefused,
+    Tombstone, Use, VERSION,
 };
 use crate::message::{SessionGuid, UseNumber};
 use crate::pairing::Said;
@@ -45,6 +45,9 @@ impl<P: Provider> Endpoint<'_, P> {
         }
         if let Some((at, len)) = self.record_to_persist(buf) {
             return self.persist(at, buf.get(..len).unwrap_or_default());
+        }
+        if let Some(due) = self.witnessed_to_persist(buf) {
+            return self.persist_witnessed(due, buf);
         }
         if let Some(output) = self.dial_to_make(env) {
             return output;
@@ -212,6 +215,7 @@ impl<P: Provider> Endpoint<'_, P> {
             && self.say_of_certificates(env, index, &mut to, &mut said).is_ok()
             && self.live(index).is_some_and(super::slot::Connection::is_online)
             && self.say_of_sessions(env, index, &mut to, &mut said).is_ok()
+            && self.say_of_witnessed(index, &mut to, &mut said).is_ok()
             && to.is_empty()
         {
             self.say_data(env, index, &mut to, &mut said);
@@ -367,6 +371,14 @@ impl<P: Provider> Endpoint<'_, P> {
                         kind,
                         number: error.number,
                         reason: error.reason.code(),
+                    }
+                    .into(),
+                ),
+                Reply::Denial(guid, ask) => Some(
+                    Denial {
+                        guid,
+                        ask,
+                        record: crate::session::decide::witness::Keeping::Blank.shown(),
                     }
                     .into(),
                 ),

@@ -120,6 +120,8 @@ pub(super) enum Reply {
     StartRefused(SessionGuid, SessionError),
     /// A message that was not accepted.
     Refusal(SessionGuid, u16, SessionError),
+    /// An ask for a session of which nothing is kept.
+    Denial(SessionGuid, u32),
     /// What came of a SUCCESSOR or RETIRED of that number.
     Certificate(u64, Option<SessionError>),
 }
@@ -193,6 +195,8 @@ pub(super) struct Connection<P: Provider> {
     pub(super) pairing: Option<Exchange>,
     /// SHA-256 of the certificate that a peer without a pin showed in the handshake of a pairing.
     pub(super) pairing_fingerprint: Option<[u8; HASH_LEN]>,
+    /// The peer has said hello for a session of which nothing is kept here: it may be about to register it.
+    pub(super) seeks_witness: bool,
     pub(super) room: usize,
     /// Whose piece of log, and of a seed, went last: the next one's turn comes after.
     pub(super) log_turn: usize,
@@ -255,6 +259,7 @@ impl<P: Provider> Connection<P> {
             closing: None,
             pairing: None,
             pairing_fingerprint: None,
+            seeks_witness: false,
             room: 0,
             log_turn: 0,
             seed_turn: 0,

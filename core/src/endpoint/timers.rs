@@ -71,6 +71,7 @@ impl<P: Provider> Endpoint<'_, P> {
                     .filter_map(|slot| slot.0.as_ref())
                     .filter(|session| session.link() == Some(link))
                     .map(Session::timeout)
+                    .chain(self.witness.patience(link))
                     .max();
                 let (patience, silent) = match longest {
                     Some(timeout) => (

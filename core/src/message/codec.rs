@@ -171,6 +171,7 @@ impl<'a> Message<'a> {
             Self::Drop(m) => m.guid,
             Self::HelloAgain(m) => m.guid,
             Self::NameWitness(m) => m.guid,
+            Self::Described(m) => m.guid,
         })
     }
 }

@@ -481,6 +481,20 @@ messages! {
         /// Where the witness is; empty for none, and in an answer.
         address: Address,
     }
+    /// 0x8058, owner to witness: what the witness shows of the session and decides nothing by. Said on every binding, and after every
+    /// change.
+    Described = 0x8058 {
+        /// The session.
+        guid: SessionGuid,
+        /// The role assignment.
+        role_sequence: u32,
+        /// The database's family.
+        family: FamilyGuid,
+        /// SAFETY, time-out, suspension.
+        properties: Properties,
+        /// The database's name.
+        name: DatabaseName,
+    }
 }
 
 /// SAFETY, time-out and suspension with the numbers that version them (`docs/safety.md` R10).

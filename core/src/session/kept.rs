@@ -1,4 +1,4 @@
-//! The durable half of a session, and the proof that it is durable.
+//! The durable half of a session, or of a witness's part in one, and the proof that it is durable.
 //!
 //! A message that states anything of the record is built from [`Kept::durable`], which answers only while what is in memory
 //! is what the storage has confirmed (`docs/safety.md` I5): the borrow is the proof, there is no other way to a record that
@@ -6,10 +6,10 @@
 
 use super::stored::Stored;
 
-/// A [`Stored`] and how far it is on its way to the storage.
+/// A [`Stored`], or what a witness keeps, and how far it is on its way to the storage.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Kept {
-    value: Stored,
+pub(crate) struct Kept<T = Stored> {
+    value: T,
     state: State,
 }
 
@@ -25,9 +25,9 @@ enum State {
     Durable,
 }
 
-impl Kept {
+impl<T: Copy + PartialEq> Kept<T> {
     /// A value that the storage does not hold and shall not hold yet.
-    pub(crate) const fn volatile(value: Stored) -> Self {
+    pub(crate) const fn volatile(value: T) -> Self {
         Self {
             value,
             state: State::Volatile,
@@ -35,7 +35,7 @@ impl Kept {
     }
 
     /// A value that is to be written.
-    pub(crate) const fn new(value: Stored) -> Self {
+    pub(crate) const fn new(value: T) -> Self {
         Self {
             value,
             state: State::Dirty,
@@ -43,7 +43,7 @@ impl Kept {
     }
 
     /// A value that was read from the storage.
-    pub(crate) const fn read(value: Stored) -> Self {
+    pub(crate) const fn read(value: T) -> Self {
         Self {
             value,
             state: State::Durable,
@@ -51,12 +51,12 @@ impl Kept {
     }
 
     /// The value as it is in memory: for decisions and views, never for what is sent.
-    pub(crate) const fn get(&self) -> &Stored {
+    pub(crate) const fn get(&self) -> &T {
         &self.value
     }
 
     /// The value, if the storage has confirmed exactly it.
-    pub(crate) const fn durable(&self) -> Option<&Stored> {
+    pub(crate) const fn durable(&self) -> Option<&T> {
         match self.state {
             State::Durable => Some(&self.value),
             State::Volatile | State::Dirty | State::Writing { .. } => None,
@@ -64,13 +64,13 @@ impl Kept {
     }
 
     /// Changes a value that is not to be written yet.
-    pub(crate) fn prepare(&mut self, change: impl FnOnce(&mut Stored)) {
+    pub(crate) fn prepare(&mut self, change: impl FnOnce(&mut T)) {
         change(&mut self.value);
     }
 
     /// Changes the value; it is written before anything of it is claimed. Nothing happens when nothing changed and
     /// the value is on its way or there.
-    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Stored)) {
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut T)) {
         let before = self.value;
         change(&mut self.value);
         let changed = before != self.value;
@@ -93,6 +93,11 @@ impl Kept {
     /// Takes note that the value was given out under `ticket`.
     pub(crate) const fn writing(&mut self, ticket: u64) {
         self.state = State::Writing { ticket, again: false };
+    }
+
+    /// Whether the value, or an earlier one, was given out under `ticket`.
+    pub(crate) const fn was_written(&self, ticket: u64) -> bool {
+        matches!(self.state, State::Writing { ticket: mine, .. } if mine == ticket)
     }
 
     /// The storage has confirmed `ticket`. Whether the value is durable now.

@@ -31,4 +31,5 @@ pub use storage::{
 pub use stored::{STORED_LEN_MAX, Stored, StoredError, StoredPhase};
 pub use view::{Phase, Role, SeedProgress, SessionView, WitnessView};
 
-pub(crate) use machine::{Ctx, Peer, Session};
+pub(crate) use kept::Kept;
+pub(crate) use machine::{Ctx, Link, Peer, Session};

@@ -19,6 +19,7 @@
 //! | `upkeep` | how long the log is kept |
 //! | `directory`, `explain` | the catalog as handshakes ask it; failures in words |
 //! | `succession` | certificates that are replaced over connections that stand |
+//! | `witness` | sessions that this instance is the witness of |
 //! | `pairing` | windows and attempts of pairing |
 //! | `statements`, `sessions`, `backup` | what the handle's calls do |
 
@@ -37,6 +38,7 @@ mod succession;
 mod tests;
 mod types;
 mod upkeep;
+mod witness;
 mod worker;
 mod world;
 
@@ -233,6 +235,21 @@ impl Engine {
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionView> {
         self.shared.handle.ask(|i| i.session_views()).unwrap_or_default()
+    }
+
+    /// The rows of `sys.database_mirroring_witnesses`.
+    #[must_use]
+    pub fn witnesses(&self) -> Vec<WitnessRow> {
+        self.shared.handle.ask(|i| i.witness_rows()).unwrap_or_default()
+    }
+
+    /// Forgets a session of which this instance is the witness, whose partners are gone or use another one. An owner that still uses it
+    /// registers it again.
+    ///
+    /// # Errors
+    /// 1402 when there is none of that guid.
+    pub fn forget_witnessed(&self, guid: Guid) -> Result<(), EngineError> {
+        self.shared.handle.ask(move |i| i.forget_witnessed(guid))?
     }
 
     /// Takes a database in: capture starts when it is ONLINE. Of one that is there and not mirrored a refused file is looked at

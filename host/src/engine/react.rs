@@ -31,6 +31,7 @@ impl Instance<'_> {
                 self.world
                     .note_error(&peer, "inbound", "session", 1402, &reason, 1402);
             }
+            Event::Witness { guid, event } => self.witness_event(guid, event),
             Event::Pairing { connection, event } => {
                 let accepted = told.view.is_none_or(|v| v.accepted);
                 let peer = told.peer.map_or_else(|| "?".into(), |p| p.to_string());

@@ -20,6 +20,7 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS engine_session (database_id INTEGER PRIMARY KEY, record BLOB NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS engine_ended (guid BLOB PRIMARY KEY, database_id INTEGER NOT NULL, record BLOB NOT NULL)
         STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS engine_witness (guid BLOB PRIMARY KEY, record BLOB NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS engine_database (database_id INTEGER PRIMARY KEY, log BLOB NOT NULL,
         family BLOB NOT NULL, timelines BLOB NOT NULL, anchor BLOB, identity BLOB, refused TEXT) STRICT;
 ";
@@ -41,6 +42,14 @@ pub(super) enum Write {
     },
     Removed {
         database: DatabaseId,
+    },
+    Witness {
+        guid: SessionGuid,
+        record: Vec<u8>,
+        replaces: Option<SessionGuid>,
+    },
+    WitnessRemoved {
+        guid: SessionGuid,
     },
 }
 
@@ -162,6 +171,22 @@ impl Records {
                     Write::Removed { database } => {
                         tx.execute("DELETE FROM engine_session WHERE database_id = ?1", [database.0])?;
                     }
+                    Write::Witness {
+                        guid,
+                        record,
+                        replaces,
+                    } => {
+                        if let Some(replaced) = replaces {
+                            tx.execute("DELETE FROM engine_witness WHERE guid = ?1", [replaced.0])?;
+                        }
+                        tx.execute(
+                            "INSERT OR REPLACE INTO engine_witness VALUES (?1, ?2)",
+                            params![guid.0, record],
+                        )?;
+                    }
+                    Write::WitnessRemoved { guid } => {
+                        tx.execute("DELETE FROM engine_witness WHERE guid = ?1", [guid.0])?;
+                    }
                 }
             }
             tx.commit()
@@ -187,6 +212,17 @@ impl Records {
             self.connection
                 .prepare_cached("SELECT record FROM engine_session ORDER BY database_id")?
                 .query_map([], |r| r.get(0))?
+                .collect()
+        };
+        read().map_err(failed)
+    }
+
+    /// What is kept of each session that this instance is the witness of, by the session's guid.
+    pub(super) fn witnessed(&self) -> Result<Vec<([u8; 16], Vec<u8>)>, EngineError> {
+        let read = || -> rusqlite::Result<Vec<([u8; 16], Vec<u8>)>> {
+            self.connection
+                .prepare("SELECT guid, record FROM engine_witness ORDER BY guid")?
+                .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?
                 .collect()
         };
         read().map_err(failed)

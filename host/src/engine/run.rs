@@ -15,6 +15,7 @@ use dbmirror_core::endpoint::{Config, ConnectionSlot, Endpoint, Event, PairingPl
 use dbmirror_core::message::{FamilyGuid, LogEnd, Position, Timeline};
 use dbmirror_core::session::{DatabaseId, StorageError};
 use dbmirror_core::time::Instant;
+use dbmirror_core::witness::WitnessSlot;
 use mio::Waker;
 
 use super::worker::{Command, SeedReader};
@@ -24,6 +25,8 @@ use super::{DatabaseChange, EngineError, STATEMENT_TIMEOUT};
 /// Places for connections and sessions.
 const CONNECTIONS: usize = 256;
 const SESSIONS: usize = 4096;
+/// Places for sessions that this instance is the witness of.
+const WITNESSED: usize = 4096;
 const EVENTS: usize = 1024;
 
 /// Something to be done in the loop.
@@ -105,15 +108,19 @@ fn run(config: Config, driver: Driver, world: Site, inbox: &Receiver<Job>) {
     let mut sessions: Vec<SessionSlot> = Vec::new();
     sessions.resize_with(SESSIONS, Default::default);
     let mut events: Vec<Option<Event>> = vec![None; EVENTS];
+    let mut witnessed: Vec<WitnessSlot> = Vec::new();
+    witnessed.resize_with(WITNESSED, Default::default);
     let mut pairing = PairingPlace::default();
-    let endpoint =
-        Endpoint::new(config, &mut connections, &mut sessions, &mut events).with_pairing(&mut pairing);
+    let endpoint = Endpoint::new(config, &mut connections, &mut sessions, &mut events)
+        .with_pairing(&mut pairing)
+        .with_witness(&mut witnessed);
     let mut instance = Instance {
         endpoint,
         driver,
         world,
         stopping: false,
     };
+    instance.restore_witnessed();
     while !instance.stopping {
         let Instance {
             endpoint,

@@ -72,6 +72,46 @@ pub enum EndpointEncryption {
     },
 }
 
+/// One row of `sys.database_mirroring_witnesses`. What was not told yet, or is gone since the session was dropped, is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WitnessRow {
+    /// `mirroring_guid`.
+    pub guid: Guid,
+    /// `family_guid`.
+    pub family_guid: Option<Guid>,
+    /// `database_name`.
+    pub database_name: Option<String>,
+    /// `principal_server_name`: the name that the instance gives itself, or its id until it was met.
+    pub principal: String,
+    /// Whether it talks with this witness about the session.
+    pub principal_connected: bool,
+    /// `mirror_server_name`.
+    pub mirror: String,
+    /// Whether it talks with this witness about the session.
+    pub mirror_connected: bool,
+    /// `safety_level`.
+    pub safety: Option<SafetyLevel>,
+    /// `safety_sequence_number`.
+    pub safety_sequence: Option<u32>,
+    /// `role_sequence_number`.
+    pub role_sequence: Option<u32>,
+    /// `is_suspended`.
+    pub is_suspended: Option<bool>,
+    /// `is_suspended_sequence_number`.
+    pub suspended_sequence: Option<u32>,
+    /// `partner_sync_state`.
+    pub sync: Option<PartnerSync>,
+}
+
+/// `sys.database_mirroring_witnesses.partner_sync_state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartnerSync {
+    /// 5: the mirror may take over.
+    Synchronized,
+    /// 6: it may not.
+    Unsynchronized,
+}
+
 /// One certificate of `master` as the endpoint sees it when a peer shows it.
 #[derive(Clone, Debug)]
 pub struct Pin {

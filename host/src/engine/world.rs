@@ -281,6 +281,16 @@ impl World<RustCrypto> for Site {
                 record: record.to_vec(),
             },
             RecordWrite::Removed { database } => Write::Removed { database },
+            RecordWrite::Witness {
+                guid,
+                record,
+                replaces,
+            } => Write::Witness {
+                guid,
+                record: record.to_vec(),
+                replaces,
+            },
+            RecordWrite::WitnessRemoved { guid } => Write::WitnessRemoved { guid },
         };
         self.pending.push((ticket, write));
     }

@@ -20,6 +20,7 @@ use crate::message::{Address, InstanceId, LogEnd, Text};
 use crate::secret::Secret;
 use crate::session::{DatabaseId, Reason, SessionError, SessionEvent};
 use crate::time::{Duration, Instant, UnixSeconds};
+use crate::witness::WitnessSlot;
 
 /// The place of a pipe's end that is no node.
 pub const RAW: usize = usize::MAX;
@@ -185,6 +186,8 @@ pub struct Node {
     pub book: Book,
     pub disk: Disk,
     pub records: BTreeMap<DatabaseId, Vec<u8>>,
+    /// What it keeps as a witness.
+    pub witnessed: BTreeMap<crate::message::SessionGuid, Vec<u8>>,
     pub id: InstanceId,
     pub boot: u64,
     pub dice: Dice,
@@ -206,6 +209,12 @@ pub enum Write {
     Live(DatabaseId, Vec<u8>),
     Ended(DatabaseId, crate::message::SessionGuid, Vec<u8>),
     Removed(DatabaseId),
+    Witness(
+        crate::message::SessionGuid,
+        Vec<u8>,
+        Option<crate::message::SessionGuid>,
+    ),
+    WitnessRemoved(crate::message::SessionGuid),
 }
 
 /// One TCP connection between two nodes.
@@ -242,6 +251,7 @@ pub fn address(node: usize) -> Address {
 fn endpoint(id: InstanceId, boot: u64, name: u8, limits: Limits) -> Endpoint<'static, RustCrypto> {
     let connections: Vec<ConnectionSlot<RustCrypto>> = (0..12).map(|_| ConnectionSlot::default()).collect();
     let sessions: Vec<SessionSlot> = (0..4).map(|_| SessionSlot::default()).collect();
+    let witnessed: Vec<WitnessSlot> = (0..4).map(|_| WitnessSlot::default()).collect();
     let events: Vec<Option<Event>> = (0..512).map(|_| None).collect();
     Endpoint::new(
         Config {
@@ -255,6 +265,7 @@ fn endpoint(id: InstanceId, boot: u64, name: u8, limits: Limits) -> Endpoint<'st
         Box::leak(events.into_boxed_slice()),
     )
     .with_pairing(Box::leak(Box::default()))
+    .with_witness(Box::leak(witnessed.into_boxed_slice()))
 }
 
 macro_rules! env {
@@ -311,6 +322,7 @@ impl World {
                     book,
                     disk: Disk::default(),
                     records: BTreeMap::new(),
+                    witnessed: BTreeMap::new(),
                     id,
                     boot: 1,
                     dice: Dice(i as u64 * 1_000_003),
@@ -408,6 +420,12 @@ impl World {
                             record,
                         } => Write::Ended(database, guid, record.to_vec()),
                         RecordWrite::Removed { database } => Write::Removed(database),
+                        RecordWrite::Witness {
+                            guid,
+                            record,
+                            replaces,
+                        } => Write::Witness(guid, record.to_vec(), replaces),
+                        RecordWrite::WitnessRemoved { guid } => Write::WitnessRemoved(guid),
                     };
                     node.writing.push_back((ticket, write));
                     if node.prompt {
@@ -501,6 +519,15 @@ impl World {
                 Write::Ended(database, guid, record) => {
                     node.records.remove(&database);
                     node.disk.tombstones.insert(guid, record);
+                }
+                Write::Witness(guid, record, replaces) => {
+                    if let Some(replaced) = replaces {
+                        node.witnessed.remove(&replaced);
+                    }
+                    node.witnessed.insert(guid, record);
+                }
+                Write::WitnessRemoved(guid) => {
+                    node.witnessed.remove(&guid);
                 }
                 Write::Removed(database) => {
                     node.records.remove(&database);
@@ -650,6 +677,10 @@ impl World {
         let records: Vec<_> = node.records.iter().map(|(d, r)| (*d, r.clone())).collect();
         let mut env = env!(node, now);
         node.endpoint.set_running(&mut env, true);
+        let witnessed: Vec<_> = node.witnessed.values().cloned().collect();
+        for record in witnessed {
+            node.endpoint.restore_witness(&record).unwrap();
+        }
         for (database, record) in records {
             let end = node
                 .disk

@@ -19,6 +19,43 @@ pub enum Keeping {
     },
 }
 
+impl Keeping {
+    /// How it is stored in the place of a record: without one under role_sequence 0, which no record has, and a dropped mark under its
+    /// owner (`docs/protocol.md`).
+    #[must_use]
+    pub fn stored(&self) -> Record {
+        match self {
+            Self::Blank => Record::default(),
+            Self::Record(record) => *record,
+            Self::Dropped { owner } => Record {
+                owner: *owner,
+                ..Record::default()
+            },
+        }
+    }
+
+    /// How it is told in the place of a record: all zero where there is none.
+    #[must_use]
+    pub fn shown(&self) -> Record {
+        match self {
+            Self::Record(record) => *record,
+            Self::Blank | Self::Dropped { .. } => Record::default(),
+        }
+    }
+
+    /// What a record that was stored by [`Keeping::stored`] says.
+    #[must_use]
+    pub fn read(record: &Record) -> Self {
+        if record.role_sequence != 0 {
+            Self::Record(*record)
+        } else if record.owner == InstanceId::default() {
+            Self::Blank
+        } else {
+            Self::Dropped { owner: record.owner }
+        }
+    }
+}
+
 /// What a witness does about a record that a partner shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Noted {
@@ -223,5 +260,18 @@ pub fn drop_witness(held: &Keeping, owners: &Record, sender: InstanceId) -> Drop
         }
         Keeping::Dropped { owner } if *owner == sender => Drop::Again,
         Keeping::Record(_) | Keeping::Dropped { .. } | Keeping::Blank => Drop::Refuse,
+    }
+}
+
+/// Whether a witness forgets the session because a partner no longer needs it: it uses another witness, durably on both sides, or has
+/// ended the session. Only the owner of what is held says so, and only at what is not lower (R5, story F26); after that the witness is blank.
+#[must_use]
+pub fn forgets(held: &Keeping, theirs: &Record, sender: InstanceId) -> bool {
+    match held {
+        Keeping::Record(own) => {
+            own.owner == sender && theirs.owner == sender && own.compare(theirs) != Ordering::Greater
+        }
+        Keeping::Dropped { owner } => *owner == sender && theirs.owner == sender,
+        Keeping::Blank => false,
     }
 }
