@@ -435,6 +435,7 @@ fn stored_2() -> Stored {
         witness_login: 259,
         witness_address: Text::new("TCP://HOST_W:7024").unwrap(),
         failover: at(2, 99),
+        clash: true,
         ..stored()
     }
 }
@@ -465,6 +466,7 @@ fn stored() -> Stored {
         ask_force: false,
         witness_login: 0,
         failover: Position::START,
+        clash: false,
         witness_address: Text::EMPTY,
     }
 }

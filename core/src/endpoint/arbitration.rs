@@ -9,7 +9,7 @@ use super::{Endpoint, Env};
 use crate::channel::{ChannelError, PeerRefusal};
 use crate::crypto::Provider;
 use crate::message::{Address, UseNumber};
-use crate::session::{Peer, Reason, SessionError, SessionEvent};
+use crate::session::{Part, Peer, Reason, SessionError, SessionEvent};
 use crate::time::{Duration, Instant};
 
 /// A connection that stood for less than this counts as one more failure of its address.
@@ -25,6 +25,12 @@ impl<P: Provider> Endpoint<'_, P> {
         if outbound && !matches!(purpose, Purpose::Probe { .. } | Purpose::Pair) {
             let mut wanted = false;
             for at in 0..self.session_count() {
+                let Some(session) = self.session(at) else { continue };
+                if session.ties().any(|tie| tie.address == address) {
+                    wanted |= self
+                        .with_session(env, at, |session, ctx| session.met_witness(ctx, &address, peer))
+                        .unwrap_or(false);
+                }
                 let Some(session) = self.session(at) else { continue };
                 if session.kept.get().partner != address || session.over.is_some() {
                     continue;
@@ -114,12 +120,14 @@ impl<P: Provider> Endpoint<'_, P> {
             .max_by_key(|(_, c)| c.used)
             .map(|(index, c)| (index, c.used, c.name));
         let witnessed = self.witness.highest_use(peer);
+        let peer_key = used
+            .and_then(|(index, ..)| self.live(index)?.channel.established())
+            .map(|established| established.peer.point);
         let highest = self
             .sessions
             .iter()
             .filter_map(|slot| slot.0.as_ref())
-            .filter(|session| session.partner() == peer)
-            .map(|session| session.highest_use)
+            .filter_map(|session| session.highest_use_of(peer))
             .chain(witnessed)
             .max();
         if let (Some((_, number, _)), Some(highest)) = (used, highest)
@@ -140,8 +148,21 @@ impl<P: Provider> Endpoint<'_, P> {
         let mut sessions = self.rebind_witnessed(peer);
         for at in 0..self.session_count() {
             let Some(session) = self.session(at) else { continue };
-            if session.partner() != peer || session.done || session.is_waiting() {
+            if session.done || session.is_waiting() {
                 continue;
+            }
+            match session.part_of(peer) {
+                Some(Part::Partner) => {}
+                Some(Part::Witness | Part::Target) => {
+                    sessions = true;
+                    let highest = session.highest_use_of(peer).unwrap_or(UseNumber::NONE);
+                    let link = used.and_then(|(_, number, _)| (number >= highest).then_some(used_id)?);
+                    self.with_session(env, at, |session, ctx| {
+                        session.rebind_ties(ctx, peer, link, used.map(|(_, number, _)| number));
+                    });
+                    continue;
+                }
+                None => continue,
             }
             sessions = true;
             let link = used.and_then(|(_, number, _)| (number >= session.highest_use).then_some(used_id)?);
@@ -149,6 +170,9 @@ impl<P: Provider> Endpoint<'_, P> {
                 if let Some((_, number, name)) = used {
                     session.highest_use = session.highest_use.max(number);
                     session.partner_name = name;
+                }
+                if let Some(key) = peer_key {
+                    session.partner_key = key;
                 }
                 session.rebind(ctx, link);
             });
@@ -175,6 +199,16 @@ impl<P: Provider> Endpoint<'_, P> {
             if let Some(peer) = self.session(at).map(crate::session::Session::partner) {
                 self.arbitrate(env, peer);
             }
+            for place in 0..2 {
+                let peer = self
+                    .session(at)
+                    .and_then(|session| session.ties().nth(place))
+                    .filter(|tie| tie.login != 0)
+                    .map(crate::session::Tie::peer);
+                if let Some(peer) = peer {
+                    self.arbitrate(env, peer);
+                }
+            }
         }
     }
 
@@ -192,8 +226,7 @@ impl<P: Provider> Endpoint<'_, P> {
             .sessions
             .iter()
             .filter_map(|slot| slot.0.as_ref())
-            .filter(|s| s.partner() == peer)
-            .map(|s| s.highest_use);
+            .filter_map(|s| s.highest_use_of(peer));
         let seen_as_witness = self.witness.highest_use(peer);
         let highest = seen_here
             .chain(seen_before)
@@ -234,6 +267,22 @@ impl<P: Provider> Endpoint<'_, P> {
         );
         let limits = self.config.limits;
         for at in 0..self.session_count() {
+            if self
+                .session(at)
+                .is_some_and(|session| session.ties().any(|tie| tie.address == address))
+            {
+                let now = self.now;
+                self.with_session(env, at, |session, _| {
+                    for tie in session.ties_mut().filter(|tie| tie.address == address) {
+                        tie.tried = true;
+                        if steady || matches!(closing.reason, CloseReason::Duplicate { .. }) {
+                            tie.dial.succeeded();
+                        } else {
+                            tie.dial.failed(now, limits.redial_first, limits.redial_last);
+                        }
+                    }
+                });
+            }
             let Some(session) = self.session(at) else { continue };
             if session.kept.get().partner != address {
                 continue;
@@ -247,6 +296,9 @@ impl<P: Provider> Endpoint<'_, P> {
                     session
                         .dial
                         .failed(ctx.now, limits.redial_first, limits.redial_last);
+                }
+                if online.is_none() {
+                    session.unreachable(ctx.now);
                 }
                 if unmet && online.is_none() {
                     let error = if own {
@@ -343,6 +395,66 @@ impl<P: Provider> Endpoint<'_, P> {
         (wants && !under_way).then_some(session.dial.at)
     }
 
+    /// Who a witness is, where an own outbound connection to its address stands already.
+    pub(super) fn meet_witnesses(&mut self, env: &mut Env<'_, P>) {
+        for at in 0..self.session_count() {
+            for place in 0..2 {
+                let unmet = self
+                    .session(at)
+                    .and_then(|session| session.ties().nth(place))
+                    .filter(|tie| tie.login == 0)
+                    .map(|tie| tie.address);
+                let Some(address) = unmet else { continue };
+                let standing = self
+                    .connections
+                    .iter()
+                    .filter_map(|slot| slot.live.as_ref())
+                    .filter(|c| !c.accepted && c.is_usable() && c.address == address)
+                    .max_by_key(|c| c.order)
+                    .and_then(super::slot::Connection::peer);
+                let Some(peer) = standing else { continue };
+                let met = self.with_session(env, at, |session, ctx| session.met_witness(ctx, &address, peer));
+                if met == Some(true) {
+                    self.arbitrate(env, peer);
+                }
+            }
+        }
+    }
+
+    /// The next witness that has to be dialed now.
+    pub(super) fn tie_dial_wanted(&self) -> Option<(Address, Purpose)> {
+        if !self.running {
+            return None;
+        }
+        self.sessions
+            .iter()
+            .filter_map(|slot| slot.0.as_ref())
+            .find_map(|session| {
+                session
+                    .ties()
+                    .find(|tie| self.tie_at(tie).is_some_and(|at| at <= self.now))
+                    .map(|tie| (tie.address, Purpose::Sessions))
+            })
+    }
+
+    /// When a witness of the session has to be dialed; `None` while there is no need.
+    pub(super) fn tie_dials_at(&self, session: &crate::session::Session) -> Option<Instant> {
+        session.ties().filter_map(|tie| self.tie_at(tie)).min()
+    }
+
+    fn tie_at(&self, tie: &crate::session::Tie) -> Option<Instant> {
+        let mut connections = self.connections.iter().filter_map(|slot| slot.live.as_ref());
+        let there = connections.any(|c| {
+            let dialing = !c.accepted
+                && c.address == tie.address
+                && !matches!(c.purpose, Purpose::Probe { .. } | Purpose::Pair)
+                && c.closing.is_none()
+                && (c.stage != Stage::Online || tie.login == 0);
+            dialing || (tie.login != 0 && c.is_usable() && c.peer() == Some(tie.peer()))
+        });
+        (tie.link.is_none() && !there).then_some(tie.dial.at)
+    }
+
     /// Puts an answer on a connection, if it is still there.
     pub(super) fn reply(&mut self, link: u64, reply: Reply) {
         if let Some(index) = self.linked(link)
@@ -356,7 +468,7 @@ impl<P: Provider> Endpoint<'_, P> {
 
 impl crate::session::Session {
     /// Somebody else answers at the partner's address: told once for each other.
-    pub(super) fn not_the_partner(&mut self, ctx: &mut crate::session::Ctx<'_>, peer: Peer) {
+    pub(crate) fn not_the_partner(&mut self, ctx: &mut crate::session::Ctx<'_>, peer: Peer) {
         self.trouble = Some(SessionError::new(1402, Reason::NotThePartner));
         if self.reported.replace(peer) != Some(peer) {
             (ctx.events)(SessionEvent::NotThePartner {

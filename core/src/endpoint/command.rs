@@ -4,10 +4,10 @@ use super::output::Ticket;
 use super::slot::SessionSlot;
 use super::{Endpoint, Env, Role as EndpointRole};
 use crate::crypto::Provider;
-use crate::message::{Address, LogEnd, Position, SessionGuid, Timeline};
+use crate::message::{Address, LogEnd, Position, SessionGuid, Timeline, Timelines};
 use crate::session::{
-    DatabaseId, Reason, Role, Safety, Session, SessionError, StartAsPrincipal, StorageError, Stored,
-    StoredPhase, WaitAsMirror,
+    DatabaseId, Fence, Reason, Role, Safety, Session, SessionError, SessionEvent, StartAsPrincipal,
+    StorageError, Stored, StoredPhase, WaitAsMirror,
 };
 
 impl<P: Provider> Endpoint<'_, P> {
@@ -31,6 +31,12 @@ impl<P: Provider> Endpoint<'_, P> {
             return Err(bad);
         }
         self.place(stored.database, Session::restore(stored, end, self.now))?;
+        if stored.role == Role::Principal && stored.phase == StoredPhase::Established {
+            self.events.push(super::Event::Session {
+                database: stored.database,
+                event: SessionEvent::Fence(Fence::Restarted),
+            });
+        }
         Ok(stored.database)
     }
 
@@ -186,7 +192,10 @@ impl<P: Provider> Endpoint<'_, P> {
     /// What [`crate::session::SessionEvent::Fence`] asked for is done: no writer is left, and every commit that was offered is told as
     /// grown log.
     pub fn fenced(&mut self, env: &mut Env<'_, P>, database: DatabaseId) {
-        self.told(env, database, Role::Principal, Session::fenced);
+        self.present(env);
+        if let Some(at) = self.of(database) {
+            self.with_session(env, at, Session::fenced);
+        }
     }
 
     /// Mirror: [`crate::session::SessionEvent::Rewind`] is done, durably, and the log ends at `end`.
@@ -207,6 +216,14 @@ impl<P: Provider> Endpoint<'_, P> {
         self.of(database)
             .and_then(|at| self.session(at))
             .map_or(Position::START, Session::acknowledged_to)
+    }
+
+    /// The history of the database's log as the session has it. A timeline that is begun after a change of role has a number above all
+    /// of these ([`crate::session::decide::history::next_timeline`]), and its predecessors are these up to the end of the log.
+    #[must_use]
+    pub fn timelines(&self, database: DatabaseId) -> Option<Timelines> {
+        let session = self.session(self.of(database)?)?;
+        Some(session.kept.get().timelines)
     }
 
     /// Principal: its file is refused as no continuation of what was captured. That suspends the session, and neither operator's
@@ -249,9 +266,14 @@ impl<P: Provider> Endpoint<'_, P> {
 
     /// Principal: its log has grown to `end`; every block up to there can be read, and is decided.
     pub fn log_grew(&mut self, env: &mut Env<'_, P>, database: DatabaseId, end: LogEnd) {
-        self.told(env, database, Role::Principal, |session, ctx| {
-            session.log_grew(ctx, end);
-        });
+        self.present(env);
+        if let Some(at) = self.of(database)
+            && self
+                .session(at)
+                .is_some_and(|session| session.role() == Role::Principal || session.q.fencing)
+        {
+            self.with_session(env, at, |session, ctx| session.log_grew(ctx, end));
+        }
     }
 
     /// Principal: once its log has grown to `at` it covers every commit that was found in the file; with `None` the capture has

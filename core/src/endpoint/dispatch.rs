@@ -8,7 +8,8 @@ use super::{Endpoint, Env, Role as EndpointRole};
 use crate::crypto::Provider;
 use crate::message::SessionGuid;
 use crate::message::codec::{Hello, Message, Start, VERSION};
-use crate::session::{Peer, Reason, Role, STORED_LEN_MAX, SessionError, SessionEvent, Stored};
+use crate::session::decide::binding;
+use crate::session::{Part, Peer, Reason, Role, STORED_LEN_MAX, SessionError, SessionEvent, Stored};
 use crate::time::Duration;
 
 /// So many refused messages on one connection end it.
@@ -111,8 +112,17 @@ impl<P: Provider> Endpoint<'_, P> {
             return;
         };
         let Some(session) = self.session(at) else { return };
-        let authority = session.partner() == peer && may_say(message, session.role());
-        if !authority {
+        let part = session.part_of(peer);
+        let authority = match part {
+            Some(Part::Partner) => true,
+            Some(Part::Witness | Part::Target) => witness_may_say(message),
+            None => false,
+        };
+        // What comes late, under a role that has changed meanwhile, is no stranger's.
+        let stale = part == Some(Part::Partner)
+            && role_sequence(message).is_some_and(|number| number != session.role_sequence());
+        let in_role = part != Some(Part::Partner) || stale || may_say(message, session.role());
+        if !authority || !in_role {
             let database = session.database();
             self.events.push(Event::Session {
                 database,
@@ -143,9 +153,30 @@ impl<P: Provider> Endpoint<'_, P> {
                 | Message::Start(_)
                 | Message::StartAccepted(_)
                 | Message::StartRefused(_)
+                | Message::HelloAgain(_)
         );
         let here = session.link() == Some(link);
-        if !(unbound_too || here && session.is_bound()) {
+        let kind = if unbound_too || part != Some(Part::Partner) {
+            binding::Kind::Opening
+        } else {
+            binding::Kind::Bound
+        };
+        if !binding::accepts(kind, here && session.is_bound()) {
+            return;
+        }
+        if let Some(part @ (Part::Witness | Part::Target)) = part {
+            let session_link = match part {
+                Part::Witness => session.tie.link,
+                _ => session.change.and_then(|change| change.target.link),
+            };
+            if session_link == Some(link) {
+                self.with_session(env, at, |session, ctx| hear_witness(session, ctx, part, message));
+            }
+            return;
+        }
+        if stale {
+            let number = role_sequence(message).unwrap_or_default();
+            self.with_session(env, at, |session, _| session.stale(number));
             return;
         }
         let done = self.with_session(env, at, |session, ctx| hear(session, ctx, link, message));
@@ -349,6 +380,39 @@ fn may_say(message: &Message<'_>, role: Role) -> bool {
     }
 }
 
+/// What a witness may say of a session (R11): its record, its answers, and that it holds none.
+const fn witness_may_say(message: &Message<'_>) -> bool {
+    match message {
+        Message::SessionHello(_)
+        | Message::HelloAgain(_)
+        | Message::None(_)
+        | Message::Grant(_)
+        | Message::Denial(_)
+        | Message::Refusal(_) => true,
+        Message::Confirm(confirm) => confirm.answer,
+        _ => false,
+    }
+}
+
+/// Gives a witness's message that passed all checks to its session.
+fn hear_witness(
+    session: &mut crate::session::Session,
+    ctx: &mut crate::session::Ctx<'_>,
+    part: Part,
+    message: &Message<'_>,
+) {
+    match message {
+        Message::HelloAgain(m) => session.witness_hello_comes_again(part, m.answer),
+        Message::SessionHello(m) => session.heard_witness_hello(ctx, part, m),
+        Message::None(_) => session.heard_witness_none(ctx, part),
+        Message::Confirm(m) => session.witness_confirms(ctx, part, m),
+        Message::Refusal(m) => session.refused_by_witness(ctx, m),
+        Message::Grant(m) if part == Part::Witness => session.granted(ctx, m),
+        Message::Denial(m) if part == Part::Witness => session.denied(ctx, m),
+        _ => {}
+    }
+}
+
 /// The role assignment that a message was sent under, where it says so.
 fn role_sequence(message: &Message<'_>) -> Option<u32> {
     Some(match message {
@@ -376,9 +440,6 @@ fn hear(
     link: u64,
     message: &Message<'_>,
 ) -> Done {
-    if role_sequence(message).is_some_and(|number| number != session.role_sequence()) {
-        return Done::Refused(SessionError::new(1428, Reason::OtherRoleSequence));
-    }
     let obeyed = |result: Result<(), ()>| if result.is_ok() { Done::Taken } else { Done::Broken };
     match message {
         Message::Start(_) => session.accept_on = Some(link),
@@ -418,10 +479,10 @@ fn hear(
                 (ctx.events)(SessionEvent::PartnerRefused(error));
             }
         }
-        Message::HelloAgain(_) => {}
-        Message::Propose(_) | Message::Confirm(_) | Message::NameWitness(_) => {
-            return Done::Refused(SessionError::new(1428, Reason::NotSupported));
-        }
+        Message::HelloAgain(m) => session.hello_comes_again(link, m.answer),
+        Message::Propose(m) => session.proposed(ctx, m),
+        Message::Confirm(m) => session.partner_confirms(ctx, m),
+        Message::NameWitness(m) => session.witness_named(ctx, m),
         Message::Hello(_)
         | Message::Use(_)
         | Message::Ping(_)

@@ -268,6 +268,7 @@ impl<'a, P: Provider> Endpoint<'a, P> {
             events: &mut |event| events.push(Event::Session { database, event }),
         };
         let result = step(session, &mut ctx);
+        session.drive(&mut ctx);
         session.show(&mut ctx);
         if session.done {
             slot.0 = None;

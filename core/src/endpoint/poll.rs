@@ -6,7 +6,7 @@ use super::output::{Output, RecordWrite, Ticket};
 use super::slot::{Reply, Stage};
 use super::{Endpoint, Env, SEND_LEN_MIN};
 use crate::channel::{HEAD_ROOM, TAIL_ROOM, WRITE_ROOM_MIN};
-use crate::crypto::Provider;
+use crate::crypto::{Provider, SigningKey as _};
 use crate::message::codec::{
     CertificateAnswer, Denial, Goodbye, Hello, Message, None as NoSession, Ping, Refusal, StartRefused,
     Tombstone, Use, VERSION,
@@ -131,8 +131,9 @@ impl<P: Provider> Endpoint<'_, P> {
             .connections
             .iter()
             .position(|slot| slot.live.as_ref().is_some_and(waiting));
+        self.meet_witnesses(env);
         if index.is_none()
-            && let Some((address, purpose)) = self.dial_wanted()
+            && let Some((address, purpose)) = self.dial_wanted().or_else(|| self.tie_dial_wanted())
         {
             index = self.dial(env, address, purpose);
             if index.is_none() {
@@ -418,6 +419,14 @@ impl<P: Provider> Endpoint<'_, P> {
             if self.session(at).is_none_or(|session| !session.speaks_on(link)) {
                 continue;
             }
+            if self.session(at).is_some_and(|session| session.registers_on(link))
+                && let Ok(identity) = env.directory.identity()
+            {
+                let key = identity.signing_key.public_point();
+                if let Some(session) = self.sessions.get_mut(at).and_then(|slot| slot.0.as_mut()) {
+                    session.own_key = key;
+                }
+            }
             self.with_session(env, at, |session, ctx| session.say_control(ctx, link, to, said))
                 .unwrap_or(Ok(()))?;
         }
@@ -492,13 +501,19 @@ impl<P: Provider> Endpoint<'_, P> {
             .filter_map(|slot| slot.0.as_ref())
             .flat_map(|session| {
                 [
-                    session.wake(),
+                    session.wake(self.now),
                     self.redial_wake(session),
+                    self.tie_redial_wake(session),
                     self.silence_wake(session),
+                    self.tie_silence_wake(session),
                 ]
             })
             .flatten();
         connections.chain(sessions).min()
+    }
+
+    fn tie_redial_wake(&self, session: &crate::session::Session) -> Option<Instant> {
+        self.running.then(|| self.tie_dials_at(session)).flatten()
     }
 
     fn redial_wake(&self, session: &crate::session::Session) -> Option<Instant> {

@@ -69,7 +69,7 @@ impl<P: Provider> Endpoint<'_, P> {
                     .sessions
                     .iter()
                     .filter_map(|slot| slot.0.as_ref())
-                    .filter(|session| session.link() == Some(link))
+                    .filter(|session| session.talks_on(link))
                     .map(Session::timeout)
                     .chain(self.witness.patience(link))
                     .max();
@@ -130,10 +130,13 @@ impl<P: Provider> Endpoint<'_, P> {
     fn judge_silence(&mut self, env: &mut Env<'_, P>, at: usize) {
         let Some(session) = self.session(at) else { return };
         let silent = self.silence_at(session).is_some_and(|at| at <= self.now);
-        if silent != session.silent {
+        let witness = self.tie_silence_at(session).is_some_and(|at| at <= self.now);
+        let (was, was_witness) = (session.silent, session.tie.silent);
+        if silent != was || witness != was_witness {
             self.with_session(env, at, |session, ctx| {
                 session.silent = silent;
-                if silent {
+                session.tie.silent = witness;
+                if silent && !was {
                     (ctx.events)(SessionEvent::TimedOut);
                 }
             });
@@ -141,7 +144,20 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     fn silence_at(&self, session: &Session) -> Option<Instant> {
-        let live = self.live(self.linked(session.link()?)?)?;
+        self.silence_on(session, session.link()?)
+    }
+
+    fn tie_silence_at(&self, session: &Session) -> Option<Instant> {
+        self.silence_on(session, session.tie.link?)
+    }
+
+    /// When the session's witness becomes silent.
+    pub(super) fn tie_silence_wake(&self, session: &Session) -> Option<Instant> {
+        self.tie_silence_at(session).filter(|_| !session.tie.silent)
+    }
+
+    fn silence_on(&self, session: &Session, link: u64) -> Option<Instant> {
+        let live = self.live(self.linked(link)?)?;
         let patience = session.timeout().as_micros();
         let ping = self.config.limits.ping.as_micros();
         let unheard = live

@@ -3,12 +3,12 @@
 //! After a USE each side says hello once for each session. The session is bound when its own hello was sent and the other's
 //! handled. What was learnt over an older binding dies with it.
 
-use super::decide;
-use super::event::{Reason, SessionError, SessionEvent};
+use super::decide::{self, record};
 use super::flow::{Inflow, Outflow};
 use super::machine::{Ctx, Link, Session, Side};
+use super::quorum::{Due, RECONNECT};
 use crate::message::codec::SessionHello;
-use crate::message::{LogEnd, Timelines};
+use crate::message::{LogEnd, Record, Timelines};
 
 /// A session on one connection.
 #[derive(Clone, Copy, Debug)]
@@ -18,11 +18,16 @@ pub(crate) struct Binding {
     pub(crate) heard: Option<Heard>,
     /// The logs were compared, and what follows from that was begun.
     pub(crate) joined: bool,
+    /// The role_sequence of the own hello that was said last.
+    pub(crate) said_role: u32,
+    /// HELLO_AGAIN came: the next hello is not the first, and is to be answered or not.
+    pub(crate) again: Option<bool>,
 }
 
 /// What the partner's hello said.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heard {
+    pub(crate) record: Record,
     pub(crate) end: LogEnd,
     pub(crate) wants_seed: bool,
     pub(crate) timelines: Timelines,
@@ -31,8 +36,9 @@ pub(crate) struct Heard {
 impl Session {
     /// Whether both hellos are through.
     pub(crate) fn is_bound(&self) -> bool {
-        self.binding
-            .is_some_and(|binding| binding.heard.is_some() && (binding.hello_sent || binding.joined))
+        self.binding.is_some_and(|binding| {
+            decide::binding::is_bound(binding.hello_sent || binding.joined, binding.heard.is_some())
+        })
     }
 
     /// The connection that it is bound to or being bound to.
@@ -53,7 +59,10 @@ impl Session {
                 hello_sent: false,
                 heard: None,
                 joined: false,
+                said_role: 0,
+                again: None,
             });
+            self.q.lost_at = None;
         }
     }
 
@@ -63,6 +72,10 @@ impl Session {
             return;
         }
         self.silent = false;
+        self.q.forget_partner();
+        self.q.lost_at = Some(ctx.now.after(RECONNECT));
+        self.due = Due::default();
+        self.change_unbound();
         let database = self.database();
         match &mut self.side {
             Side::Principal(side) => side.unbound(ctx, database),
@@ -74,25 +87,37 @@ impl Session {
         self.show(ctx);
     }
 
-    /// Whether the hello may be said now: the record is durable, and every write begun under an older binding has ended
-    /// (R2, story F49).
+    /// Whether a hello may be said now: the record is durable, every write begun under an older binding has ended (R2, story F49), and
+    /// the log is not about to become another.
     pub(crate) fn may_say_hello(&self) -> bool {
         let settled = match &self.side {
             Side::Principal(side) => !side.adopting_awaits(self.end.position),
             Side::Mirror(side) => !side.inflow.awaits(self.end.position) && !side.installs(),
         };
+        let beginning = (self.q.taking || self.q.timeline_asked) && !self.q.prepared;
+        let undoing = self.rewinding.is_some_and(|rewinding| rewinding.asked);
         self.is_established()
-            && settled
+            && decide::binding::may_say_hello(!settled)
+            && !self.q.fencing
+            && !beginning
+            && !undoing
             && self.kept.durable().is_some()
-            && self.binding.is_some_and(|binding| !binding.hello_sent)
+    }
+
+    /// Whether the first hello on this binding, or one that takes the log up anew, is to be said now.
+    pub(crate) fn hello_is_due(&self) -> bool {
+        self.binding.is_some_and(|binding| !binding.hello_sent) && self.may_say_hello()
     }
 
     /// The own hello went out with that credit.
     pub(crate) fn said_hello(&mut self, ctx: &mut Ctx<'_>, credit: u32) {
+        let role_sequence = self.role_sequence();
         let Some(binding) = &mut self.binding else { return };
         let first = !binding.hello_sent;
+        let anew = (first && !binding.joined) || binding.said_role != role_sequence;
         binding.hello_sent = true;
-        if first && !binding.joined {
+        binding.said_role = role_sequence;
+        if anew {
             let end = self.end.position;
             match &mut self.side {
                 Side::Principal(side) => side.inflow = Inflow::new(end, credit),
@@ -100,6 +125,15 @@ impl Session {
             }
         }
         self.take_up(ctx);
+    }
+
+    /// HELLO_AGAIN: the hello that follows is not the first here.
+    pub(crate) const fn hello_comes_again(&mut self, link: Link, answer: bool) {
+        if let Some(binding) = &mut self.binding
+            && binding.link == link
+        {
+            binding.again = Some(answer);
+        }
     }
 
     /// The partner's hello came on `link`. Only on the used connection does it bind; a principal whose START was not answered
@@ -114,38 +148,40 @@ impl Session {
         if self.link() != Some(link) {
             return;
         }
-        let own = self.kept.get().record;
-        if let Err(error) = decide::heard_record(&own, &hello.record) {
-            if self.trouble != Some(error) {
-                self.trouble = Some(error);
-                (ctx.events)(SessionEvent::RecordConflict(error));
-            }
-            return;
-        }
-        if hello.ask != 0 {
-            // A hello with an open ask confirms nothing (R2); this machine has no asks, and so no hand-back.
-            self.trouble = Some(SessionError::new(1428, Reason::NotSupported));
-            return;
-        }
-        let mirror = self.role() == super::Role::Mirror;
         let Some(binding) = &mut self.binding else { return };
-        // A mirror whose storage made it start over says hello again, and the logs are compared again. A principal that
-        // began a new timeline says hello again too, and nothing else changes.
-        let again = binding.heard.is_some() && mirror;
-        binding.joined &= mirror;
+        let again = binding.again.take();
+        let before = binding.heard;
         binding.heard = Some(Heard {
+            record: hello.record,
             end: hello.end,
             wants_seed: hello.wants_seed,
             timelines: hello.timelines,
         });
-        self.trouble = None;
-        self.properties_heard(ctx, hello.role_sequence(), &hello.properties);
-        if again {
+        let heard = self.partner_hello(ctx, hello, again);
+        if matches!(heard, record::Heard::TooFar | record::Heard::Clash) {
+            if let Some(binding) = &mut self.binding {
+                binding.heard = None;
+            }
             return;
         }
-        match &mut self.side {
-            Side::Principal(side) => side.out = Outflow::new(hello.credit),
-            Side::Mirror(side) => side.out = Outflow::new(hello.credit),
+        self.q.none_heard = false;
+        if !self.kept.get().clash {
+            self.trouble = None;
+        }
+        self.properties_heard(ctx, hello.role_sequence(), &hello.properties);
+        let mirror = self.role() == super::Role::Mirror;
+        // A mirror whose log is another now says hello without more, and the logs are compared again. A principal that began a new timeline
+        // says hello again too, and nothing else changes.
+        let anew = before.is_none_or(|before| before.record.role_sequence != hello.role_sequence())
+            || (again.is_none() && !mirror);
+        if anew {
+            if let Some(binding) = &mut self.binding {
+                binding.joined = false;
+            }
+            match &mut self.side {
+                Side::Principal(side) => side.out = Outflow::new(hello.credit),
+                Side::Mirror(side) => side.out = Outflow::new(hello.credit),
+            }
         }
         self.take_up(ctx);
     }
@@ -158,19 +194,26 @@ impl Session {
         }
     }
 
-    /// Begins the log's flow once the session is bound.
-    fn take_up(&mut self, ctx: &mut Ctx<'_>) {
-        if !self.is_bound() {
+    /// Begins the log's flow once the session is bound, both stand under one role_sequence, and no ask is open.
+    pub(super) fn take_up(&mut self, ctx: &mut Ctx<'_>) {
+        if !self.in_step() || self.q.mirror_ask != 0 || self.ask().open {
             return;
         }
+        let waits = match &self.side {
+            Side::Principal(_) => self.q.taking,
+            Side::Mirror(side) => side.inflow.awaits(self.end.position),
+        };
         let Some(binding) = &mut self.binding else { return };
-        if binding.joined {
+        if binding.joined || waits {
             return;
         }
         binding.joined = true;
+        let heard = binding.heard;
         self.silent = false;
-        if matches!(self.side, Side::Principal(_)) {
-            self.join(ctx);
+        match (&self.side, heard) {
+            (Side::Principal(_), _) => self.join(ctx),
+            (Side::Mirror(_), Some(heard)) => self.compare_as_mirror(ctx, &heard),
+            (Side::Mirror(_), None) => {}
         }
         self.show(ctx);
     }

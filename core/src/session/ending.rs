@@ -1,9 +1,11 @@
 //! How a session ends (`docs/safety.md` R0): a durable tombstone, told to the partner when it can be; only a tombstone ends the
 //! other side.
 
-use super::event::{EndedBy, Reason, SessionError, SessionEvent};
+use super::decide::begin;
+use super::event::{EndedBy, Fence, Reason, RoleChange, SessionError, SessionEvent};
 use super::machine::{Ctx, Session};
 use super::stored::StoredPhase;
+use super::view::Role;
 use crate::message::codec::Tombstone;
 
 /// An end under way.
@@ -41,19 +43,42 @@ impl Session {
             self.start_failed(ctx, SessionError::new(1413, Reason::Ended));
             return Ok(());
         }
+        let live = self.in_step() && !self.silent && self.q.serves && !self.kept.get().clash;
+        if begin::end(&self.record(), ctx.own, live, self.is_alone()) == begin::End::ConfirmFirst {
+            self.q.ending = true; // `drive_end` goes on: the mirror may take over until UNSYNC is confirmed (story F51).
+            return Ok(());
+        }
         self.finish(ctx, EndedBy::Operator);
         Ok(())
     }
 
-    /// The partner's operator ended it. A principal goes on alone: the record names it, here and there, since no role has
-    /// changed; a mirror stays closed.
-    pub(crate) fn heard_tombstone(&mut self, ctx: &mut Ctx<'_>, _tombstone: &Tombstone) {
-        if self.over.is_none() && !self.done {
-            self.finish(ctx, EndedBy::Partner);
+    /// The partner's operator ended it. Who the higher of the two records names goes on alone, the other stays a closed mirror; an
+    /// incomplete principal is not ended (R0, R6).
+    pub(crate) fn heard_tombstone(&mut self, ctx: &mut Ctx<'_>, tombstone: &Tombstone) {
+        if self.over.is_some() || self.done {
+            return;
         }
+        let role = match self.after_tombstone(ctx.own, &tombstone.record) {
+            begin::AfterEnd::StayIncomplete => return,
+            begin::AfterEnd::Alone => Role::Principal,
+            begin::AfterEnd::ClosedMirror => Role::Mirror,
+        };
+        if role != self.role() {
+            if role == Role::Mirror {
+                (ctx.events)(SessionEvent::Fence(Fence::Yielded));
+            }
+            self.kept.change(|stored| stored.role = role);
+            (ctx.events)(SessionEvent::RoleChanged {
+                role,
+                role_sequence: self.role_sequence().max(tombstone.record.role_sequence),
+                why: RoleChange::Yielded,
+                at: self.end.position,
+            });
+        }
+        self.finish(ctx, EndedBy::Partner);
     }
 
-    fn finish(&mut self, ctx: &mut Ctx<'_>, by: EndedBy) {
+    pub(super) fn finish(&mut self, ctx: &mut Ctx<'_>, by: EndedBy) {
         let tell = by == EndedBy::Operator && self.binding.is_some();
         self.over = Some(Over {
             by,

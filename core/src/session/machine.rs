@@ -5,20 +5,29 @@
 //! It is driven by the endpoint, which has checked who speaks before it calls (R11).
 
 use super::binding::Binding;
+use super::change::{Change, ShownAgain};
 use super::command::{Safety, StartAsPrincipal, WaitAsMirror};
-use super::event::{Reason, SessionError, SessionEvent, SessionState};
+use super::event::{Reason, RoleChange, SessionError, SessionEvent, SessionState, WitnessState};
+use super::failover::Failing;
+use super::hearing::Rewinding;
 use super::kept::Kept;
 use super::mirror::MirrorSide;
 use super::principal::PrincipalSide;
+use super::quorum::{Due, Quorum};
 use super::start::{Answering, Starting};
 use super::storage::{DatabaseId, Storage};
 use super::stored::{Stored, StoredPhase};
-use super::view::{Phase, Role, SeedProgress, SessionView};
+use super::tie::Tie;
+use super::view::{Phase, Role, SeedProgress, SessionView, WitnessView};
+use crate::crypto::POINT_LEN;
 use crate::message::codec::Properties;
 use crate::message::{
     FamilyGuid, InstanceId, InstanceName, LogEnd, Position, Record, SessionGuid, Text, UseNumber,
 };
 use crate::time::{Duration, Instant};
+
+/// After a restart the partner is waited for a little longer than after a lost connection: it may be starting too.
+const RESTART: Duration = Duration::from_secs(2);
 
 /// A connection by its number in the endpoint.
 pub(crate) type Link = u64;
@@ -70,6 +79,30 @@ pub(crate) struct Session {
     announced: bool,
     /// The slot may be used again.
     pub(crate) done: bool,
+    /// Who holds the record, as far as this run knows.
+    pub(crate) q: Quorum,
+    /// What is to be said to the other partner.
+    pub(crate) due: Due,
+    /// The witness.
+    pub(crate) tie: Tie,
+    /// A witness that was replaced, and is to hear it.
+    pub(crate) retired: Option<Tie>,
+    /// A change of witness under way.
+    pub(crate) change: Option<Change>,
+    /// A blank witness's registration under way.
+    pub(crate) shown_again: ShownAgain,
+    /// An operator waits to hear of a changed witness.
+    pub(crate) witness_told: bool,
+    pub(crate) witness_shown: WitnessState,
+    /// A FAILOVER under way.
+    pub(crate) failing: Option<Failing>,
+    /// What this mirror has to undo.
+    pub(crate) rewinding: Option<Rewinding>,
+    /// Numbers of requests.
+    pub(crate) requests: u64,
+    /// The own public key, and the partner's, as they are registered at a witness.
+    pub(crate) own_key: [u8; POINT_LEN],
+    pub(crate) partner_key: [u8; POINT_LEN],
 }
 
 /// What differs by role.
@@ -121,6 +154,19 @@ impl Session {
             reported: None,
             announced: false,
             done: false,
+            q: Quorum::default(),
+            due: Due::default(),
+            tie: Tie::default(),
+            retired: None,
+            change: None,
+            shown_again: ShownAgain::No,
+            witness_told: false,
+            witness_shown: WitnessState::Unknown,
+            failing: None,
+            rewinding: None,
+            requests: 0,
+            own_key: [0; POINT_LEN],
+            partner_key: [0; POINT_LEN],
         }
     }
 
@@ -194,7 +240,11 @@ impl Session {
             }
             Role::Mirror => Side::Mirror(MirrorSide::new(end)),
         };
-        Self::new(Kept::read(stored), end, side)
+        let mut session = Self::new(Kept::read(stored), end, side);
+        session.tie = Tie::new(stored.witness_address, stored.witness_login, stored.witness);
+        session.q.lost_at = Some(now.after(RESTART));
+        session.q.highest = stored.record.role_sequence;
+        session
     }
 
     pub(crate) const fn database(&self) -> DatabaseId {
@@ -257,14 +307,21 @@ impl Session {
         if !self.is_established() {
             return SessionState::Disconnected;
         }
+        if self.failing.is_some() || self.q.told_role == Some(RoleChange::Failover) {
+            return SessionState::PendingFailover;
+        }
         if self.kept.get().properties.suspended {
             return SessionState::Suspended;
         }
-        if self.silent || !self.is_bound() {
+        if self.silent || !self.is_bound() || self.trouble.is_some_and(|t| t.reason == Reason::RecordConflict)
+        {
             return SessionState::Disconnected;
         }
+        // With SAFETY FULL it is the mirror's SYNC that makes the promise (R1).
+        let promised = !self.kept.get().properties.safety_full
+            || self.record().sync == crate::message::Sync::Sync && self.q.by_mirror;
         let level = match &self.side {
-            Side::Principal(side) => side.level(),
+            Side::Principal(side) => side.level() && promised,
             Side::Mirror(side) => side.level(),
         };
         if level {
@@ -300,6 +357,8 @@ impl Session {
         let guid = self.guid();
         if self.starting.is_some_and(|starting| starting.accepted) {
             self.starting = None;
+            // The database was being served, and goes on.
+            self.q.serves = true;
             (ctx.events)(SessionEvent::StartedAsPrincipal { guid });
         } else if self.answering.is_some_and(|answering| answering.verified) {
             self.answering = None;
@@ -330,13 +389,14 @@ impl Session {
     }
 
     /// When [`Session::tick`] has something to do.
-    pub(crate) fn wake(&self) -> Option<Instant> {
+    pub(crate) fn wake(&self, now: Instant) -> Option<Instant> {
         let starting = self.starting.filter(|starting| !starting.accepted);
         [
             starting.map(|starting| starting.deadline),
             starting.and_then(|starting| starting.again_at),
-            self.principal_wake(),
+            self.principal_wake(now),
             self.mirror_wake(),
+            self.drive_wake(now),
         ]
         .into_iter()
         .flatten()
@@ -374,10 +434,15 @@ impl Session {
                 Side::Mirror(_) => self.end.position,
             },
             failover: stored.failover,
-            serves: matches!(&self.side, Side::Principal(side) if side.settled),
+            serves: self.q.serves && self.q.fence.is_none() && self.failing.is_none(),
             acknowledged: self.acknowledged_to(),
-            may_take_over: false,
-            witness: None,
+            may_take_over: self.q.may_take_over,
+            witness: self.has_witness().then_some(WitnessView {
+                address: stored.witness_address,
+                instance: stored.witness,
+                state: self.tie.state(),
+                pending: stored.witness_pending,
+            }),
             streamed: match &self.side {
                 Side::Principal(side) => stored.timelines.locate(side.out.sent).unwrap_or(side.acked),
                 Side::Mirror(side) => side.inflow.received,
@@ -413,6 +478,7 @@ fn blank(
         ask: 0,
         ask_open: false,
         ask_force: false,
+        clash: false,
         incomplete: false,
         wants_seed: false,
         touched: false,

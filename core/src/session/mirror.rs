@@ -1,6 +1,7 @@
 //! The mirror's side: takes the log and hands it to the storage, says what is hardened, takes seeds, gives its tail to a
 //! restarted principal.
 
+use super::decide;
 use super::event::{Reason, SessionError, SessionEvent, SessionState};
 use super::flow::{Inflow, Outflow};
 use super::machine::{Ctx, Session, Side};
@@ -99,8 +100,10 @@ impl Session {
         let Some(heard) = self.binding.and_then(|binding| binding.heard) else {
             return Ok(());
         };
+        let takes = decide::takeover::takes_blocks(&self.record(), &self.ask(), piece.role_sequence)
+            && self.rewinding.is_none();
         let Some(side) = self.mirror() else { return Err(()) };
-        if side.start_over.is_some() {
+        if side.start_over.is_some() || !takes {
             // Under way since before the storage refused: not kept, and nothing is owed for it.
             side.inflow.take(piece.bytes.len()).map_err(|_| ())?;
             side.inflow
@@ -140,6 +143,8 @@ impl Session {
 
     /// The storage refused a block: says so, and takes up the log again later.
     fn log_refused(&mut self, ctx: &mut Ctx<'_>, error: StorageError, accepted: Position) {
+        // Doubt about the own log (R3).
+        self.q.may_take_over = false;
         let Some(side) = self.mirror() else { return };
         let reason = match error {
             StorageError::Chain | StorageError::Corrupt => Reason::Chain,
@@ -201,6 +206,9 @@ impl Session {
         side.start_over = None;
         side.tail = None;
         side.seed = None;
+        self.q.may_take_over = false;
+        self.rewinding = None;
+        let Some(side) = self.mirror() else { return };
         match ctx.storage.seed_begin(database, info) {
             Ok(()) => {
                 side.seed = Some(SeedIn {

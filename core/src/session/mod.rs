@@ -1,22 +1,28 @@
 //! Records, bindings and the mirroring session (`docs/safety.md`).
 
 mod binding;
+mod change;
 mod command;
 pub mod decide;
 mod ending;
 mod event;
+mod failover;
 mod flow;
+mod hearing;
 mod kept;
 mod machine;
 mod mirror;
 mod principal;
 mod properties;
-mod roles;
+mod quorum;
 mod seeding;
+mod serving;
 mod speak;
 mod start;
 mod storage;
 mod stored;
+mod takeover;
+mod tie;
 mod view;
 
 pub use command::{MirrorCopy, Safety, StartAsPrincipal, WaitAsMirror};
@@ -33,3 +39,4 @@ pub use view::{Phase, Role, SeedProgress, SessionView, WitnessView};
 
 pub(crate) use kept::Kept;
 pub(crate) use machine::{Ctx, Link, Peer, Session};
+pub(crate) use tie::{Part, Tie};

@@ -1,5 +1,6 @@
 //! The principal's side: sends its log, counts what the mirror has hardened, seeds it, takes over its tail after a restart.
 
+use super::binding::Heard;
 use super::decide::{self, Join};
 use super::event::{Reason, ReseedReason, SessionError, SessionEvent};
 use super::flow::{Inflow, Outflow};
@@ -8,11 +9,13 @@ use super::seeding::SeedOut;
 use super::storage::{BlockChunk, DatabaseId, StorageError};
 use super::view::SeedProgress;
 use crate::message::codec::{Ack, Block, Seed, Tail};
-use crate::message::{LogEnd, Position, Timeline};
+use crate::message::{LogEnd, Position, Timeline, Timelines};
 use crate::time::{Duration, Instant};
 
 /// First pause after the storage refused; doubles.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// How long a mirror has to undo what lies on a fork before it is seeded. A seed takes longer than undoing.
+const REWIND: Duration = Duration::from_secs(600);
 /// Longest pause after the storage refused.
 const RETRY_LAST: Duration = Duration::from_secs(30);
 
@@ -25,6 +28,10 @@ pub(crate) struct PrincipalSide {
     pub(crate) inflow: Inflow,
     /// The mirror's log is a prefix of ours, and what follows is being sent.
     pub(crate) streaming: bool,
+    /// The logs were compared over this binding, and no tail of the mirror is left to be adopted.
+    pub(crate) compared: bool,
+    /// The mirror's log lies on a fork: it undoes that, and says hello again.
+    pub(crate) left_behind: bool,
     pub(crate) seed: Option<SeedOut>,
     /// Why the mirror has to be seeded, and from when on that may be tried.
     pub(crate) seed_due: Option<(Instant, ReseedReason)>,
@@ -71,6 +78,8 @@ impl PrincipalSide {
             out: Outflow::default(),
             inflow: Inflow::default(),
             streaming: false,
+            compared: false,
+            left_behind: false,
             seed: None,
             seed_due: None,
             adopt: None,
@@ -119,12 +128,20 @@ impl PrincipalSide {
         self.adopt = None;
         self.seed_due = None;
         self.streaming = false;
+        self.compared = false;
+        self.left_behind = false;
+        self.acked = Position::START;
         self.synced = false;
         self.behind = None;
         self.out = Outflow::default();
         self.read_again = None;
         self.told_end = Position::START;
         self.attachment_told = 0;
+    }
+
+    /// The mirror may begin to undo what lies on its fork now.
+    pub(super) fn left_behind_from(&mut self, now: Instant) {
+        self.seed_due = Some((now.after(REWIND), ReseedReason::LeftBehind));
     }
 
     pub(super) fn retry(&mut self, now: Instant) -> Instant {
@@ -158,6 +175,19 @@ impl PrincipalSide {
     }
 }
 
+/// Whether a mirror that says this in its hello finds by itself that its log lies on a fork.
+fn undoes(end: LogEnd, timelines: &Timelines, heard: &Heard) -> bool {
+    let meeting = decide::history::meet::<core::convert::Infallible>(
+        decide::history::History { end, timelines },
+        decide::history::History {
+            end: heard.end,
+            timelines: &heard.timelines,
+        },
+        |_| Ok(None),
+    );
+    matches!(meeting, Ok(decide::history::Meeting::Rewind { .. }))
+}
+
 impl Session {
     pub(crate) fn principal(&mut self) -> Option<&mut PrincipalSide> {
         match &mut self.side {
@@ -177,6 +207,8 @@ impl Session {
             ctx.storage.seed_close(database);
         }
         side.streaming = false;
+        side.compared = false;
+        side.seed_due = None;
         side.out.seek(heard.end.position.sequence);
         let joined = decide::join(
             decide::Log {
@@ -201,6 +233,17 @@ impl Session {
                     asked: false,
                 });
             }
+            Ok(Join::Seed(ReseedReason::LeftBehind))
+                if !side.left_behind && undoes(end, &timelines, &heard) =>
+            {
+                // The mirror sees the same, undoes what lies on the fork and says hello again. One that does not is seeded.
+                side.left_behind = true;
+                side.compared = true;
+                side.left_behind_from(ctx.now);
+            }
+            Ok(Join::Seed(ReseedReason::Asked)) if side.left_behind => {
+                self.reseed(ctx, ReseedReason::LeftBehind, heard.end.position);
+            }
             Ok(Join::Seed(why)) => self.reseed(ctx, why, heard.end.position),
             Err(error) => {
                 side.read_again = Some(side.retry(ctx.now));
@@ -216,10 +259,11 @@ impl Session {
             side.acked = position;
             side.out.seek(position.sequence);
             side.streaming = true;
+            side.compared = true;
+            side.left_behind = false;
             side.status_due = true;
             side.weigh(ctx.now, end, timeout);
         }
-        self.settle(ctx, false);
     }
 
     /// The log may go on after a restart: said once.
@@ -242,6 +286,10 @@ impl Session {
             return;
         }
         self.end = end;
+        if let Some(side) = self.mirror() {
+            // Captured before the writers of a role that was yielded were shut out.
+            side.inflow.restart(end.position);
+        }
         if let Some(side) = self.principal() {
             side.settled = true;
             side.weigh(ctx.now, end.position, timeout);
@@ -276,12 +324,15 @@ impl Session {
         } else {
             self.kept.change(|stored| stored.timelines = timelines);
         }
-        if let Some(binding) = &mut self.binding {
+        if self.due.hello.is_none()
+            && let Some(binding) = &mut self.binding
+        {
             // The mirror learns of it by another hello, which goes before any block of it.
             binding.hello_sent = false;
         }
         let bound = self.binding.is_some_and(|binding| binding.joined);
         let end = self.end.position;
+        self.q.prepared = true;
         if let Some(side) = self.principal() {
             side.settled = true;
             if gap && bound {
@@ -437,11 +488,7 @@ impl Session {
 
     /// What a principal does when time has passed.
     pub(crate) fn principal_tick(&mut self, ctx: &mut Ctx<'_>) {
-        let (end, timeout, established) = (self.end.position, self.timeout(), self.is_established());
-        let Some(side) = self.principal() else { return };
-        if established && !side.settled && side.settle_by <= ctx.now && side.adopt.is_none() {
-            self.settle(ctx, true);
-        }
+        let (end, timeout) = (self.end.position, self.timeout());
         self.open_seed(ctx);
         let Some(side) = self.principal() else { return };
         if side.streaming {
@@ -456,15 +503,15 @@ impl Session {
     }
 
     /// When [`Session::principal_tick`] has something to do.
-    pub(crate) fn principal_wake(&self) -> Option<Instant> {
+    pub(crate) fn principal_wake(&self, now: Instant) -> Option<Instant> {
         let Side::Principal(side) = &self.side else {
             return None;
         };
-        let taking = side.adopt.is_some() || side.adopting_awaits(self.end.position);
-        let settle = (self.is_established() && !side.settled && !taking).then_some(side.settle_by);
+        let settle =
+            (self.is_established() && !self.q.serves && side.settle_by > now).then_some(side.settle_by);
         let seed = side
             .seed_due
-            .filter(|_| side.seed.is_none() && self.is_bound() && !self.kept.get().properties.suspended)
+            .filter(|_| side.seed.is_none() && self.in_step() && !self.kept.get().properties.suspended)
             .map(|(at, _)| at);
         [settle, seed, side.read_again, side.late_at(self.timeout())]
             .into_iter()

@@ -12,7 +12,7 @@ pub(crate) const TIMEOUT_MIN: u16 = 5;
 pub(crate) const TIMEOUT_MAX: u16 = 32_767;
 
 impl Session {
-    fn as_owner(&self) -> Result<(), SessionError> {
+    pub(super) fn as_owner(&self) -> Result<(), SessionError> {
         if !self.is_established() {
             return Err(SessionError::new(1416, Reason::NotMirrored));
         }
@@ -118,8 +118,12 @@ impl Session {
             properties.suspended = suspend;
             properties.suspended_sequence = properties.suspended_sequence.saturating_add(1);
         });
+        let now = ctx.now;
         if let Some(side) = self.principal() {
             side.synced = false;
+            if side.left_behind {
+                side.left_behind_from(now);
+            }
         }
         self.open_seed(ctx);
     }

@@ -33,6 +33,8 @@ impl Session {
         let database = self.database();
         let Some(side) = self.principal() else { return };
         side.streaming = false;
+        side.compared = true;
+        side.left_behind = false;
         side.synced = false;
         side.adopt = None;
         if side.seed.take().is_some() {
@@ -42,7 +44,10 @@ impl Session {
         (ctx.events)(SessionEvent::Reseed { why, at });
         // Where the mirror holds another continuation of this timeline, ours must not be mistaken for it.
         let forked = matches!(why, ReseedReason::CannotAdopt | ReseedReason::ChainMismatch);
-        self.settle(ctx, forked);
+        if forked && self.principal().is_some_and(|side| !side.settled) && !self.q.timeline_asked {
+            self.q.timeline_asked = true;
+            self.settle(ctx, true);
+        }
         self.open_seed(ctx);
     }
 
@@ -66,10 +71,11 @@ impl Session {
     fn open_or_ask_seed(&mut self, ctx: &mut Ctx<'_>, ask: bool) {
         let (database, bound, timelines) = (self.database(), self.is_bound(), self.kept.get().timelines);
         let suspended = self.kept.get().properties.suspended;
+        let in_step = self.in_step();
         let Some(side) = self.principal() else { return };
         let opening = ask && matches!(side.seed, Some(SeedOut::Opening));
         let due = side.seed.is_none() && side.seed_due.is_some_and(|(at, _)| at <= ctx.now);
-        if !bound || suspended || !(opening || due) {
+        if !bound || !in_step || suspended || !(opening || due) {
             return;
         }
         match ctx.storage.seed_open(database) {

@@ -4,12 +4,13 @@
 use super::machine::{Ctx, Link, Session, Side};
 use super::seeding::SeedOut;
 use super::storage::{ATTACHMENT_LEN_MAX, SeedRead, StorageError};
-use super::stored::STORED_LEN_MAX;
+use super::stored::{STORED_LEN_MAX, Stored};
+use super::view::Role;
 use crate::message::Address;
 use crate::message::codec::{
-    Ack, AskSuspend, Attachment, BLOCK_OVERHEAD, Block, Credit, Message, Refusal, SEED_OVERHEAD, Seed,
-    SeedBegin, SeedEnd, SessionHello, SetProperties, Start, StartAccepted, Status, TAIL_OVERHEAD, Tail,
-    TailRequest, Tombstone,
+    Ack, AskSuspend, Attachment, BLOCK_OVERHEAD, Block, Confirm, Credit, Drop, HelloAgain, Message,
+    NameWitness, Propose, Refusal, Register, SEED_OVERHEAD, Seed, SeedBegin, SeedEnd, SessionHello,
+    SetProperties, Start, StartAccepted, Status, TAIL_OVERHEAD, Tail, TailRequest, Tombstone,
 };
 use crate::wire::{Full, Writer};
 
@@ -77,32 +78,30 @@ impl Session {
             self.accept_on = None;
             self.answering = None;
         }
+        self.say_to_witness(link, to, &mut say)?;
         if self.link() != Some(link) {
             return Ok(());
         }
-        if self.may_say_hello()
+        if self.hello_is_due()
             && let Some(stored) = self.kept.durable()
         {
-            let hello = SessionHello {
-                guid,
-                record: stored.record,
-                ask: 0,
-                witness: stored.witness,
-                witness_role_sequence: stored.witness_role_sequence,
-                witness_sync_sequence: stored.witness_sync_sequence,
-                witness_pending: stored.witness_pending,
-                end: self.end,
-                wants_seed: stored.wants_seed,
-                credit: ctx.credit,
-                properties: stored.properties,
-                timelines: stored.timelines,
-            };
+            let hello = self.hello_of(stored, ctx.credit);
             say(to, hello.into())?;
+            // The hello states the record, and every later change of it is due anew.
+            self.due.record = false;
+            self.due.confirm = None;
+            self.due.hello = None;
             self.said_hello(ctx, ctx.credit);
         }
+        self.say_hello_again(ctx, to, &mut say)?;
         if !self.is_bound() {
             return Ok(());
         }
+        self.say_of_record(to, &mut say)?;
+        if !self.in_step() {
+            return Ok(());
+        }
+        let taken_up = self.rewinding.is_none() && !self.ask().open;
         let (role_sequence, database) = (self.role_sequence(), self.database());
         let (durable, end) = (self.kept.durable().copied(), self.end);
         let state = self.state();
@@ -189,7 +188,7 @@ impl Session {
                     side.refusal = None;
                 }
                 // Durable is what the storage confirmed, and so is the record that the block's arrival changed.
-                if side.ack_due && durable.is_some() {
+                if side.ack_due && durable.is_some() && taken_up {
                     let ack = Ack {
                         guid,
                         role_sequence,
@@ -227,9 +226,262 @@ impl Session {
         Ok(())
     }
 
+    /// The hello of a durable record.
+    fn hello_of(&self, stored: &Stored, credit: u32) -> SessionHello {
+        SessionHello {
+            guid: stored.guid,
+            record: stored.record,
+            ask: if stored.ask_open { stored.ask } else { 0 },
+            witness: stored.witness,
+            witness_role_sequence: stored.witness_role_sequence,
+            witness_sync_sequence: stored.witness_sync_sequence,
+            witness_pending: stored.witness_pending,
+            end: self.end,
+            wants_seed: stored.wants_seed,
+            credit,
+            properties: stored.properties,
+            timelines: stored.timelines,
+        }
+    }
+
+    /// Another hello on a binding: after a change of role also where the other's has not come yet (docs/decisions/0006, 1).
+    fn say_hello_again(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        to: &mut Writer<'_>,
+        say: &mut impl FnMut(&mut Writer<'_>, Message<'_>) -> Result<(), Full>,
+    ) -> Result<(), Full> {
+        let Some(stored) = self.kept.durable().copied() else {
+            return Ok(());
+        };
+        let guid = stored.guid;
+        if let Some(answer) = self.due.hello
+            && self.may_say_hello()
+        {
+            let hello = self.hello_of(&stored, ctx.credit);
+            // Both or none: the second tells what the first is about.
+            let before = to.len();
+            say(to, HelloAgain { guid, answer }.into())?;
+            if let Err(full) = say(to, hello.into()) {
+                to.truncate(before);
+                return Err(full);
+            }
+            self.due.hello = None;
+            self.said_hello(ctx, ctx.credit);
+        }
+        Ok(())
+    }
+
+    /// What is due to the other partner of records, roles and witnesses. All of it states what is durable.
+    fn say_of_record(
+        &mut self,
+        to: &mut Writer<'_>,
+        say: &mut impl FnMut(&mut Writer<'_>, Message<'_>) -> Result<(), Full>,
+    ) -> Result<(), Full> {
+        let Some(stored) = self.kept.durable().copied() else {
+            return Ok(());
+        };
+        let (guid, record) = (stored.guid, stored.record);
+        if let Some((record, end)) = self.due.propose {
+            say(to, Propose { guid, record, end }.into())?;
+            self.due.propose = None;
+        }
+        // Under an open ask nothing is confirmed for the old owner (R3).
+        if let Some(request) = self.due.confirm
+            && !stored.ask_open
+        {
+            let answer = true;
+            say(
+                to,
+                Confirm {
+                    guid,
+                    request,
+                    answer,
+                    record,
+                }
+                .into(),
+            )?;
+            self.due.confirm = None;
+        }
+        if self.due.record {
+            let (request, answer) = (0, false);
+            say(
+                to,
+                Confirm {
+                    guid,
+                    request,
+                    answer,
+                    record,
+                }
+                .into(),
+            )?;
+            self.due.record = false;
+        }
+        if let Some(request) = self.due.show {
+            let answer = false;
+            say(
+                to,
+                Confirm {
+                    guid,
+                    request,
+                    answer,
+                    record,
+                }
+                .into(),
+            )?;
+            self.due.show = None;
+        }
+        if let Some(pending) = self.due.name {
+            let target = self
+                .change
+                .filter(|_| pending)
+                .map_or(self.tie, |change| change.target);
+            let message = NameWitness {
+                guid,
+                answer: false,
+                record,
+                witness: target.instance,
+                pending,
+                address: target.address,
+            };
+            say(to, message.into())?;
+            self.due.name = None;
+        }
+        if self.due.named {
+            let message = NameWitness {
+                guid,
+                answer: true,
+                record,
+                witness: stored.witness,
+                pending: stored.witness_pending,
+                address: Address::EMPTY,
+            };
+            say(to, message.into())?;
+            self.due.named = false;
+        }
+        Ok(())
+    }
+
+    /// What is due to the witness, to the one that is to become it, and to the one that was.
+    fn say_to_witness(
+        &mut self,
+        link: Link,
+        to: &mut Writer<'_>,
+        say: &mut impl FnMut(&mut Writer<'_>, Message<'_>) -> Result<(), Full>,
+    ) -> Result<(), Full> {
+        let Some(stored) = self.kept.durable().copied() else {
+            return Ok(());
+        };
+        let (guid, record) = (stored.guid, stored.record);
+        let (owner, partner) = (stored.role == Role::Principal, stored.partner_instance);
+        let (own_key, partner_key) = (self.own_key, self.partner_key);
+        let register = |request| Register {
+            guid,
+            request,
+            record,
+            principal: record.owner,
+            principal_key: own_key,
+            mirror: partner,
+            mirror_key: partner_key,
+        };
+        if let Some(retired) = &mut self.retired
+            && retired.link == Some(link)
+        {
+            let request = 0;
+            say(
+                to,
+                Drop {
+                    guid,
+                    request,
+                    record,
+                }
+                .into(),
+            )?;
+            self.retired = None;
+        }
+        if self.established_tie(link) {
+            let hello = SessionHello {
+                end: crate::message::LogEnd::START,
+                timelines: crate::message::Timelines::EMPTY,
+                ..self.hello_of(&stored, 0)
+            };
+            let ask = self.ask_message();
+            let tie = &mut self.tie;
+            if !tie.hello_sent {
+                say(to, hello.into())?;
+                tie.hello_sent = true;
+                tie.hello_due = None;
+                tie.record_due = false;
+            } else if let Some(answer) = tie.hello_due {
+                let before = to.len();
+                say(to, HelloAgain { guid, answer }.into())?;
+                if let Err(full) = say(to, hello.into()) {
+                    to.truncate(before);
+                    return Err(full);
+                }
+                tie.hello_due = None;
+            }
+            if tie.record_due && tie.is_bound() && owner {
+                let (request, answer) = (0, false);
+                say(
+                    to,
+                    Confirm {
+                        guid,
+                        request,
+                        answer,
+                        record,
+                    }
+                    .into(),
+                )?;
+                tie.record_due = false;
+            }
+            if tie.ask_due && tie.is_bound() {
+                if let Some(ask) = ask {
+                    say(to, ask.into())?;
+                }
+                tie.ask_due = false;
+            }
+            if let Some(request) = tie.register_due {
+                say(to, register(request).into())?;
+                tie.register_due = None;
+            }
+            if let Some(request) = tie.drop_due {
+                say(
+                    to,
+                    Drop {
+                        guid,
+                        request,
+                        record,
+                    }
+                    .into(),
+                )?;
+                tie.drop_due = None;
+            }
+        }
+        if let Some(change) = &mut self.change
+            && change.target.link == Some(link)
+            && let Some(request) = change.target.register_due
+        {
+            say(to, register(request).into())?;
+            change.target.register_due = None;
+        }
+        Ok(())
+    }
+
+    /// Whether the witness is talked to on `link`.
+    fn established_tie(&self, link: Link) -> bool {
+        self.is_established() && self.tie.link == Some(link)
+    }
+
+    /// Whether a registration is to be said on `link`, for which the endpoint lends the keys.
+    pub(crate) fn registers_on(&self, link: Link) -> bool {
+        self.ties()
+            .any(|tie| tie.link == Some(link) && tie.register_due.is_some())
+    }
+
     /// Whether it may have something to say on `link`.
     pub(crate) fn speaks_on(&self, link: Link) -> bool {
-        self.link() == Some(link)
+        self.talks_on(link)
             || self.accept_on == Some(link)
             || self
                 .starting
@@ -238,11 +490,13 @@ impl Session {
 
     /// Whether the session is talked about on `link`, and nothing has to be said there before its log.
     fn flows(&self, link: Link) -> bool {
+        // Everything that is to be said before the log goes first: a hello that states another role or timeline above all.
         self.is_established()
-            && self.is_bound()
+            && self.in_step()
+            && self.due.hello.is_none()
             && self
                 .binding
-                .is_some_and(|binding| binding.link == link && binding.hello_sent)
+                .is_some_and(|binding| binding.link == link && binding.hello_sent && binding.joined)
     }
 
     /// Appends one piece of the log. Whether there was one.

@@ -242,8 +242,12 @@ impl Session {
             return;
         }
         let stored = self.kept.get();
-        let begun = stored.touched || stored.record.role_sequence != 1 || stored.record.sync_sequence != 0;
-        if stored.role == super::Role::Mirror && stored.phase == StoredPhase::Established && !begun {
+        let stage = if stored.touched || stored.phase != StoredPhase::Established {
+            decide::begin::Stage::Established
+        } else {
+            decide::begin::Stage::Untouched
+        };
+        if decide::begin::hear_none(stage, &stored.record, ctx.own) == decide::begin::HeardNone::WaitAgain {
             self.unbind(ctx);
             self.answering = None;
             self.accept_on = None;
@@ -264,6 +268,6 @@ impl Session {
             self.trouble = Some(SessionError::new(1416, Reason::NotMirrored));
             (ctx.events)(SessionEvent::PartnerHasNone);
         }
-        self.settle(ctx, true);
+        self.q.none_heard = true;
     }
 }

@@ -75,6 +75,8 @@ pub struct Stored {
     pub witness_login: u32,
     /// `mirroring_failover_lsn` as of the last change of role: where the new owner's history begins.
     pub failover: Position,
+    /// Both partners own one role_sequence (R8): nothing is served before an operator has forced one of them.
+    pub clash: bool,
     /// SAFETY, time-out, suspension.
     pub properties: Properties,
     /// The history.
@@ -187,6 +189,7 @@ impl Stored {
         self.partner.write(to)?;
         self.name.write(to)?;
         self.ask_force.write(to)?;
+        self.clash.write(to)?;
         self.witness_login.write(to)?;
         self.failover.write(to)?;
         self.witness_address.write(to)
@@ -229,12 +232,14 @@ impl Stored {
             partner: Field::read(from)?,
             name: Field::read(from)?,
             ask_force: false,
+            clash: false,
             witness_login: 0,
             failover: Position::START,
             witness_address: Address::EMPTY,
         };
         if version != VERSION_1 {
             stored.ask_force = Field::read(from)?;
+            stored.clash = Field::read(from)?;
             stored.witness_login = Field::read(from)?;
             stored.failover = Field::read(from)?;
             stored.witness_address = Field::read(from)?;

@@ -259,6 +259,22 @@ pub fn peers(master: &Connection, id: i64) -> rusqlite::Result<Vec<Peer>> {
     )
 }
 
+/// Rows of one login that a rotation keeps, beside those of partners: a peer says itself which instance it is.
+pub const INSTANCES_MAX: u32 = 8;
+
+/// Whether `peer` has a row, or may get one.
+///
+/// # Errors
+/// SQLite's.
+pub fn has_room(master: &Connection, id: i64, peer: PeerId) -> rusqlite::Result<bool> {
+    let (known, rows): (bool, u32) = master.query_row(
+        "SELECT count(iif(instance_id = ?3, 1, NULL)) > 0, count(*) FROM rotation_peer WHERE rotation_id = ?1 AND login_id = ?2",
+        params![id, peer.0, peer.1],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    Ok(known || rows < INSTANCES_MAX)
+}
+
 /// A peer has done a step. Returns whether that is new.
 ///
 /// # Errors

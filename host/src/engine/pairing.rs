@@ -3,6 +3,8 @@
 //! The engine decides nothing here. It tells the statement that waits who has proved itself, and the statement, which runs
 //! with its operator's rights, says whether the catalog takes the peer and stores it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -49,25 +51,80 @@ pub struct PairingId(ConnectionId);
 pub struct Pairing {
     handle: Handle,
     news: Receiver<PairingNews>,
-    attempt: Option<ConnectionId>,
+    unread: Arc<AtomicUsize>,
+    what: What,
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    /// A window, by its number: another statement may have opened the next one since this one's time was over.
+    Window(u64),
+    Attempt(ConnectionId),
+}
+
+/// Failures that may wait to be read. Anybody on the network causes them, and the statement may be busy; the log and
+/// `sys.dm_dbmirror_errors` have those that are left out here.
+const UNREAD_MAX: usize = 64;
+
+/// The loop's end of the news.
+struct Teller {
+    sender: Sender<PairingNews>,
+    unread: Arc<AtomicUsize>,
+}
+
+impl Teller {
+    fn new() -> (Self, Receiver<PairingNews>, Arc<AtomicUsize>) {
+        let (sender, news) = channel();
+        let unread = Arc::new(AtomicUsize::new(0));
+        let teller = Self {
+            sender,
+            unread: Arc::clone(&unread),
+        };
+        (teller, news, unread)
+    }
+
+    /// Whether somebody may still read it.
+    fn tell(&self, news: PairingNews) -> bool {
+        // All others need the code, and are few.
+        let may_be_left_out = matches!(news, PairingNews::Failed(_));
+        if may_be_left_out && self.unread.load(Ordering::Relaxed) >= UNREAD_MAX {
+            return true;
+        }
+        self.unread.fetch_add(1, Ordering::Relaxed);
+        self.sender.send(news).is_ok()
+    }
 }
 
 /// Who waits for news in the loop.
 #[derive(Default)]
 pub(super) struct Waiting {
-    window: Option<Sender<PairingNews>>,
-    attempt: Option<(ConnectionId, Sender<PairingNews>)>,
+    /// How many windows there have been.
+    windows: u64,
+    window: Option<(u64, Teller)>,
+    attempt: Option<(ConnectionId, Teller)>,
 }
 
 impl Waiting {
-    fn of(&self, connection: ConnectionId, accepted: bool) -> Option<&Sender<PairingNews>> {
+    fn of(&self, connection: ConnectionId, accepted: bool) -> Option<&Teller> {
         if accepted {
-            return self.window.as_ref();
+            return self.window.as_ref().map(|(_, teller)| teller);
         }
         self.attempt
             .as_ref()
             .filter(|(id, _)| *id == connection)
-            .map(|(_, sender)| sender)
+            .map(|(_, teller)| teller)
+    }
+
+    /// A new window's number.
+    fn open(&mut self, teller: Teller) -> u64 {
+        self.windows = self.windows.wrapping_add(1);
+        self.window = Some((self.windows, teller));
+        self.windows
+    }
+
+    /// Whether the window of that number was the one that is there; it is none any more then.
+    fn close(&mut self, number: u64) -> bool {
+        self.window.take_if(|(open, _)| *open == number).is_some()
     }
 }
 
@@ -78,7 +135,10 @@ impl Pairing {
     /// 1415 when the engine has ended.
     pub fn next(&self, wait: Duration) -> Result<Option<PairingNews>, EngineError> {
         match self.news.recv_timeout(wait) {
-            Ok(news) => Ok(Some(news)),
+            Ok(news) => {
+                self.unread.fetch_sub(1, Ordering::Relaxed);
+                Ok(Some(news))
+            }
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(EngineError::new(
                 1415,
@@ -98,15 +158,16 @@ impl Pairing {
 
 impl Drop for Pairing {
     fn drop(&mut self) {
-        let attempt = self.attempt;
+        let what = self.what;
         self.handle.run(move |i| {
             let now = i.now();
-            match attempt {
-                None => {
-                    i.world.pairing.window = None;
-                    i.endpoint.close_pairing(&mut i.world.env_at(now));
+            match what {
+                What::Window(number) => {
+                    if i.world.pairing.close(number) {
+                        i.endpoint.close_pairing(&mut i.world.env_at(now));
+                    }
                 }
-                Some(id) => {
+                What::Attempt(id) => {
                     if i.world
                         .pairing
                         .attempt
@@ -124,41 +185,42 @@ impl Drop for Pairing {
 
 /// Opens the window.
 pub(super) fn open(handle: &Handle, secret: PairingSecret, span: Duration) -> Result<Pairing, EngineError> {
-    let (sender, news) = channel();
+    let (teller, news, unread) = Teller::new();
     let span =
         dbmirror_core::time::Duration::from_micros(u64::try_from(span.as_micros()).unwrap_or(u64::MAX));
-    handle.ask(move |i| {
+    let number = handle.ask(move |i| {
         let now = i.now();
         i.endpoint
             .open_pairing(&mut i.world.env_at(now), &secret, span)
             .map_err(refused)?;
-        i.world.pairing.window = Some(sender);
-        Ok::<(), EngineError>(())
+        Ok::<_, EngineError>(i.world.pairing.open(teller))
     })??;
     Ok(Pairing {
         handle: handle.clone(),
         news,
-        attempt: None,
+        unread,
+        what: What::Window(number),
     })
 }
 
 /// Dials the window of another instance.
 pub(super) fn dial(handle: &Handle, address: &str, secret: PairingSecret) -> Result<Pairing, EngineError> {
     let target = parse_address(address)?;
-    let (sender, news) = channel();
+    let (teller, news, unread) = Teller::new();
     let id = handle.ask(move |i| {
         let now = i.now();
         let id = i
             .endpoint
             .pair(&mut i.world.env_at(now), target, &secret)
             .map_err(refused)?;
-        i.world.pairing.attempt = Some((id, sender));
+        i.world.pairing.attempt = Some((id, teller));
         Ok::<_, EngineError>(id)
     })??;
     Ok(Pairing {
         handle: handle.clone(),
         news,
-        attempt: Some(id),
+        unread,
+        what: What::Attempt(id),
     })
 }
 
@@ -180,7 +242,7 @@ impl Instance<'_> {
     /// The transport of an attempt stands.
     pub(super) fn pairing_connected(&self, id: ConnectionId, to: &str) {
         if let Some(waiting) = self.world.pairing.of(id, false) {
-            let _ = waiting.send(PairingNews::Connected(to.to_owned()));
+            waiting.tell(PairingNews::Connected(to.to_owned()));
         }
     }
 
@@ -204,8 +266,11 @@ impl Instance<'_> {
             (PairingEvent::Store, Some(peer)) => Some(PairingNews::Store(PairingId(id), peer)),
             (PairingEvent::Check | PairingEvent::Store, None) => None,
         };
-        let sent = news.and_then(|news| self.world.pairing.of(id, accepted)?.send(news).ok());
-        if sent.is_none() && event != PairingEvent::Done {
+        let sent = match (news, self.world.pairing.of(id, accepted)) {
+            (Some(news), Some(waiting)) => waiting.tell(news),
+            _ => false,
+        };
+        if !sent && event != PairingEvent::Done {
             // Nobody holds the window any more.
             let now = self.now();
             let number = Refusal::NotOpen.number();
@@ -217,7 +282,7 @@ impl Instance<'_> {
     /// A connection that was for pairing has ended.
     pub(super) fn pairing_closed(&mut self, id: ConnectionId, accepted: bool, number: i32, text: &str) {
         if let Some(waiting) = self.world.pairing.of(id, accepted) {
-            let _ = waiting.send(PairingNews::Failed(EngineError::new(number, text)));
+            waiting.tell(PairingNews::Failed(EngineError::new(number, text)));
         }
     }
 }
@@ -304,4 +369,34 @@ pub(super) fn closed(reason: CloseReason, peer: &str) -> Option<(i32, String)> {
         ),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_closed_by_its_own_statement_only() {
+        let mut waiting = Waiting::default();
+        let first = waiting.open(Teller::new().0);
+        // Its time was over, and another statement has opened the next one.
+        let second = waiting.open(Teller::new().0);
+        assert!(!waiting.close(first));
+        assert!(waiting.window.is_some());
+        assert!(waiting.close(second));
+        assert!(waiting.window.is_none() && !waiting.close(second));
+    }
+
+    #[test]
+    fn failures_that_nobody_reads_do_not_pile_up_and_keep_nothing_else_out() {
+        let (teller, news, unread) = Teller::new();
+        for _ in 0..10_000 {
+            assert!(teller.tell(PairingNews::Failed(EngineError::new(50142, "wrong"))));
+        }
+        assert_eq!(unread.load(Ordering::Relaxed), UNREAD_MAX);
+        assert!(teller.tell(PairingNews::Done));
+        assert_eq!(news.try_iter().count(), UNREAD_MAX + 1);
+        drop(news);
+        assert!(!teller.tell(PairingNews::Done));
+    }
 }

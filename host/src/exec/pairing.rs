@@ -44,6 +44,8 @@ pub(super) struct Plan {
     existing_login: Option<Login>,
     existing_user: Option<i32>,
     existing_certificate: bool,
+    /// CONNECT was granted to the login before.
+    granted: bool,
 }
 
 impl SqlSession {
@@ -272,7 +274,7 @@ impl SqlSession {
                     },
                 )?;
             }
-            if endpoints::connect_of(catalog, plan.endpoint.id, login_id)? == Connect::None {
+            if !plan.granted {
                 principals::put_permission(
                     catalog,
                     CLASS_ENDPOINT,
@@ -395,11 +397,13 @@ fn plan(
             }
         }
     }
-    if let Some(login) = &existing_login
-        && endpoints::connect_of(catalog, endpoint.id, login.id)? == Connect::Denied
-    {
+    let connect = match &existing_login {
+        Some(login) => endpoints::connect_of(catalog, endpoint.id, login.id)?,
+        None => Connect::None,
+    };
+    if connect == Connect::Denied {
         return Err(M28034
-            .refuse(&[&login.name])
+            .refuse(&[&login])
             .and("CONNECT was denied to it by an operator; REVOKE that first."));
     }
     Ok(Plan {
@@ -410,6 +414,7 @@ fn plan(
         existing_login,
         existing_user: existing_user.map(|user| user.id),
         existing_certificate,
+        granted: connect == Connect::Granted,
     })
 }
 
@@ -444,24 +449,36 @@ fn refuse_known(catalog: &Connection, known: &Certificate, ours: bool) -> Result
         .and("DROP CERTIFICATE, or pair under that login's name (@name)."))
 }
 
-/// The Transact-SQL that makes the same.
+/// The Transact-SQL that makes the same: of what was there already, nothing.
 fn equivalent(plan: &Plan, der: &[u8]) -> Vec<String> {
     let q = |name: &str| format!("[{}]", name.replace(']', "]]"));
     let (login, user) = (q(&plan.login), q(&plan.user));
-    vec![
-        "USE master;".to_owned(),
-        format!("CREATE LOGIN {login} WITH PASSWORD = '<a strong password that nobody needs>';"),
-        format!("CREATE USER {user} FOR LOGIN {login};"),
-        format!(
+    let mut statements = Vec::new();
+    if plan.existing_login.is_none() {
+        statements.push(format!(
+            "CREATE LOGIN {login} WITH PASSWORD = '<a strong password that nobody needs>';"
+        ));
+    }
+    if plan.existing_user.is_none() {
+        statements.push(format!("CREATE USER {user} FOR LOGIN {login};"));
+    }
+    if !plan.existing_certificate {
+        statements.push(format!(
             "CREATE CERTIFICATE {} AUTHORIZATION {user} FROM BINARY = 0x{};",
             q(&plan.certificate),
             hex(der)
-        ),
-        format!(
+        ));
+    }
+    if !plan.granted {
+        statements.push(format!(
             "GRANT CONNECT ON ENDPOINT::{} TO {login};",
             q(&plan.endpoint.name)
-        ),
-    ]
+        ));
+    }
+    if !statements.is_empty() {
+        statements.insert(0, "USE master;".to_owned());
+    }
+    statements
 }
 
 /// The last rows: what an operator would have typed.

@@ -292,6 +292,9 @@ pub fn answered(
     else {
         return Ok(()); // It is told something else by now.
     };
+    if !noted(instance, &master, rotation.id, peer)? {
+        return Ok(());
+    }
     let who = name_of(&master, peer)?;
     let exchanging = matches!(rotation.state, State::Distributing | State::Switched);
     match refusal {
@@ -316,6 +319,17 @@ pub fn answered(
     tell_engine(instance, &master)
 }
 
+/// Whether what a peer does is kept. Partners of sessions are waited for, so theirs always is; of a login that comes with ever
+/// new instance ids, so many.
+fn noted(instance: &Instance, master: &Connection, rotation: i64, peer: PeerId) -> Result<bool, Raised> {
+    Ok(rotations::has_room(master, rotation, peer)?
+        || instance
+            .engine()
+            .session_peers()?
+            .iter()
+            .any(|partner| partner.peer == peer))
+}
+
 /// A peer has accepted the own certificate `certificate_id` in a handshake.
 ///
 /// # Errors
@@ -324,7 +338,7 @@ pub fn shown(instance: &Instance, peer: PeerId, certificate_id: i32) -> Result<(
     let master = instance.master();
     for rotation in rotations::open(&master)? {
         let exchanging = matches!(rotation.state, State::Distributing | State::Switched);
-        if exchanging && rotation.new.id == certificate_id {
+        if exchanging && rotation.new.id == certificate_id && noted(instance, &master, rotation.id, peer)? {
             // Who accepts it has it, whoever brought it there.
             rotations::stepped(&master, rotation.id, peer, Step::Confirmed)?;
             rotations::stepped(&master, rotation.id, peer, Step::Completed)?;

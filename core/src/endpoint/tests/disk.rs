@@ -104,6 +104,18 @@ impl Db {
         });
     }
 
+    /// Drops every block after `sequence`; `None` where the log does not reach back to it.
+    pub fn rewind(&mut self, sequence: u64) -> Option<LogEnd> {
+        if sequence < self.base.position.sequence {
+            return None;
+        }
+        self.blocks.retain(|b| b.position.sequence <= sequence);
+        self.hard = self.blocks.len();
+        self.partial = None;
+        self.timelines = self.timelines.until(sequence);
+        Some(self.end())
+    }
+
     /// The content stays, the log begins anew after it: what a principal does whose log has a gap.
     pub fn lose_log(&mut self, extra: u64, fork: u64) -> Timeline {
         let mut end = self.end();

@@ -9,6 +9,7 @@ mod hostile;
 mod pairing;
 mod random;
 mod restarting;
+mod roles;
 mod starting;
 mod strangers;
 mod streaming;

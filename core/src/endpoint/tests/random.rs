@@ -194,10 +194,10 @@ fn check(world: &mut World, seed: u64, step: u32) {
             "seed {seed} step {step}: {acked:?} counted, {hard} hardened"
         );
     }
-    // The record of the thin session never moves.
+    // Without a witness, FAILOVER and FORCE the role never moves.
     for at in 0..2 {
         if let Some(view) = world.view(at).filter(|v| v.guid.is_some()) {
-            assert_eq!((view.record.role_sequence, view.record.sync_sequence), (1, 0));
+            assert_eq!(view.record.role_sequence, 1);
             assert_eq!(view.record.owner, world.nodes[0].id);
         }
     }

@@ -244,7 +244,8 @@ fn a_seeded_session_becomes_level_whoever_has_the_lower_id() {
         world.assert_level(0, 1);
         let view = world.view(1).unwrap();
         assert_eq!(view.record.role_sequence, 1);
-        assert_eq!(view.record.sync_sequence, 0);
+        assert_eq!(view.record.sync_sequence, 1);
+        assert_eq!(view.record.sync, crate::message::Sync::Sync);
         assert_eq!(view.record.owner, world.nodes[0].id);
         assert_eq!(view.guid, world.view(0).unwrap().guid);
         world.pass(Duration::from_secs(20));

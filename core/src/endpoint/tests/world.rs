@@ -202,6 +202,10 @@ pub struct Node {
     pub may_capture: bool,
     /// Says by itself that the log covers the file, as soon as it may capture.
     pub catches_up: bool,
+    /// Undoes what lies on a fork; else it asks for a seed.
+    pub rewinds: bool,
+    /// Says at once that writers are shut out.
+    pub fences: bool,
     pub up: bool,
 }
 
@@ -333,6 +337,8 @@ impl World {
                     prompt: true,
                     may_capture: true,
                     catches_up: true,
+                    rewinds: false,
+                    fences: true,
                     up: true,
                 };
                 node.endpoint
@@ -386,6 +392,10 @@ impl World {
                 Output::Wait(_) => return busy,
                 Output::NeedBuffer(_) => panic!("the buffer is full-sized"),
                 Output::Event(event) => {
+                    if let Event::Session { event, database } = event {
+                        self.obey(at, database, event);
+                    }
+                    let node = &mut self.nodes[at];
                     if let Event::Session {
                         event:
                             event @ (SessionEvent::MayCapture { .. } | SessionEvent::StartedAsPrincipal { .. }),
@@ -397,6 +407,8 @@ impl World {
                         }
                         if event == (SessionEvent::MayCapture { new_timeline: true }) {
                             let fork = node.dice.next();
+                            let history = node.endpoint.timelines(database).unwrap();
+                            node.disk.db(database).timelines = history;
                             let timeline = node.disk.db(database).begin_timeline(fork);
                             let mut env = env!(node, now);
                             node.endpoint
@@ -484,6 +496,33 @@ impl World {
             busy = true;
         }
         panic!("a node that never waits");
+    }
+
+    /// What a host does at a change of role.
+    fn obey(&mut self, at: usize, database: DatabaseId, event: SessionEvent) {
+        match event {
+            SessionEvent::Fence(_) if self.nodes[at].fences => {
+                self.with(at, |e, env| e.fenced(env, database))
+            }
+            SessionEvent::RoleChanged { role, .. } => {
+                self.nodes[at].may_capture = false;
+                let db = self.nodes[at].disk.db(database);
+                // What is hardened is decided now; and a mirror's log is durable.
+                if role == crate::session::Role::Mirror {
+                    db.hard = db.blocks.len();
+                }
+            }
+            SessionEvent::Rewind { to } => {
+                let rewinds = self.nodes[at].rewinds;
+                let db = self.nodes[at].disk.db(database);
+                let end = if rewinds { db.rewind(to.sequence) } else { None };
+                match end {
+                    Some(end) => self.with(at, |e, env| e.rewound(env, database, end)),
+                    None => self.with(at, |e, env| e.cannot_rewind(env, database)),
+                }
+            }
+            _ => {}
+        }
     }
 
     fn give_room(&mut self, at: usize) {

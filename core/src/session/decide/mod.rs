@@ -26,7 +26,6 @@ pub mod witness;
 
 pub(crate) use begin::start_record;
 pub(crate) use history::{Join, Log, join};
-pub(crate) use record::heard_record;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,6 @@
 //! The record: its order, what hearing one means, when a commit may be acknowledged, SYNC and UNSYNC
 //! (`docs/safety.md` R1, R2).
 
-use super::super::event::{Reason, SessionError};
 use crate::message::{InstanceId, Record, Sync};
 use core::cmp::Ordering;
 
@@ -216,14 +215,4 @@ pub fn may_record_sync(facts: &Level) -> bool {
         && facts.level
         && facts.by_mirror
         && facts.one_witness
-}
-
-/// Whether a partner's record, heard in a hello, lets this member go on as it is. The thin session changes no roles, so
-/// only an equal record does.
-pub(crate) fn heard_record(own: &Record, theirs: &Record) -> Result<(), SessionError> {
-    let ahead = own.role_sequence.saturating_add(ROLE_SEQUENCE_AHEAD_MAX);
-    if theirs.role_sequence > ahead || own != theirs {
-        return Err(SessionError::new(1428, Reason::RecordConflict));
-    }
-    Ok(())
 }

@@ -256,8 +256,8 @@ fn a_peer_does_not_choose_the_login_that_it_becomes() {
             sink: &mut said,
             line: 1,
         };
-        let taken = f.session.take_in(&peer, name, &mut out).is_ok();
-        (taken, format!("{:?}", said.rows))
+        let sql = f.session.take_in(&peer, name, &mut out);
+        (sql.is_ok(), format!("{:?} {:?}", said.rows, sql.unwrap_or_default()))
     };
     // With a user of its own in master or without.
     for user in ["", "CREATE USER somebody FOR LOGIN HOST_B_login"] {
@@ -276,9 +276,13 @@ fn a_peer_does_not_choose_the_login_that_it_becomes() {
     // The operator may: and is told that the login was there.
     let (taken, said) = take_in(&f, Some("HOST_B"));
     assert!(taken && said.contains("existing login HOST_B_login"), "{said}");
+    // Only what was made is printed: the login and its user were there.
+    assert!(!said.contains("CREATE LOGIN") && !said.contains("CREATE USER"), "{said}");
+    assert!(said.contains("CREATE CERTIFICATE [HOST_B_cert]") && said.contains("GRANT CONNECT"), "{said}");
     // From then on it is this certificate's login, without being named.
     let (taken, said) = take_in(&f, None);
     assert!(taken && said.contains("existing login HOST_B_login"), "{said}");
+    assert!(!said.contains("USE master") && !said.contains("GRANT"), "{said}");
     // A new login is not called an existing one.
     f.ok("DROP CERTIFICATE HOST_B_cert");
     let (taken, said) = take_in(&f, Some("new"));
