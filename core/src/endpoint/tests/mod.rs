@@ -14,4 +14,5 @@ mod starting;
 mod strangers;
 mod streaming;
 mod succession;
+mod witnessing;
 mod world;

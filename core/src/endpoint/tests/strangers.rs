@@ -16,10 +16,12 @@ use crate::session::SessionEvent;
 use crate::time::{Duration, UnixSeconds};
 use crate::wire::{Reader, Writer};
 
-/// A client of our own making: node 2's certificate, any message.
+/// A client of our own making: one node's certificate, any message.
 pub struct Raw {
     pub channel: Channel<RustCrypto>,
     id: ConnectionId,
+    /// Whose certificate it shows.
+    who: usize,
     arrived: Vec<u8>,
     /// What was said to it, as it came.
     pub heard: Vec<Vec<u8>>,
@@ -27,7 +29,12 @@ pub struct Raw {
 }
 
 impl Raw {
+    /// With node 2's certificate.
     pub fn dial(world: &mut World, to: usize) -> Self {
+        Self::dial_as(world, to, 2)
+    }
+
+    pub fn dial_as(world: &mut World, to: usize, who: usize) -> Self {
         let id = world.with(to, |e, env| e.accept(env, Source(7))).unwrap();
         world.pipes.push(Pipe {
             ends: [(RAW, id), (to, id)],
@@ -41,6 +48,7 @@ impl Raw {
         let mut raw = Self {
             channel: Channel::client(ClientOptions::default()),
             id,
+            who,
             arrived: Vec::new(),
             heard: Vec::new(),
             dice: Dice(99),
@@ -50,8 +58,13 @@ impl Raw {
         raw
     }
 
-    fn pipe<'w>(&self, world: &'w mut World) -> Option<&'w mut Pipe> {
-        world.pipes.iter_mut().find(|pipe| pipe.ends[0] == (RAW, self.id))
+    pub fn pipe<'w>(&self, world: &'w mut World) -> Option<&'w mut Pipe> {
+        // The newest: after a restart ids are given again.
+        world
+            .pipes
+            .iter_mut()
+            .rev()
+            .find(|pipe| pipe.ends[0] == (RAW, self.id))
     }
 
     /// Whether the other side has not closed.
@@ -69,7 +82,7 @@ impl Raw {
                 self.arrived.extend(bytes);
             }
             let mut say = Vec::new();
-            let book = &world.nodes[2].book;
+            let book = &world.nodes[self.who].book;
             let protocols = [Protocol {
                 alpn: ALPN,
                 verifier: book,

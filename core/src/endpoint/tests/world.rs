@@ -704,6 +704,9 @@ impl World {
                 }
             }
         }
+        // Nobody tells a raw end, and the instance gives its ids again.
+        self.pipes
+            .retain(|pipe| !(pipe.ends[0].0 == RAW && pipe.ends[1].0 == at));
     }
 
     /// The instance comes back with what its storage holds.
