@@ -81,9 +81,7 @@ impl Session {
             Side::Principal(side) => side.unbound(ctx, database),
             Side::Mirror(side) => side.unbound(ctx, database),
         }
-        if let Some(over) = &mut self.over {
-            over.unbound();
-        }
+        self.partner_untold();
         self.show(ctx);
     }
 

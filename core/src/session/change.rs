@@ -137,7 +137,7 @@ impl Session {
         if !self.has_witness() {
             return Err(SessionError::new(1439, Reason::WitnessNone));
         }
-        if !self.in_step() && !(self.tie.is_bound() || self.tie.is_blank()) {
+        if !(self.in_step() || self.tie.is_bound() || self.tie.is_blank()) {
             return Err(SessionError::new(1431, Reason::NoQuorum));
         }
         let deadline = ctx.now.after(self.timeout());
@@ -247,6 +247,8 @@ impl Session {
             }
         }
         self.due.name = Some(false);
+        // What the mirror names is known again from its answer; before that nothing is imposed, and no SYNC recorded.
+        self.q.mirror_names = None;
         if change.by_operator {
             self.witness_told = true;
         }

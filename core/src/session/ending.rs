@@ -16,12 +16,14 @@ pub(crate) struct Over {
     durable: bool,
     /// The partner is still to be told over the binding.
     pub(crate) tell: bool,
+    /// So is the witness.
+    pub(crate) tell_witness: bool,
 }
 
 impl Over {
-    /// The binding broke: the partner learns of the end when it says hello again.
-    pub(crate) const fn unbound(&mut self) {
-        self.tell = false;
+    /// Whether the tombstone may be said to the witness.
+    pub(crate) const fn may_tell_witness(&self) -> bool {
+        self.durable && self.tell_witness
     }
 
     /// Whether the tombstone may be said.
@@ -84,6 +86,7 @@ impl Session {
             by,
             durable: false,
             tell,
+            tell_witness: self.tie.is_bound(),
         });
         self.starting = None;
         self.answering = None;
@@ -102,11 +105,30 @@ impl Session {
             over.durable = true;
             (ctx.events)(SessionEvent::Ended { by: over.by });
         }
-        self.done = !over.tell;
+        self.done = !over.tell && !over.tell_witness;
     }
 
-    /// The tombstone was said; nothing is left to do.
-    pub(crate) fn told(&mut self) {
-        self.done = true;
+    /// The tombstone was said to the partner, or to the witness. When nobody is left to hear it, nothing is left to do.
+    pub(crate) const fn told(&mut self, partner: bool, witness: bool) {
+        let Some(over) = &mut self.over else { return };
+        over.tell &= !partner;
+        over.tell_witness &= !witness;
+        self.done = !over.tell && !over.tell_witness;
+    }
+
+    /// The binding broke: the partner learns of the end when it says hello again.
+    pub(super) const fn partner_untold(&mut self) {
+        if let Some(over) = &mut self.over {
+            over.tell = false;
+            self.done |= over.durable && !over.tell_witness;
+        }
+    }
+
+    /// The connection to the witness is gone: it hears of the end from whoever says so next.
+    pub(super) const fn witness_untold(&mut self) {
+        if let Some(over) = &mut self.over {
+            over.tell_witness = false;
+            self.done |= over.durable && !over.tell;
+        }
     }
 }

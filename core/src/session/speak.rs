@@ -8,8 +8,8 @@ use super::stored::{STORED_LEN_MAX, Stored};
 use super::view::Role;
 use crate::message::Address;
 use crate::message::codec::{
-    Ack, AskSuspend, Attachment, BLOCK_OVERHEAD, Block, Confirm, Credit, Drop, HelloAgain, Message,
-    NameWitness, Propose, Refusal, Register, SEED_OVERHEAD, Seed, SeedBegin, SeedEnd, SessionHello,
+    Ack, AskSuspend, Attachment, BLOCK_OVERHEAD, Block, Confirm, Credit, Described, Drop, HelloAgain,
+    Message, NameWitness, Propose, Refusal, Register, SEED_OVERHEAD, Seed, SeedBegin, SeedEnd, SessionHello,
     SetProperties, Start, StartAccepted, Status, TAIL_OVERHEAD, Tail, TailRequest, Tombstone,
 };
 use crate::wire::{Full, Writer};
@@ -36,13 +36,12 @@ impl Session {
         };
         let guid = self.guid();
         if let Some(over) = &self.over {
-            if over.may_tell()
-                && self.link() == Some(link)
-                && let Some(stored) = self.kept.durable()
-            {
+            let partner = over.may_tell() && self.link() == Some(link);
+            let witness = over.may_tell_witness() && self.tie.link == Some(link);
+            if let Some(stored) = self.kept.durable().filter(|_| partner || witness) {
                 let record = stored.record;
                 say(to, Tombstone { guid, record }.into())?;
-                self.told();
+                self.told(partner, witness);
             }
             return Ok(());
         }
@@ -434,6 +433,17 @@ impl Session {
                     .into(),
                 )?;
                 tie.record_due = false;
+            }
+            if tie.is_bound() && owner && tie.described != Some(stored.properties) {
+                let described = Described {
+                    guid,
+                    role_sequence: record.role_sequence,
+                    family: stored.family,
+                    properties: stored.properties,
+                    name: stored.name,
+                };
+                say(to, described.into())?;
+                tie.described = Some(stored.properties);
             }
             if tie.ask_due && tie.is_bound() {
                 if let Some(ask) = ask {

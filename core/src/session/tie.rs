@@ -6,7 +6,7 @@ use super::decide::takeover;
 use super::decide::witness::Keeping;
 use super::event::{Reason, SessionError, SessionEvent, WitnessState};
 use super::machine::{Ctx, Link, Peer, Redial, Session};
-use crate::message::codec::{Confirm, Denial, Grant, NameWitness, Refusal, SessionHello};
+use crate::message::codec::{Confirm, Denial, Grant, NameWitness, Properties, Refusal, SessionHello};
 use crate::message::{Address, InstanceId, Record, UseNumber};
 
 /// A witness, or one that is to become it.
@@ -35,6 +35,8 @@ pub(crate) struct Tie {
     pub(crate) hello_due: Option<bool>,
     /// The open ask is to be sent.
     pub(crate) ask_due: bool,
+    /// What the witness shows of the session is to be told, as of these properties.
+    pub(crate) described: Option<Properties>,
     /// REGISTER is to be sent under that request.
     pub(crate) register_due: Option<u64>,
     /// DROP is to be sent: 0 when another witness is in use, else WITNESS OFF under that request.
@@ -150,6 +152,7 @@ impl Session {
                 self.q.ask_here = false;
                 self.shown_again.forget();
                 self.force_interrupted(ctx);
+                self.witness_untold();
                 if let Some(change) = &mut self.change {
                     change.drop_request = None;
                 }

@@ -14,5 +14,6 @@ mod starting;
 mod strangers;
 mod streaming;
 mod succession;
+mod witness;
 mod witnessing;
 mod world;

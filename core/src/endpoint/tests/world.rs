@@ -241,6 +241,8 @@ pub struct World {
     pub now: Instant,
     /// Pairs that cannot reach each other.
     pub refused: bool,
+    /// Pairs of nodes that do not reach each other.
+    pub blocked: Vec<(usize, usize)>,
     /// After so many transmits the link that carries the next one is cut, once.
     pub cut_after: Option<u64>,
     pub transmits: u64,
@@ -351,6 +353,7 @@ impl World {
             pipes: Vec::new(),
             now: Instant::from_micros(1),
             refused: false,
+            blocked: Vec::new(),
             cut_after: None,
             transmits: 0,
             wire: Vec::new(),
@@ -449,7 +452,10 @@ impl World {
                     address: to,
                 } => {
                     let target = (0..self.nodes.len()).find(|n| address(*n) == to);
-                    let target = target.filter(|t| self.nodes[*t].up && !self.refused);
+                    let target = target.filter(|t| {
+                        let blocked = self.blocked.contains(&(at, *t)) || self.blocked.contains(&(*t, at));
+                        self.nodes[*t].up && !self.refused && !blocked
+                    });
                     match target {
                         None => self.with(at, |e, env| e.dial_failed(env, connection, DialError::Refused)),
                         Some(target) => {
@@ -681,6 +687,19 @@ impl World {
                 }
             }
             self.run();
+        }
+    }
+
+    /// Takes the way between two nodes away, or gives it back.
+    pub fn block(&mut self, one: usize, other: usize, blocked: bool) {
+        self.blocked.retain(|pair| *pair != (one, other));
+        if !blocked {
+            return;
+        }
+        self.blocked.push((one, other));
+        for pipe in &mut self.pipes {
+            let ends = [pipe.ends[0].0, pipe.ends[1].0];
+            pipe.cut |= ends == [one, other] || ends == [other, one];
         }
     }
 

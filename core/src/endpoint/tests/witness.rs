@@ -1,0 +1,472 @@
+//! Groups of three: the witness is set, changed, removed; the mirror takes over; who may serve (`docs/safety.md` R3, R5, R8).
+
+use super::actions::SECOND;
+use super::world::{DB, World, address};
+use crate::message::Sync;
+use crate::session::{
+    Fence, Reason, Role, RoleChange, SessionError, SessionEvent, SessionState, WitnessState,
+};
+use crate::time::Duration;
+
+const W: usize = 2;
+
+fn after(world: &mut World, seconds: u64) {
+    world.pass(Duration::from_secs(seconds));
+}
+
+/// A level group: node 0 is the principal, 1 the mirror, 2 the witness.
+fn group(reversed: bool) -> World {
+    let mut world = grown(3, reversed);
+    world
+        .with(0, |e, env| e.set_witness(env, DB, address(W)))
+        .unwrap();
+    after(&mut world, 3);
+    assert!(world.session_events(0).contains(&SessionEvent::WitnessChanged));
+    world.assert_level(0, 1);
+    all_sync(&world);
+    world
+}
+
+fn grown(nodes: usize, reversed: bool) -> World {
+    let mut world = World::new(nodes, reversed);
+    world.create(0);
+    world.commit(0, 1, 40);
+    world.commit(0, 2, 40);
+    world.wait_for_seed(1, 0);
+    world.start(0, 1);
+    world.pass(SECOND);
+    for node in &mut world.nodes {
+        node.rewinds = true;
+    }
+    world
+}
+
+fn record(world: &World, at: usize) -> crate::message::Record {
+    world.view(at).unwrap().record
+}
+
+/// What the witness holds.
+fn held(world: &World) -> crate::message::Record {
+    world.nodes[W]
+        .endpoint
+        .witnesses()
+        .next()
+        .unwrap()
+        .record
+        .unwrap()
+}
+
+fn all_sync(world: &World) {
+    for record in [record(world, 0), record(world, 1), held(world)] {
+        assert_eq!(record.sync, Sync::Sync, "{record:?}");
+        assert_eq!(record.compare(&held(world)), core::cmp::Ordering::Equal);
+    }
+}
+
+fn serving(world: &World) -> std::vec::Vec<usize> {
+    (0..2)
+        .filter(|at| world.nodes[*at].up && world.view(*at).is_some_and(|v| v.serves))
+        .collect()
+}
+
+fn acknowledged(world: &World, at: usize) -> u64 {
+    world.nodes[at].endpoint.acknowledged_to(DB).sequence
+}
+
+fn tried(result: Result<(), SessionError>) -> u32 {
+    result.map_or_else(|error| error.number, |()| 0)
+}
+
+/// Whether the connection between two nodes is up.
+fn link(world: &mut World, one: usize, other: usize, up: bool) {
+    world.block(one, other, !up);
+}
+
+#[test]
+fn a_witness_is_set_and_all_three_record_sync() {
+    for reversed in [false, true] {
+        let world = group(reversed);
+        for at in 0..2 {
+            let witness = world.view(at).unwrap().witness.unwrap();
+            assert_eq!(witness.state, WitnessState::Connected);
+            assert_eq!(witness.instance, world.nodes[W].id);
+            assert!(!witness.pending);
+        }
+        assert!(world.view(1).unwrap().may_take_over);
+        assert_eq!(world.nodes[W].endpoint.witnesses().count(), 1);
+    }
+}
+
+#[test]
+fn who_cannot_be_a_witness_is_refused() {
+    let mut world = grown(3, false);
+    let set = |world: &mut World, at: usize, witness: usize| {
+        tried(world.with(at, |e, env| e.set_witness(env, DB, address(witness))))
+    };
+    assert_eq!(set(&mut world, 1, W), 1470);
+    assert_eq!(set(&mut world, 0, 1), 1429);
+    assert_eq!(tried(world.with(0, |e, env| e.witness_off(env, DB))), 1439);
+    world.crash(W, 0);
+    assert_eq!(set(&mut world, 0, W), 0);
+    assert_eq!(set(&mut world, 0, W), 1404, "one at a time");
+    after(&mut world, 12);
+    let refused = world.session_events(0).into_iter().find_map(|e| match e {
+        SessionEvent::WitnessRefused(error) => Some(error.number),
+        _ => None,
+    });
+    assert_eq!(refused, Some(1456), "it could not be reached");
+    world.restart(W);
+    assert_eq!(set(&mut world, 0, W), 0);
+    after(&mut world, 15);
+    all_sync(&world);
+    assert_eq!(set(&mut world, 0, W), 1446);
+    world.crash(1, 9);
+    after(&mut world, 2);
+    assert_eq!(set(&mut world, 0, 1), 1429);
+}
+
+#[test]
+fn the_mirror_takes_over_when_the_principal_dies() {
+    for reversed in [false, true] {
+        let mut world = group(reversed);
+        for value in 3..6 {
+            world.commit(0, value, 200);
+        }
+        after(&mut world, 1);
+        world.crash(0, 9);
+        // A hard error: within two round trips after the reconnect failed (R9 waits half a second at most).
+        after(&mut world, 2);
+        assert_eq!(serving(&world), [1]);
+        let view = world.view(1).unwrap();
+        assert_eq!((view.record.role_sequence, view.record.sync), (2, Sync::Unsync));
+        assert!(world.session_events(1).iter().any(|e| matches!(
+            e,
+            SessionEvent::RoleChanged {
+                role: Role::Principal,
+                role_sequence: 2,
+                why: RoleChange::TakeOver,
+                ..
+            }
+        )));
+        world.commit(1, 50, 40);
+        after(&mut world, 1);
+        assert_eq!(
+            acknowledged(&world, 1),
+            world.view(1).unwrap().end.position.sequence,
+            "exposed, confirmed by the witness"
+        );
+        world.restart(0);
+        after(&mut world, 8);
+        assert_eq!(serving(&world), [1]);
+        world.assert_level(1, 0);
+        assert_eq!(world.content(0), [1, 2, 3, 4, 5, 50]);
+        all_sync(&world);
+        // And back.
+        world.with(1, |e, env| e.failover(env, DB)).unwrap();
+        after(&mut world, 5);
+        assert_eq!(serving(&world), [0]);
+        world.commit(0, 51, 40);
+        after(&mut world, 1);
+        world.assert_level(0, 1);
+        all_sync(&world);
+    }
+}
+
+/// Reference §11.7, the first of its two scenarios: A dies, B takes over, B dies, A returns and reaches W.
+#[test]
+fn an_old_principal_that_reaches_only_the_witness_does_not_serve() {
+    let mut world = group(false);
+    world.crash(0, 9);
+    after(&mut world, 2);
+    assert_eq!(serving(&world), [1]);
+    world.commit(1, 5, 40);
+    after(&mut world, 1);
+    world.nodes[1].disk.db(DB).hard = world.nodes[1].disk.db(DB).blocks.len();
+    world.crash(1, 9);
+    world.restart(0);
+    after(&mut world, 15);
+    assert!(serving(&world).is_empty());
+    assert_eq!(world.view(0).unwrap().role, Role::Mirror);
+    world.restart(1);
+    after(&mut world, 8);
+    assert_eq!(serving(&world), [1]);
+    world.commit(1, 6, 40);
+    after(&mut world, 1);
+    world.assert_level(1, 0);
+}
+
+/// The second: W is lost, then the link between the partners; the principal reaches W and serves.
+#[test]
+fn a_principal_without_quorum_stops_and_serves_again_with_the_witness() {
+    let mut world = group(false);
+    world.crash(W, 0);
+    after(&mut world, 2);
+    assert_eq!(serving(&world), [0]);
+    link(&mut world, 0, 1, false);
+    after(&mut world, 3);
+    assert!(serving(&world).is_empty(), "no quorum");
+    assert!(
+        world
+            .session_events(0)
+            .contains(&SessionEvent::Fence(Fence::NoQuorum))
+    );
+    let before = acknowledged(&world, 0);
+    world.commit(0, 9, 40);
+    after(&mut world, 1);
+    assert_eq!(acknowledged(&world, 0), before, "and acknowledges nothing");
+    world.restart(W);
+    after(&mut world, 10);
+    // The witness still says SYNC, which the mirror's record equals: whoever is heard first goes on, and never both.
+    assert_eq!(serving(&world).len(), 1);
+    link(&mut world, 0, 1, true);
+    after(&mut world, 20);
+    let at = serving(&world)[0];
+    world.commit(at, 10, 40);
+    after(&mut world, 2);
+    world.assert_level(at, 1 - at);
+    all_sync(&world);
+}
+
+/// Reference §11.7, row by row, from a level group with all links up; where it departs it is as docs/safety.md R3 says.
+#[test]
+fn who_may_serve() {
+    // (P–M, P–W, M–W), and who serves after a while.
+    let table: [((bool, bool, bool), &[usize]); 8] = [
+        ((true, true, true), &[0]),
+        ((true, true, false), &[0]),
+        ((true, false, true), &[0]),
+        ((true, false, false), &[0]),
+        ((false, true, true), &[0]),
+        ((false, true, false), &[0]),
+        ((false, false, true), &[1]),
+        ((false, false, false), &[]),
+    ];
+    for reversed in [false, true] {
+        for ((pm, pw, mw), expected) in table {
+            let mut world = group(reversed);
+            link(&mut world, 0, W, pw);
+            link(&mut world, 1, W, mw);
+            after(&mut world, 1);
+            link(&mut world, 0, 1, pm);
+            after(&mut world, 12);
+            assert_eq!(serving(&world), expected, "P–M {pm}, P–W {pw}, M–W {mw}");
+            for at in 0..2 {
+                link(&mut world, at, W, true);
+            }
+            link(&mut world, 0, 1, true);
+            after(&mut world, 25);
+            let now = serving(&world);
+            assert_eq!(now.len(), 1, "P–M {pm}, P–W {pw}, M–W {mw}");
+            world.commit(now[0], 70, 40);
+            after(&mut world, 2);
+            world.assert_level(now[0], 1 - now[0]);
+            all_sync(&world);
+        }
+    }
+}
+
+/// Reference §11.8 on a mirror: UNSYNC, SUSPENDED and SAFETY OFF take nothing over.
+#[test]
+fn nothing_is_taken_over_that_is_not_synchronized() {
+    for how in 0..2 {
+        let mut world = group(false);
+        if how == 0 {
+            world.with(0, |e, env| e.set_suspended(env, DB, true)).unwrap();
+        } else {
+            world
+                .with(0, |e, env| e.set_safety(env, DB, crate::session::Safety::Off))
+                .unwrap();
+        }
+        after(&mut world, 1);
+        world.commit(0, 9, 40);
+        after(&mut world, 1);
+        world.crash(0, 9);
+        after(&mut world, 15);
+        assert!(serving(&world).is_empty());
+        assert_eq!(tried(world.with(1, |e, env| e.force_service(env, DB))), 0);
+        after(&mut world, 2);
+        assert_eq!(serving(&world), [1]);
+        assert!(record(&world, 1).forced);
+        world.restart(0);
+        after(&mut world, 8);
+        assert_eq!(serving(&world), [1]);
+        assert_eq!(world.state(1), Some(SessionState::Suspended));
+        world.with(1, |e, env| e.set_suspended(env, DB, false)).unwrap();
+        if how == 1 {
+            world
+                .with(1, |e, env| e.set_safety(env, DB, crate::session::Safety::Full))
+                .unwrap();
+        }
+        after(&mut world, 5);
+        world.assert_level(1, 0);
+        all_sync(&world);
+    }
+}
+
+/// F4 and hand-back: the ask reaches the witness and its answer is lost; the principal comes back before it does.
+#[test]
+fn a_take_over_that_the_principal_returns_to_ends_with_one() {
+    for cut in 1..30 {
+        let mut world = group(cut % 2 == 0);
+        link(&mut world, 0, W, false);
+        link(&mut world, 0, 1, false);
+        world.cut_after = Some(world.transmits + cut);
+        after(&mut world, 1);
+        link(&mut world, 0, 1, true);
+        link(&mut world, 0, W, true);
+        after(&mut world, 25);
+        let now = serving(&world);
+        assert_eq!(now.len(), 1, "cut {cut}");
+        world.commit(now[0], 70, 40);
+        after(&mut world, 2);
+        world.assert_level(now[0], 1 - now[0]);
+        all_sync(&world);
+    }
+}
+
+/// R5, F59: the witness loses its storage while the owner is SYNC; it is registered again without an operator.
+#[test]
+fn a_blank_witness_is_registered_again() {
+    for reversed in [false, true] {
+        let mut world = group(reversed);
+        world.crash(W, 0);
+        world.nodes[W].witnessed.clear();
+        world.restart(W);
+        after(&mut world, 10);
+        all_sync(&world);
+        assert_eq!(serving(&world), [0]);
+    }
+}
+
+/// F8: a witness that forgot its grant learns nothing from the old principal alone.
+#[test]
+fn an_isolated_old_owner_cannot_register_at_a_blank_witness() {
+    let mut world = group(false);
+    link(&mut world, 0, 1, false);
+    link(&mut world, 0, W, false);
+    after(&mut world, 3);
+    assert_eq!(serving(&world), [1]);
+    world.crash(W, 0);
+    world.nodes[W].witnessed.clear();
+    world.restart(W);
+    link(&mut world, 1, W, false);
+    link(&mut world, 0, W, true);
+    after(&mut world, 15);
+    assert!(!serving(&world).contains(&0));
+    let before = acknowledged(&world, 0);
+    world.commit(0, 9, 40);
+    after(&mut world, 2);
+    assert_eq!(acknowledged(&world, 0), before);
+}
+
+#[test]
+fn the_witness_is_changed_and_removed() {
+    let mut world = grown(4, false);
+    world
+        .with(0, |e, env| e.set_witness(env, DB, address(W)))
+        .unwrap();
+    after(&mut world, 3);
+    world
+        .with(0, |e, env| e.set_witness(env, DB, address(3)))
+        .unwrap();
+    after(&mut world, 5);
+    for at in 0..2 {
+        let witness = world.view(at).unwrap().witness.unwrap();
+        assert_eq!((witness.instance, witness.pending), (world.nodes[3].id, false));
+        assert_eq!(witness.state, WitnessState::Connected);
+    }
+    assert_eq!(
+        world.nodes[W].endpoint.witnesses().count(),
+        0,
+        "the old one was told"
+    );
+    assert_eq!(world.nodes[3].endpoint.witnesses().count(), 1);
+    world.with(0, |e, env| e.witness_off(env, DB)).unwrap();
+    after(&mut world, 5);
+    for at in 0..2 {
+        assert_eq!(world.view(at).unwrap().witness, None);
+    }
+    world.assert_level(0, 1);
+    assert_eq!(world.nodes[3].endpoint.witnesses().count(), 0);
+}
+
+/// WITNESS OFF with the mirror away needs the witness's word; without it, 1431.
+#[test]
+fn a_witness_is_dropped_while_the_mirror_is_away() {
+    let mut world = group(false);
+    world.crash(1, 9);
+    after(&mut world, 2);
+    world.with(0, |e, env| e.witness_off(env, DB)).unwrap();
+    after(&mut world, 3);
+    assert_eq!(world.view(0).unwrap().witness, None);
+    world.commit(0, 9, 40);
+    assert_eq!(serving(&world), [0]);
+    world.crash(W, 0);
+    after(&mut world, 2);
+    assert_eq!(serving(&world), [0], "it needs no witness any more");
+    // The mirror still names it; the owner's word is imposed.
+    world.restart(1);
+    after(&mut world, 8);
+    assert_eq!(world.view(1).unwrap().witness, None);
+    world.assert_level(0, 1);
+
+    let mut world = group(false);
+    world.crash(1, 9);
+    world.crash(W, 0);
+    after(&mut world, 3);
+    let refused = tried(world.with(0, |e, env| e.witness_off(env, DB)));
+    assert_eq!(refused, 1431);
+}
+
+/// R8: with a witness forced service is an ask, refused while it sees the other partner.
+#[test]
+fn force_with_a_witness_is_an_ask() {
+    let mut world = group(false);
+    assert_eq!(tried(world.with(1, |e, env| e.force_service(env, DB))), 1455);
+    link(&mut world, 0, 1, false);
+    after(&mut world, 3);
+    assert_eq!(serving(&world), [0], "exposed, with the witness");
+    assert_eq!(tried(world.with(1, |e, env| e.force_service(env, DB))), 0);
+    after(&mut world, 2);
+    let denied = SessionError::new(1455, Reason::Denied);
+    assert!(
+        world
+            .session_events(1)
+            .contains(&SessionEvent::ForceRefused(denied))
+    );
+    assert_eq!(serving(&world), [0]);
+    link(&mut world, 1, W, false);
+    after(&mut world, 1);
+    assert_eq!(tried(world.with(1, |e, env| e.force_service(env, DB))), 1431);
+    for (one, other) in [(0, 1), (1, W)] {
+        link(&mut world, one, other, true);
+    }
+    after(&mut world, 15);
+    world.commit(0, 9, 40);
+    after(&mut world, 2);
+    world.assert_level(0, 1);
+    all_sync(&world);
+}
+
+/// R4 and F38: the whole group restarts; the principal waits for its mirror before it forks.
+#[test]
+fn a_restart_of_the_whole_group_ends_level() {
+    let mut world = group(false);
+    world.commit(0, 8, 40);
+    after(&mut world, 1);
+    let timeline = world.view(0).unwrap().end.position.timeline;
+    for at in 0..3 {
+        world.crash(at, 9);
+    }
+    world.run();
+    for at in 0..3 {
+        world.restart(at);
+    }
+    after(&mut world, 10);
+    assert_eq!(serving(&world), [0]);
+    world.commit(0, 9, 40);
+    after(&mut world, 2);
+    world.assert_level(0, 1);
+    all_sync(&world);
+    assert_eq!(world.view(0).unwrap().end.position.timeline, timeline, "no fork");
+}
