@@ -231,7 +231,8 @@ fn a_principal_without_quorum_stops_and_serves_again_with_the_witness() {
 #[test]
 fn who_may_serve() {
     // (P–M, P–W, M–W), and who serves after a while.
-    let table: [((bool, bool, bool), &[usize]); 8] = [
+    type Row = ((bool, bool, bool), &'static [usize]);
+    let table: [Row; 8] = [
         ((true, true, true), &[0]),
         ((true, true, false), &[0]),
         ((true, false, true), &[0]),
