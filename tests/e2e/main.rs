@@ -11,6 +11,7 @@ mod files;
 mod hostile;
 mod identity;
 mod instance;
+mod keys;
 mod mirroring;
 mod openssl;
 mod openssl_keys;

@@ -217,16 +217,24 @@ impl<'a> Stranger<'a> {
     }
 
     /// Sends one message.
+    ///
+    /// # Panics
+    /// When the connection has ended.
     pub fn say(&mut self, message: &Message<'_>) {
+        assert!(self.try_say(message), "the connection stands");
+    }
+
+    /// Sends one message on a connection that may have ended: whether it went out.
+    pub fn try_say(&mut self, message: &Message<'_>) -> bool {
         let mut out = [0; 8_192];
         let end = out.len() - TAIL_ROOM;
         let mut to = Writer::new(&mut out[HEAD_ROOM..end]);
         message.encode(&mut to).expect("it fits");
         let len = to.len();
-        let sealed = self.channel.seal(&mut out, len).expect("the channel stands");
-        self.stream
-            .write_all(&out[..sealed])
-            .expect("the connection stands");
+        let Ok(sealed) = self.channel.seal(&mut out, len) else {
+            return false;
+        };
+        self.stream.write_all(&out[..sealed]).is_ok()
     }
 
     /// Listens until `found` finds something in a message, of those not heard out yet.

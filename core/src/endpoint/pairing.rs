@@ -339,7 +339,7 @@ impl<'a, P: Provider> Endpoint<'a, P> {
         let now = self.now;
         let connection = self.id(index);
         let Some(live) = self.live(index) else { return };
-        let accepted = live.accepted;
+        let (accepted, source) = (live.accepted, live.source);
         let Some(mut exchange) = live.pairing else { return };
         let Ok(identity) = env.directory.identity() else {
             return;
@@ -349,7 +349,7 @@ impl<'a, P: Provider> Endpoint<'a, P> {
             self.refuse_pairing(index, Refusal::NotOpen);
             return;
         };
-        if accepted && matches!(message, Message::Proof { .. }) && !party.tries.allow(now) {
+        if accepted && matches!(message, Message::Proof { .. }) && !party.tries.allow(source.0, now) {
             self.refuse_pairing(index, Refusal::TooManyTries);
             return;
         }

@@ -139,6 +139,70 @@ mod tests {
         }
     }
 
+    /// A place one of whose keys cannot be had: damaged, or behind another passphrase.
+    struct Broken {
+        device: Device,
+        unreadable: usize,
+        promoted: bool,
+    }
+
+    impl RootKey for Broken {
+        type Error = PowerLost;
+        fn current(&mut self) -> Result<Option<ServiceMasterKey>, PowerLost> {
+            if self.unreadable == 0 {
+                return Err(PowerLost);
+            }
+            self.device.current()
+        }
+        fn staged(&mut self) -> Result<Option<ServiceMasterKey>, PowerLost> {
+            if self.unreadable == 1 {
+                return Err(PowerLost);
+            }
+            self.device.staged()
+        }
+        fn stage(&mut self, new: &ServiceMasterKey) -> Result<(), PowerLost> {
+            self.device.stage(new)
+        }
+        fn promote(&mut self) -> Result<(), PowerLost> {
+            self.promoted = true;
+            self.device.promote()
+        }
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_had_does_not_hide_the_catalogs() {
+        let (current, staged, other) = (key(1), key(2), key(3));
+        let settled = |unreadable, catalog: Option<&ServiceMasterKey>| {
+            let mut place = Broken {
+                device: Device {
+                    slots: [Some(1), Some(2)],
+                    writes_left: 1,
+                },
+                unreadable,
+                promoted: false,
+            };
+            let catalog = catalog.map(ServiceMasterKey::guid::<Sha256>);
+            let found = settle::<Sha256, _>(&mut place, catalog.as_ref());
+            (
+                found.map(|key| key.map(|key| key.guid::<Sha256>())),
+                place.promoted,
+            )
+        };
+        let guid = |key: &ServiceMasterKey| Ok(Some(key.guid::<Sha256>()));
+        // The current one cannot be had, and the staged one is the catalog's: it is found, and takes the other's place.
+        assert_eq!(settled(0, Some(&staged)), (guid(&staged), true));
+        // The staged one cannot be had, and is not wanted.
+        assert_eq!(settled(1, Some(&current)), (guid(&current), false));
+        // Which of the two the catalog's is cannot be told: nothing is promoted, and nothing else is taken for it.
+        assert_eq!(settled(0, Some(&current)), (Err(PowerLost), false));
+        assert_eq!(settled(0, Some(&other)), (Err(PowerLost), false));
+        assert_eq!(settled(1, Some(&staged)), (Err(PowerLost), false));
+        assert_eq!(settled(1, Some(&other)), (Err(PowerLost), false));
+        // A catalog that does not know yet: a staged key is nothing to it.
+        assert_eq!(settled(0, None), (Err(PowerLost), false));
+        assert_eq!(settled(1, None), (guid(&current), false));
+    }
+
     #[test]
     fn a_key_that_is_nobodys_is_left_to_the_caller() {
         let mut device = Device {

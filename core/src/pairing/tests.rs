@@ -7,7 +7,7 @@ use super::code::{CODE_TEXT_LEN, Code, CodeError};
 use super::exchange::{Exchange, Heard, Own, Said, Side};
 use super::message::{MESSAGE_LEN_MAX, Message, VERSION};
 use super::proof::PairingKey;
-use super::tries::{SPAN, TRIES_MAX, Tries};
+use super::tries::{SOURCES_MAX, SPAN, TRIES_MAX, Tries};
 use super::{Method, Refusal};
 use crate::crypto::Hash as _;
 use crate::crypto::rustcrypto::Sha256;
@@ -335,13 +335,33 @@ fn five_tries_a_minute() {
     let mut tries = Tries::default();
     let start = Instant::from_micros(5);
     for n in 0..TRIES_MAX as u64 {
-        assert!(tries.allow(start.after(Duration::from_secs(n))));
+        assert!(tries.allow(7, start.after(Duration::from_secs(n))));
     }
-    assert!(!tries.allow(start.after(Duration::from_secs(59))));
+    assert!(!tries.allow(7, start.after(Duration::from_secs(59))));
     // The first one is a minute old; the second is not.
-    assert!(tries.allow(start.after(SPAN)));
-    assert!(!tries.allow(start.after(SPAN)));
-    assert!(tries.allow(start.after(Duration::from_secs(61))));
+    assert!(tries.allow(7, start.after(SPAN)));
+    assert!(!tries.allow(7, start.after(SPAN)));
+    assert!(tries.allow(7, start.after(Duration::from_secs(61))));
+}
+
+#[test]
+fn who_guesses_keeps_nobody_else_out() {
+    let mut tries = Tries::default();
+    let start = Instant::from_micros(5);
+    for _ in 0..100 {
+        tries.allow(0, start);
+    }
+    assert!(!tries.allow(0, start));
+    for source in 1..SOURCES_MAX as u64 {
+        for _ in 0..TRIES_MAX {
+            assert!(tries.allow(source, start));
+        }
+        assert!(!tries.allow(source, start));
+    }
+    // More places than are watched: nobody new for a minute, whoever he is.
+    assert!(!tries.allow(99, start));
+    assert!(tries.allow(99, start.after(SPAN)));
+    assert!(tries.allow(0, start.after(SPAN)));
 }
 
 #[test]

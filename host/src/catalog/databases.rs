@@ -147,6 +147,8 @@ pub struct New<'a> {
     pub family_guid: [u8; 16],
     /// State.
     pub state: State,
+    /// The SID of the login that owns it.
+    pub owner_sid: &'a [u8],
 }
 
 /// Adds a database and its built-in users, and returns it.
@@ -157,7 +159,7 @@ pub fn insert(master: &Connection, new: &New<'_>) -> rusqlite::Result<Option<Dat
     let now = super::dates::now();
     master.execute(
         "INSERT INTO database (name, path, attached, database_guid, family_guid, state, recovery_model, owner_sid, create_date)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, x'01', ?7)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?8, ?7)",
         params![
             new.name,
             new.path.to_string_lossy(),
@@ -165,12 +167,30 @@ pub fn insert(master: &Connection, new: &New<'_>) -> rusqlite::Result<Option<Dat
             new.database_guid,
             new.family_guid,
             new.state.code(),
-            now
+            now,
+            new.owner_sid
         ],
     )?;
     let id = i32::try_from(master.last_insert_rowid()).unwrap_or(i32::MAX);
-    super::principals::built_in_users(master, id, super::SA_SID, &now)?;
+    super::principals::built_in_users(master, id, new.owner_sid, &now)?;
     by_id(master, id)
+}
+
+/// Makes the login with `sid` the owner of a database, and so its user `dbo`.
+///
+/// # Errors
+/// SQLite's.
+pub fn set_owner(master: &Connection, id: i32, sid: &[u8]) -> rusqlite::Result<()> {
+    master.execute(
+        "UPDATE database SET owner_sid = ?2 WHERE database_id = ?1",
+        params![id, sid],
+    )?;
+    master
+        .execute(
+            "UPDATE database_principal SET sid = ?2 WHERE database_id = ?1 AND principal_id = 1",
+            params![id, sid],
+        )
+        .map(drop)
 }
 
 /// Forgets a database and everything in it.

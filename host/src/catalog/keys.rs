@@ -162,6 +162,19 @@ pub fn store(master: &Connection, database_id: i32, key: &MasterKeyRow) -> rusql
     Ok(())
 }
 
+/// A certificate whose private key lies under the master key of that database.
+///
+/// # Errors
+/// SQLite's.
+pub fn dependant(master: &Connection, database_id: i32) -> rusqlite::Result<Option<String>> {
+    first(
+        master,
+        "SELECT name FROM certificate WHERE database_id = ?1 AND private_key_protection = 'MK' ORDER BY certificate_id LIMIT 1",
+        [database_id],
+        |row| row.get(0),
+    )
+}
+
 /// Forgets the master key of a database.
 ///
 /// # Errors

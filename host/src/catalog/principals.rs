@@ -32,7 +32,7 @@ pub struct User {
     pub built_in: bool,
 }
 
-fn login_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Login> {
+pub(crate) fn login_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Login> {
     Ok(Login {
         id: row.get(0)?,
         name: row.get(1)?,

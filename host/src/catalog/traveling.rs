@@ -81,32 +81,70 @@ pub fn decode(bytes: &[u8]) -> Result<Option<MasterKeyRow>, &'static str> {
     }))
 }
 
-/// Takes the principal's master key over. Whether anything has changed.
+/// What came of a master key that a principal told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is the one that is stored.
+    Same,
+    /// There was none.
+    New,
+    /// It took the place of another key.
+    Replaced,
+    /// It is the same key with other passwords.
+    Passwords,
+    /// The principal has none any more; the stored one was removed.
+    Removed,
+    /// The stored one stays: the private key of this certificate lies under it, and would be lost.
+    Kept(String),
+}
+
+/// Takes the principal's master key over, in the caller's transaction.
+///
+/// A stored key under which private keys lie is neither removed nor exchanged, and loses no password: it was this
+/// instance's own, and a partner's word must not cost what only it opens.
 ///
 /// # Errors
 /// `master.db` failed.
-pub fn take(catalog: &Connection, database_id: i32, told: Option<MasterKeyRow>) -> rusqlite::Result<bool> {
-    let own = keys::row(catalog, database_id)?;
-    match (&own, told) {
-        (None, None) => return Ok(false),
-        (Some(_), None) => keys::delete(catalog, database_id)?,
-        (Some(own), Some(told)) if own.guid == told.guid && own.by_passwords == told.by_passwords => {
-            return Ok(false);
-        }
-        (own, Some(told)) => {
-            // The same key with other passwords opens by itself as before.
-            let by_service_master_key = own
-                .as_ref()
-                .filter(|own| own.guid == told.guid)
-                .and_then(|own| own.by_service_master_key.clone());
-            let row = MasterKeyRow {
-                by_service_master_key,
-                ..told
-            };
-            keys::store(catalog, database_id, &row)?;
-        }
+pub fn take(catalog: &Connection, database_id: i32, told: Option<MasterKeyRow>) -> rusqlite::Result<Taken> {
+    let Some(own) = keys::row(catalog, database_id)? else {
+        let Some(told) = told else { return Ok(Taken::Same) };
+        keys::store(catalog, database_id, &told)?;
+        return Ok(Taken::New);
+    };
+    let same_key = told.as_ref().is_some_and(|told| told.guid == own.guid);
+    if same_key
+        && told
+            .as_ref()
+            .is_some_and(|told| told.by_passwords == own.by_passwords)
+    {
+        return Ok(Taken::Same);
     }
-    Ok(true)
+    let loses = told.as_ref().is_none_or(|told| {
+        !same_key
+            || own
+                .by_passwords
+                .iter()
+                .any(|own| !told.by_passwords.contains(own))
+    });
+    if loses && let Some(name) = keys::dependant(catalog, database_id)? {
+        return Ok(Taken::Kept(name));
+    }
+    let Some(told) = told else {
+        keys::delete(catalog, database_id)?;
+        return Ok(Taken::Removed);
+    };
+    // The same key with other passwords opens by itself as before.
+    let by_service_master_key = own.by_service_master_key.filter(|_| same_key);
+    let row = MasterKeyRow {
+        by_service_master_key,
+        ..told
+    };
+    keys::store(catalog, database_id, &row)?;
+    Ok(if same_key {
+        Taken::Passwords
+    } else {
+        Taken::Replaced
+    })
 }
 
 /// A master key that does not open by itself, and the passwords that were kept for its database's family: each costs a while
@@ -172,24 +210,6 @@ impl Closed {
         }
         Ok(())
     }
-}
-
-/// Opens a master key that does not open by itself by a password that was kept for the database's family; it opens by itself
-/// from then on.
-///
-/// # Errors
-/// `master.db` failed, or a key operation.
-pub fn open_by_kept(
-    catalog: &Connection,
-    database_id: i32,
-    above: &ServiceMasterKey,
-) -> Result<Option<DatabaseMasterKey>, Raised> {
-    let Some(closed) = Closed::find(catalog, database_id, above)? else {
-        return Ok(None);
-    };
-    let Some(key) = closed.open() else { return Ok(None) };
-    closed.keep_open(catalog, &key, above)?;
-    Ok(Some(key))
 }
 
 /// The database has become a copy of another family (automatic seeding): the passwords that were kept for it go along, unless
@@ -270,6 +290,79 @@ mod tests {
                 .len(),
             8
         );
+    }
+
+    /// A catalog with a database and, below its master key, a certificate's private key or none.
+    fn catalog(own: Option<&MasterKeyRow>, dependant: bool) -> Connection {
+        let mut catalog = Connection::open_in_memory().unwrap();
+        crate::catalog::schema::migrate(&mut catalog).unwrap();
+        if let Some(own) = own {
+            keys::store(&catalog, 5, own).unwrap();
+        }
+        if dependant {
+            catalog
+                .execute(
+                    "INSERT INTO certificate (database_id, name, principal_id, der, point, serial, issuer, subject, not_before,
+                                              not_after, private_key, private_key_protection)
+                     VALUES (5, 'theirs', 1, x'00', zeroblob(65), x'00', '', '', 0, 0, x'00', 'MK')",
+                    [],
+                )
+                .unwrap();
+        }
+        catalog
+    }
+
+    fn by_service(row: MasterKeyRow) -> MasterKeyRow {
+        MasterKeyRow {
+            by_service_master_key: Some(ByServiceMasterKey {
+                wrapped: vec![1],
+                guid: Some([9; 16]),
+            }),
+            ..row
+        }
+    }
+
+    #[test]
+    fn a_master_key_with_private_keys_under_it_is_not_lost_on_a_partners_word() {
+        let own = by_service(row(2));
+        let mut other = row(1);
+        other.guid = [8; 16];
+        let mut more = own.clone();
+        more.by_passwords.extend(row(1).by_passwords);
+        let mut fewer = own.clone();
+        fewer.by_passwords.pop();
+        let exchanged = MasterKeyRow {
+            by_passwords: row(2).by_passwords,
+            ..own.clone()
+        };
+        let stored = |catalog: &Connection| {
+            let row = keys::row(catalog, 5).unwrap().unwrap();
+            (row.guid, row.by_passwords, row.by_service_master_key.is_some())
+        };
+        for told in [None, Some(other.clone()), Some(fewer), Some(exchanged.clone())] {
+            let catalog = catalog(Some(&own), true);
+            assert_eq!(take(&catalog, 5, told).unwrap(), Taken::Kept("theirs".to_owned()));
+            assert_eq!(stored(&catalog), (own.guid, own.by_passwords.clone(), true));
+        }
+        // One password more costs nothing.
+        let with = catalog(Some(&own), true);
+        assert_eq!(take(&with, 5, Some(more.clone())).unwrap(), Taken::Passwords);
+        assert_eq!(stored(&with), (own.guid, more.by_passwords, true));
+        assert_eq!(take(&with, 5, keys::row(&with, 5).unwrap()).unwrap(), Taken::Same);
+        // With nothing under it the principal's word counts.
+        let without = || catalog(Some(&own), false);
+        let at = without();
+        assert_eq!(take(&at, 5, Some(exchanged.clone())).unwrap(), Taken::Passwords);
+        assert_eq!(stored(&at), (own.guid, exchanged.by_passwords, true));
+        let at = without();
+        assert_eq!(take(&at, 5, Some(other.clone())).unwrap(), Taken::Replaced);
+        assert_eq!(stored(&at), (other.guid, other.by_passwords.clone(), false));
+        let at = without();
+        assert_eq!(take(&at, 5, None).unwrap(), Taken::Removed);
+        assert!(keys::row(&at, 5).unwrap().is_none());
+        let empty = catalog(None, false);
+        assert_eq!(take(&empty, 5, None).unwrap(), Taken::Same);
+        assert_eq!(take(&empty, 5, Some(other)).unwrap(), Taken::New);
     }
 
     #[test]

@@ -159,6 +159,16 @@ impl Engine {
         self.shared.handle.ask(move |i| i.show_certificate(&address))?
     }
 
+    /// Whether the connection that a [`PeerCertificate`] was told on still stands. Who asks while it holds what every end of a
+    /// connection on an operator's word waits for, asks of now.
+    #[must_use]
+    pub fn connection_stands(&self, connection: u64) -> bool {
+        self.shared
+            .handle
+            .ask(move |i| i.stands(connection))
+            .unwrap_or(false)
+    }
+
     /// The partners of all sessions.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! The instance decides and stores (`crate::rotation`); the engine shows the right certificate on each connection, says what is
 //! to be said, and passes on what is heard.
 
-use dbmirror_core::endpoint::ConnectionId;
+use dbmirror_core::endpoint::{ConnectionId, ConnectionState};
 use dbmirror_core::session::{SessionError, Stored, StoredPhase};
 use dbmirror_core::time::Duration;
 
@@ -186,6 +186,13 @@ impl Instance<'_> {
             .test_connection(&mut self.world.env_at(now), target, SHOWN)
             .map(drop)
             .map_err(|_| not_started())
+    }
+
+    /// Whether that connection still stands, authenticated, and is not about to be closed.
+    pub(super) fn stands(&self, connection: u64) -> bool {
+        ConnectionId::from_u64(connection)
+            .and_then(|id| self.endpoint.connection(id))
+            .is_some_and(|view| view.state == ConnectionState::LoggedIn)
     }
 
     pub(super) fn answer_certificate(&mut self, connection: u64, number: u64, answer: Result<(), Refusal>) {

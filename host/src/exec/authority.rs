@@ -6,11 +6,11 @@
 
 use rusqlite::Connection;
 
-use super::{Done, SqlSession, Stop};
+use super::{Done, SqlSession, Stop, procedures};
 use crate::catalog::endpoints::{self, CLASS_ENDPOINT, Endpoint};
 use crate::catalog::principals::{self, CLASS_LOGIN, CLASS_SERVER, Login};
 use crate::catalog::views::Rows;
-use crate::catalog::{SA_ID, databases};
+use crate::catalog::{SA_ID, SA_SID, databases};
 use crate::messages::{
     M229, M262, M300, M916, M3013, M3110, M3701, M4613, M5011, M5069, M15151, M15196, M15199, M15247, M15406,
     M15517, M50150, M50151, M50152, Raised,
@@ -126,6 +126,18 @@ impl SqlSession {
                 .login
                 .as_ref()
                 .map_or_else(String::new, |login| login.name.clone()),
+        }
+    }
+
+    /// The SID of who owns what the session creates in the server: its login's.
+    pub(super) fn owner_sid(&self) -> Vec<u8> {
+        match self.acting.last() {
+            Some(Acting {
+                kind: PrincipalKind::Login,
+                login: Some(login),
+                ..
+            }) => login.sid.clone(),
+            _ => SA_SID.to_vec(),
         }
     }
 
@@ -319,6 +331,10 @@ impl SqlSession {
             StatementKind::CertificateAuthorization { name, .. } => {
                 unless(owner, find("find", "certificate", &name.value))
             }
+            StatementKind::DatabaseAuthorization { name, .. } => unless(
+                self.on_server(master, &[])?,
+                find("find", "database", &name.value),
+            ),
             StatementKind::CreateCertificate(_) => {
                 unless(owner, M15247.refuse(&[&"create a certificate in this database"]))
             }
@@ -426,6 +442,10 @@ impl SqlSession {
                 let allowed = match name.as_str() {
                     "sp_dbmirror_fingerprint" => self.on_server(master, &["VWAD"])?,
                     "sp_dbmirror_test_connection" => self.on_server(master, &["ALHE"])?,
+                    "sp_control_dbmasterkey_password" => match procedures::database_name(execute) {
+                        Some(name) => self.on_database(master, name, &[])?,
+                        None => self.on_server(master, &[])?,
+                    },
                     _ => self.on_server(master, &[])?,
                 };
                 unless(allowed, M229.refuse(&[&"EXECUTE", &name]))

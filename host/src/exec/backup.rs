@@ -242,6 +242,9 @@ impl SqlSession {
                 _ => {}
             }
         }
+        let owner = found
+            .as_ref()
+            .map_or_else(|| self.owner_sid(), |old| old.owner_sid.clone());
         let swapped = self.change(|catalog| {
             if let Some(old) = &found {
                 databases::delete(catalog, old.id)?;
@@ -255,6 +258,7 @@ impl SqlSession {
                     database_guid: random()?,
                     family_guid: set.header.family_guid,
                     state: State::Restoring,
+                    owner_sid: &owner,
                 },
             )?;
             let database = added.ok_or_else(|| M3118.refuse(&[&name]))?;

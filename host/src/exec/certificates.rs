@@ -4,7 +4,7 @@ use dbmirror_adapters::entropy::OsEntropy;
 use dbmirror_core::cert::{self, CERTIFICATE_LEN_MAX, CertError};
 use dbmirror_core::keys::PrivateKey;
 use dbmirror_core::time::UnixSeconds;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::private_keys::AtRest;
 use super::{Done, Out, SqlSession, Stop, pem};
@@ -230,7 +230,7 @@ impl SqlSession {
     /// ALTER AUTHORIZATION ON CERTIFICATE: from now on it stands for another user, and that user's login.
     pub(super) fn alter_certificate_owner(&mut self, name: &Name, owner: &Name, out: &mut Out<'_>) -> Done {
         let name = &name.value;
-        let id = self.change(|catalog| {
+        self.change_and_close(name, out, |catalog| {
             let certificate = certificates::by_name(catalog, self.database_id, name)?
                 .ok_or_else(|| M15151.refuse(&[&"alter", &"certificate", name]))?;
             let owner = self.owner(catalog, name, owner)?;
@@ -238,19 +238,14 @@ impl SqlSession {
                 "UPDATE certificate SET principal_id = ?2 WHERE certificate_id = ?1",
                 params![certificate.id, owner],
             )?;
+            // The connections that it made are another login's, which nobody has let in.
             Ok((certificate.principal_id != owner).then_some(certificate.id))
-        })?;
-        self.refresh_pins()?;
-        // Those that it made are another login's, which nobody has let in.
-        match id {
-            Some(id) => self.close_connections_of_certificate(id, name, out),
-            None => Ok(()),
-        }
+        })
     }
 
     pub(super) fn drop_certificate(&mut self, name: &Name, out: &mut Out<'_>) -> Done {
         let name = &name.value;
-        let id = self.change(|catalog| {
+        self.change_and_close(name, out, |catalog| {
             let certificate = certificates::by_name(catalog, self.database_id, name)?
                 .ok_or_else(|| M15151.refuse(&[&"drop", &"certificate", name]))?;
             if let Some(endpoint) = endpoints::mirroring(catalog)?
@@ -272,17 +267,32 @@ impl SqlSession {
                 "DELETE FROM certificate WHERE certificate_id = ?1",
                 [certificate.id],
             )?;
-            Ok(certificate.id)
-        })?;
-        self.refresh_pins()?;
-        self.close_connections_of_certificate(id, name, out)
+            Ok(Some(certificate.id))
+        })
     }
 
-    fn close_connections_of_certificate(&self, id: i32, name: &str, out: &mut Out<'_>) -> Done {
-        let closed = self
-            .instance
-            .engine()
-            .close_connections_of(PeerSelector::Certificate(id));
+    /// Runs `change` as one transaction, and closes the connections of the certificate that it returns before anybody else comes
+    /// to the catalog: a successor that was handed over on one of them is not taken any more (`crate::rotation`).
+    fn change_and_close(
+        &self,
+        name: &str,
+        out: &mut Out<'_>,
+        change: impl FnOnce(&Transaction<'_>) -> Result<Option<i32>, Stop>,
+    ) -> Done {
+        let closed = {
+            let mut master = self.instance.master();
+            let transaction = master.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let id = change(&transaction)?;
+            transaction.commit()?;
+            let refreshed = crate::instance::endpoint::refresh_pins(&self.instance, &master);
+            let closed = id.map_or(0, |id| {
+                self.instance
+                    .engine()
+                    .close_connections_of(PeerSelector::Certificate(id))
+            });
+            refreshed?;
+            closed
+        };
         if closed > 0 {
             out.message(&M50104.inform(&[&closed, &format!("certificate '{name}'")]))?;
         }

@@ -9,11 +9,12 @@ use rusqlite::Connection;
 use super::{Done, SqlSession, Stop};
 use crate::catalog::MASTER_ID;
 use crate::catalog::databases::{self, Database, New, State};
+use crate::catalog::principals;
 use crate::engine::MirroringRole;
 use crate::instance::random;
 use crate::messages::{
     M911, M921, M927, M954, M1801, M1802, M3701, M3702, M3708, M3743, M5120, M5123, M5133, M5170, M5172,
-    M40510, Raised,
+    M15109, M15110, M15151, M40510, Raised,
 };
 use crate::tsql::ast::{CreateDatabase, Name};
 
@@ -79,13 +80,13 @@ impl SqlSession {
     /// A new, empty SQLite file in WAL mode under `data/`.
     fn new_database(&mut self, name: &str) -> Done {
         let path = self.instance.dir().database_file(name);
-        let instance = &self.instance;
+        let (instance, owner) = (&self.instance, self.owner_sid());
         self.change(|catalog| {
             if databases::by_name(catalog, name)?.is_some() {
                 return Err(M1801.refuse(&[&name]).into());
             }
             create_file(&path)?;
-            let taken_in = insert(catalog, name, &path, false, State::Online).and_then(|database| {
+            let taken_in = insert(catalog, name, &path, false, &owner).and_then(|database| {
                 instance.engine().begin_database(database.id)?;
                 Ok(instance.engine().attach_database(database.config())?)
             });
@@ -121,7 +122,7 @@ impl SqlSession {
                 .into());
         }
         let mut attached_before = None;
-        let instance = &self.instance;
+        let (instance, owner) = (&self.instance, self.owner_sid());
         self.change(|catalog| {
             if databases::by_name(catalog, name)?.is_some() {
                 return Err(M1801.refuse(&[&name]).into());
@@ -138,9 +139,30 @@ impl SqlSession {
             }
             // Only now: opening and closing a file that is captured would drop SQLite's locks on it (`docs/capture.md` §6).
             check_file(&path)?;
-            let database = insert(catalog, name, &path, true, State::Online)?;
+            let database = insert(catalog, name, &path, true, &owner)?;
             instance.engine().begin_database(database.id)?;
             Ok(instance.engine().attach_database(database.config())?)
+        })
+    }
+
+    /// ALTER AUTHORIZATION ON DATABASE: another login owns it, and is its `dbo`.
+    pub(super) fn alter_database_owner(&mut self, name: &Name, owner: &Name) -> Done {
+        self.change(|catalog| {
+            let database = databases::by_name(catalog, &name.value)?
+                .ok_or_else(|| M15151.refuse(&[&"find", &"database", &name.value]))?;
+            if database.id == MASTER_ID {
+                return Err(M15109.refuse(&[]).into());
+            }
+            let login = principals::login(catalog, &owner.value)?
+                .filter(|login| login.kind != "C")
+                .ok_or_else(|| M15151.refuse(&[&"find", &"login", &owner.value]))?;
+            if database.owner_sid == login.sid {
+                return Ok(());
+            }
+            if let Some(user) = principals::user_of_sid(catalog, database.id, &login.sid)? {
+                return Err(M15110.refuse(&[&login.name, &user.name, &database.name]).into());
+            }
+            Ok(databases::set_owner(catalog, database.id, &login.sid)?)
         })
     }
 
@@ -189,7 +211,7 @@ fn insert(
     name: &str,
     path: &Path,
     attached: bool,
-    state: State,
+    owner_sid: &[u8],
 ) -> Result<Database, Stop> {
     let added = databases::insert(
         catalog,
@@ -199,7 +221,8 @@ fn insert(
             attached,
             database_guid: random()?,
             family_guid: random()?,
-            state,
+            state: State::Online,
+            owner_sid,
         },
     )?;
     Ok(added.ok_or_else(|| M911.refuse(&[&name]))?)

@@ -8,7 +8,6 @@ use rusqlite::Connection;
 use super::{SqlSession, Stop};
 use crate::catalog::certificates::Certificate;
 use crate::catalog::keys::{self, Crypto, failed, open_private_key};
-use crate::catalog::traveling;
 use crate::instance::Instance;
 use crate::messages::{M15147, M15246, M15334, M15465, M15581};
 
@@ -61,6 +60,18 @@ impl SqlSession {
 }
 
 impl KeyRing {
+    /// Lets the passwords that were kept for the database open its master key, if nothing else does. To be called before
+    /// [`KeyRing::master_key`] while the catalog is not held: each guess takes a while.
+    pub(super) fn try_kept(&self) -> Result<(), Stop> {
+        if let Some(opened) = &self.opened {
+            let row = keys::row(&self.instance.master(), self.database_id)?;
+            if row.is_some_and(|row| row.guid == opened.guid) {
+                return Ok(());
+            }
+        }
+        Ok(self.instance.open_by_kept_password(self.database_id)?)
+    }
+
     /// The master key, opened in this session or by itself.
     pub(super) fn master_key(&self, catalog: &Connection) -> Result<KeyInUse, Stop> {
         let closed = || Stop::from(M15581.refuse(&[&self.database]));
@@ -68,10 +79,7 @@ impl KeyRing {
         if let Some(opened) = self.opened.as_ref().filter(|opened| opened.guid == row.guid) {
             return Ok(KeyInUse::Session(Arc::clone(opened)));
         }
-        let opened = match row.open(&self.instance.service_master_key())? {
-            None => traveling::open_by_kept(catalog, self.database_id, &self.instance.service_master_key())?,
-            opened => opened,
-        };
+        let opened = row.open(&self.instance.service_master_key())?;
         opened.map(KeyInUse::ByItself).ok_or_else(closed)
     }
 
@@ -89,6 +97,7 @@ impl KeyRing {
             if password.is_some() {
                 return Err(M15147.refuse(&[name]).into());
             }
+            self.try_kept()?;
             let master = self.instance.master();
             return Ok(open_private_key(wrapped, self.master_key(&master)?.get()).map_err(failed)?);
         }

@@ -6,8 +6,8 @@ use rusqlite::{Connection, params};
 use zeroize::Zeroizing;
 
 use super::{Done, Opened, Out, SqlSession, Stop, passwords};
+use crate::catalog::certificates;
 use crate::catalog::keys::{self, ByServiceMasterKey, MasterKeyRow};
-use crate::catalog::{certificates, first};
 use crate::instance::{read_bounded, write_new};
 use crate::messages::{
     M7801, M15151, M15240, M15313, M15315, M15317, M15320, M15329, M15557, M15558, M15578, M15579, M15580,
@@ -84,6 +84,7 @@ impl SqlSession {
         match change {
             AlterMasterKey::Regenerate { force, password } => {
                 passwords::check_policy(password.expose(), None)?;
+                self.key_ring().try_kept()?;
                 let above = {
                     let master = self.instance.master();
                     let row = self.master_key_row(&master)?;
@@ -102,18 +103,23 @@ impl SqlSession {
 
     fn add_encryption(&mut self, protector: &KeyProtector) -> Done {
         match protector {
-            KeyProtector::ServiceMasterKey => self.change(|catalog| {
-                let mut row = self.master_key_row(catalog)?;
+            KeyProtector::ServiceMasterKey => {
                 // A copy that another service master key made is of no use here, and is replaced.
+                let row = self.master_key_row(&self.instance.master())?;
                 if row.closed_because(&self.instance.service_master_key()).is_none() {
                     return Err(M15579.refuse(&[&self.database, &"the service master key"]).into());
                 }
-                let key = self.master_key(catalog)?;
-                row.by_service_master_key = Some(self.wrap_by_service_master_key(key.get())?);
-                Ok(keys::store(catalog, self.database_id, &row)?)
-            }),
+                self.key_ring().try_kept()?;
+                self.change(|catalog| {
+                    let mut row = self.master_key_row(catalog)?;
+                    let key = self.master_key(catalog)?;
+                    row.by_service_master_key = Some(self.wrap_by_service_master_key(key.get())?);
+                    Ok(keys::store(catalog, self.database_id, &row)?)
+                })
+            }
             KeyProtector::Password(password) => {
                 passwords::check_policy(password.expose(), None)?;
+                self.key_ring().try_kept()?;
                 let row = self.master_key_row(&self.instance.master())?;
                 let wrapped = {
                     let master = self.instance.master();
@@ -186,6 +192,7 @@ impl SqlSession {
     ) -> Done {
         let database_id = self.database_id;
         let mut row = MasterKeyRow::wrap(&new, password.expose())?;
+        self.key_ring().try_kept()?;
         let lost = self.change(|catalog| {
             let old = self.master_key(catalog).ok();
             let mut lost = Vec::new();
@@ -238,6 +245,7 @@ impl SqlSession {
     /// BACKUP MASTER KEY: the key under a password of the file's own.
     pub(super) fn backup_master_key(&self, backup: &BackupMasterKey) -> Done {
         passwords::check_policy(backup.password.expose(), None)?;
+        self.key_ring().try_kept()?;
         let key = {
             let master = self.instance.master();
             self.master_key_row(&master)?;
@@ -307,13 +315,7 @@ impl SqlSession {
                     .refuse(&[&"drop", &"symmetric key", &"##MS_DatabaseMasterKey##"])
                     .into());
             }
-            let dependent: Option<String> = first(
-                catalog,
-                "SELECT name FROM certificate WHERE database_id = ?1 AND private_key_protection = 'MK' LIMIT 1",
-                [database_id],
-                |row| row.get(0),
-            )?;
-            if let Some(name) = dependent {
+            if let Some(name) = keys::dependant(catalog, database_id)? {
                 return Err(M15580.refuse(&[&name]).into());
             }
             Ok(keys::delete(catalog, database_id)?)

@@ -177,6 +177,7 @@ impl SqlSession {
         };
         self.partner_endpoint()?;
         let path = self.instance.dir().database_file(name);
+        let owner = self.owner_sid();
         let database = self.change(|catalog| {
             let added = databases::insert(
                 catalog,
@@ -187,6 +188,7 @@ impl SqlSession {
                     database_guid: random()?,
                     family_guid: random()?,
                     state: State::Restoring,
+                    owner_sid: &owner,
                 },
             )?;
             let database = added.ok_or_else(|| M5011.refuse(&[&name]))?;

@@ -204,6 +204,7 @@ impl SqlSession {
             StatementKind::CertificateAuthorization { name, owner } => {
                 self.alter_certificate_owner(name, owner, out)
             }
+            StatementKind::DatabaseAuthorization { name, owner } => self.alter_database_owner(name, owner),
             StatementKind::CreateEndpoint(create) => self.create_endpoint(create, out),
             StatementKind::AlterEndpoint(alter) => self.alter_endpoint(alter, out),
             StatementKind::DropEndpoint { name } => self.drop_endpoint(name),

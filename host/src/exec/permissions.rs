@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use super::{Done, Out, SqlSession};
 use crate::catalog::endpoints::{self, CLASS_ENDPOINT, Endpoint};
 use crate::catalog::principals::{self, CLASS_LOGIN, CLASS_SERVER, Login};
-use crate::catalog::{MASTER_ID, SA_ID, first};
+use crate::catalog::{MASTER_ID, SA_ID, all, first};
 use crate::engine::PeerSelector;
 use crate::messages::{M4611, M4613, M4621, M15151, M50103, M50104};
 use crate::tsql::ast::{EndpointPermission, Name, Permission, PermissionAction, ServerPermission};
@@ -125,7 +125,7 @@ impl SqlSession {
             return Err(M4621.refuse(&[]).into());
         }
         let own = self.acting_login_id();
-        let logins = self.change(|catalog| {
+        let (logins, taken) = self.change(|catalog| {
             let endpoint = endpoints::by_name(catalog, &statement.endpoint.value)?
                 .ok_or_else(|| M15151.refuse(&[&verb, &"endpoint", &statement.endpoint.value]))?;
             // Asked again, of what is there now: another session may have denied in between.
@@ -152,6 +152,10 @@ impl SqlSession {
             let denied = matches!(statement.action, PermissionAction::Deny { .. });
             for login in &logins {
                 self.lost_connect(login, denied, out)?;
+            }
+            // What CASCADE took from others is taken as by REVOKE.
+            for login in &taken {
+                self.lost_connect(login, false, out)?;
             }
         }
         Ok(())
@@ -183,8 +187,8 @@ impl SqlSession {
                 own: own.ok_or_else(|| M4613.refuse(&[]))?,
             };
             change.apply(catalog, &statement.logins, statement.grantor.as_ref())
-        })?;
-        Ok(())
+        })
+        .map(drop)
     }
 
     /// DENY closes the live connections of a login; REVOKE acts at the next handshake, so those that live on are named.
@@ -230,13 +234,13 @@ struct Change {
 }
 
 impl Change {
-    /// Changes every permission of every login, and returns the logins.
+    /// Changes every permission of every login. Returns the logins, and those that lost a right that they had got from them.
     fn apply(
         &self,
         catalog: &Connection,
         names: &[Name],
         grantor: Option<&Name>,
-    ) -> Result<Vec<Login>, super::Stop> {
+    ) -> Result<(Vec<Login>, Vec<Login>), super::Stop> {
         let (verb, _) = verb(self.action);
         let find = |name: &str| -> Result<Login, super::Stop> {
             let found = principals::principal(catalog, name)?
@@ -255,56 +259,113 @@ impl Change {
             .iter()
             .map(|name| find(&name.value))
             .collect::<Result<Vec<_>, _>>()?;
+        let mut taken = Vec::new();
         for login in &logins {
             for code in &self.codes {
-                self.one(catalog, login, code, grantor)?;
+                taken.extend(self.one(catalog, login, code, grantor)?);
             }
         }
-        Ok(logins)
+        taken.sort_by_key(|login| login.id);
+        taken.dedup();
+        Ok((logins, taken))
     }
 
-    fn one(&self, catalog: &Connection, login: &Login, code: &str, grantor: i32) -> Done {
+    /// Takes back what `login` has passed on of a permission, and what was passed on by those that it came to.
+    ///
+    /// A DENY is nothing that was passed on, nor is what a login said of itself.
+    fn take_back(&self, catalog: &Connection, login: i32, code: &str) -> rusqlite::Result<Vec<Login>> {
+        let (mut from, mut taken) = (vec![login], Vec::new());
+        while let Some(grantor) = from.pop() {
+            for (grantee, state) in self.passed_on(catalog, grantor, code)? {
+                catalog.execute(
+                    "DELETE FROM server_permission WHERE class = ?1 AND major_id = ?2 AND grantee = ?3 AND type = ?4",
+                    params![self.class, self.major_id, grantee.id, code],
+                )?;
+                if state == "W" {
+                    from.push(grantee.id);
+                }
+                taken.push(grantee);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// To whom `grantor` has granted a permission, and in which state they have it.
+    fn passed_on(
+        &self,
+        catalog: &Connection,
+        grantor: i32,
+        code: &str,
+    ) -> rusqlite::Result<Vec<(Login, String)>> {
+        all(
+            catalog,
+            "SELECT principal_id, name, sid, p.type, s.state FROM server_permission s
+               JOIN server_principal p ON p.principal_id = s.grantee
+              WHERE class = ?1 AND major_id = ?2 AND grantor = ?3 AND s.type = ?4 AND grantee <> ?3 AND s.state <> 'D'
+              ORDER BY principal_id",
+            params![self.class, self.major_id, grantor, code],
+            |row| Ok((principals::login_row(row)?, row.get(4)?)),
+        )
+    }
+
+    /// One permission of one login. Returns who lost it because it came from that login.
+    fn one(
+        &self,
+        catalog: &Connection,
+        login: &Login,
+        code: &str,
+        grantor: i32,
+    ) -> Result<Vec<Login>, super::Stop> {
         let key = params![self.class, self.major_id, login.id, code];
         const WHERE: &str = "WHERE class = ?1 AND major_id = ?2 AND grantee = ?3 AND type = ?4";
-        let state = match self.action {
-            PermissionAction::Grant {
-                with_grant_option: true,
-            } => "W",
-            PermissionAction::Grant {
-                with_grant_option: false,
-            } => "G",
-            PermissionAction::Deny { .. } => "D",
-            PermissionAction::Revoke {
-                grant_option_for,
-                cascade,
-            } => {
-                // A DENY is nothing that was passed on, nor is what the login said of itself.
-                const PASSED_ON: &str =
-                    "FROM server_permission WHERE class = ?1 AND major_id = ?2 AND grantor = ?3
-                      AND type = ?4 AND grantee <> ?3 AND state <> 'D'";
-                let passed_on: Option<i32> = first(
-                    catalog,
-                    &format!("SELECT grantee {PASSED_ON} LIMIT 1"),
-                    key,
-                    |row| row.get(0),
-                )?;
-                if passed_on.is_some() {
-                    if !cascade {
-                        return Err(M4611.refuse(&[&login.name]).into());
-                    }
-                    catalog.execute(&format!("DELETE {PASSED_ON}"), key)?;
-                }
-                // What was not granted is revoked in silence.
-                if grant_option_for {
-                    let sql = format!("UPDATE server_permission SET state = 'G' {WHERE} AND state = 'W'");
-                    catalog.execute(&sql, key)?;
+        let put = |state: &str| {
+            principals::put_permission(catalog, self.class, self.major_id, login.id, code, grantor, state)
+        };
+        let state: Option<String> = first(
+            catalog,
+            &format!("SELECT state FROM server_permission {WHERE}"),
+            key,
+            |row| row.get(0),
+        )?;
+        let may_pass_on = state.as_deref() == Some("W");
+        let (cascade, refused) = match self.action {
+            PermissionAction::Grant { with_grant_option } => {
+                // The grant option goes by REVOKE, not by a second GRANT that does not name it.
+                put(if with_grant_option || may_pass_on {
+                    "W"
                 } else {
-                    catalog.execute(&format!("DELETE FROM server_permission {WHERE}"), key)?;
-                }
-                return Ok(());
+                    "G"
+                })?;
+                return Ok(Vec::new());
+            }
+            // Whether or not it was passed on yet.
+            PermissionAction::Deny { cascade } => (cascade, may_pass_on),
+            PermissionAction::Revoke { cascade, .. } => {
+                (cascade, !self.passed_on(catalog, login.id, code)?.is_empty())
             }
         };
-        principals::put_permission(catalog, self.class, self.major_id, login.id, code, grantor, state)?;
-        Ok(())
+        if refused && !cascade {
+            return Err(M4611.refuse(&[&login.name]).into());
+        }
+        let taken = if cascade {
+            self.take_back(catalog, login.id, code)?
+        } else {
+            Vec::new()
+        };
+        // What was not granted is revoked in silence.
+        match self.action {
+            PermissionAction::Revoke {
+                grant_option_for: true,
+                ..
+            } => {
+                let sql = format!("UPDATE server_permission SET state = 'G' {WHERE} AND state = 'W'");
+                catalog.execute(&sql, key)?;
+            }
+            PermissionAction::Revoke { .. } => {
+                catalog.execute(&format!("DELETE FROM server_permission {WHERE}"), key)?;
+            }
+            _ => put("D")?,
+        }
+        Ok(taken)
     }
 }

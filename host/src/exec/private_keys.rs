@@ -39,6 +39,7 @@ impl SqlSession {
                 private.wrap_by_password(password.expose().as_bytes(), iterations()?, &mut OsEntropy)
             }
             None => {
+                self.key_ring().try_kept()?;
                 let master = self.instance.master();
                 private.wrap_by_database_master_key(self.master_key(&master)?.get())
             }

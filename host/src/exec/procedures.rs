@@ -149,6 +149,19 @@ impl SqlSession {
     }
 }
 
+/// The database that `@db_name`, the first argument, names.
+pub(super) fn database_name(execute: &Execute) -> Option<&str> {
+    let named = |argument: &&Argument| match &argument.name {
+        None => false,
+        Some(name) => name.value.eq_ignore_ascii_case("db_name"),
+    };
+    let first = execute.arguments.first().filter(|first| first.name.is_none());
+    match &first.or_else(|| execute.arguments.iter().find(named))?.value {
+        Literal::Text(name) => Some(name),
+        _ => None,
+    }
+}
+
 /// The arguments in the order of `names`.
 pub(super) fn bind<'a>(execute: &'a Execute, names: &[&str]) -> Result<Vec<Option<&'a Literal>>, Raised> {
     let mut bound: Vec<Option<&Literal>> = vec![None; names.len()];

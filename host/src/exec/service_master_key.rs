@@ -16,6 +16,9 @@ use crate::messages::{
 };
 use crate::tsql::ast::{AlterServiceMasterKey, BackupMasterKey, Execute, RestoreMasterKey};
 
+/// Most passwords that are kept for one family: each is tried on a key that does not open.
+const KEPT_MAX: usize = 16;
+
 impl SqlSession {
     /// The service master key under a password of the file's own.
     pub(super) fn backup_service_master_key(&self, backup: &BackupMasterKey) -> Done {
@@ -90,14 +93,16 @@ impl SqlSession {
             let why = format!("a password of 1 to {STORED_PASSWORD_MAX} bytes is wanted");
             return Err(M15233.refuse(&[&"@password", &why]).into());
         }
-        self.change(|catalog| {
+        let database_id = self.change(|catalog| {
             let database = databases::by_name(catalog, name)?.ok_or_else(|| M911.refuse(&[&name]))?;
             if database.id == MASTER_ID {
                 return Err(M15276.refuse(&[]).into());
             }
             let family = database.family_guid;
             let above = self.instance.service_master_key();
-            let same = keys::credentials(catalog, Some(&family))?.into_iter().find(|kept| {
+            let kept = keys::credentials(catalog, Some(&family))?;
+            let full = kept.len() >= KEPT_MAX;
+            let same = kept.into_iter().find(|kept| {
                 above
                     .unwrap_stored_password(&kept.password, &family)
                     .is_ok_and(|kept| kept.expose() == password.as_bytes())
@@ -106,6 +111,10 @@ impl SqlSession {
                 (true, Some(_)) => Err(M15530
                     .refuse(&[&"kept password", &database.name])
                     .into()),
+                (true, None) if full => {
+                    let why = format!("{KEPT_MAX} passwords are kept for this database already; drop one first");
+                    Err(M15233.refuse(&[&"@password", &why]).into())
+                }
                 (true, None) => {
                     let wrapped = above
                         .wrap_stored_password(password.as_bytes(), &family)
@@ -120,24 +129,28 @@ impl SqlSession {
                             dates::now()
                         ],
                     )?;
-                    crate::catalog::traveling::open_by_kept(catalog, database.id, &above)?;
-                    Ok(())
+                    Ok(database.id)
                 }
                 (false, Some(kept)) => {
                     catalog.execute("DELETE FROM master_key_credential WHERE credential_id = ?1", [kept.id])?;
-                    Ok(())
+                    Ok(database.id)
                 }
                 (false, None) => Err(M15151
                     .refuse(&[&"drop", &"kept password of", &database.name])
                     .into()),
             }
-        })
+        })?;
+        if add {
+            // It may open the key that is there; the guess takes a while, and the catalog is not held meanwhile.
+            self.instance.open_by_kept_password(database_id)?;
+        }
+        Ok(())
     }
 }
 
 /// Takes everything that is under `old` to `new`; with `force` what does not open is given up, and named. What is under
 /// another key than `old` stays as it is: it may be under `new`, which then opens it.
-fn rewrap(
+pub(super) fn rewrap(
     catalog: &Connection,
     old: &ServiceMasterKey,
     new: &ServiceMasterKey,

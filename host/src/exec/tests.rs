@@ -6,6 +6,7 @@ use super::*;
 use crate::instance::Options;
 
 mod authority;
+mod catalogue;
 mod escalation;
 
 /// What a batch reported.

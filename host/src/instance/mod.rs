@@ -2,14 +2,15 @@
 
 mod dir;
 pub mod endpoint;
+mod follow;
 mod service_key;
 mod startup;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 
+use self::follow::{Told, lock};
 use dbmirror_adapters::entropy::OsEntropy;
 use dbmirror_core::entropy::Entropy as _;
 use dbmirror_core::keys::{RootKey as _, ServiceMasterKey, settle};
@@ -121,7 +122,7 @@ impl Instance {
                 options.name
             )));
         }
-        let (changes, follow) = mpsc::channel();
+        let (changes, changes_told) = mpsc::channel();
         let told = Told::default();
         let (certificates, certificate_events) = mpsc::channel();
         let engine = Engine::start(
@@ -147,7 +148,7 @@ impl Instance {
             master: Mutex::new(master),
             engine,
         });
-        instance.follow(follow, told);
+        follow::start(&instance, changes_told, told);
         startup::run(&instance);
         crate::rotation::follow(&instance, certificate_events)
             .map_err(|error| StartError::Unusable(format!("no thread can be started: {error}")))?;
@@ -266,34 +267,6 @@ impl Instance {
         Ok(())
     }
 
-    /// The principal of that database tells its master key.
-    fn take_master_key(&self, database_id: i32, bytes: &[u8]) -> Result<(), crate::messages::Raised> {
-        let told = catalog::traveling::decode(bytes).map_err(|why| {
-            crate::messages::M15507.refuse(&[&format!("the partner's master key was not taken: {why}")])
-        })?;
-        {
-            let master = self.master();
-            if catalog::traveling::take(&master, database_id, told)? {
-                // Should the roles change, it is this instance that tells it.
-                self.publish_master_key(&master, database_id)?;
-            }
-        }
-        self.open_by_kept_password(database_id)
-    }
-
-    /// Tries the passwords that were kept for a database's master key, without holding the catalog meanwhile.
-    fn open_by_kept_password(&self, database_id: i32) -> Result<(), crate::messages::Raised> {
-        let closed =
-            catalog::traveling::Closed::find(&self.master(), database_id, &self.service_master_key())?;
-        if let Some(closed) = closed
-            && let Some(key) = closed.open()
-        {
-            let master = self.master();
-            closed.keep_open(&master, &key, &self.service_master_key())?;
-        }
-        Ok(())
-    }
-
     /// What is wrong with keys and certificates, or soon will be: what the error log says at every start.
     #[must_use]
     pub fn health(&self) -> Vec<crate::messages::Raised> {
@@ -304,52 +277,6 @@ impl Instance {
     pub fn stop(&self) {
         self.engine.shutdown();
     }
-
-    /// Follows what the engine tells of databases, on a thread of its own: the engine must not wait for the catalog, which
-    /// a statement may hold while it waits for the engine.
-    fn follow(self: &Arc<Self>, changes: mpsc::Receiver<(i32, DatabaseChange)>, told: Told) {
-        let instance = Arc::downgrade(self);
-        let spawned = std::thread::Builder::new()
-            .name("catalog".to_owned())
-            .spawn(move || {
-                while let Ok((database_id, change)) = changes.recv() {
-                    let Some(instance) = instance.upgrade() else {
-                        return;
-                    };
-                    let stored = match change {
-                        DatabaseChange::Seeded { family_guid } => {
-                            let above = instance.service_master_key();
-                            let changed = catalog::traveling::change_family(
-                                &instance.master(),
-                                database_id,
-                                &family_guid,
-                                &above,
-                            );
-                            changed.and_then(|()| instance.open_by_kept_password(database_id))
-                        }
-                        DatabaseChange::MasterKey { bytes } => {
-                            // Of several that came meanwhile the newest counts.
-                            let newest = lock(&told).remove(&database_id).unwrap_or(bytes);
-                            instance.take_master_key(database_id, &newest)
-                        }
-                    };
-                    if let Err(error) = stored {
-                        tracing::error!(database_id, "the catalog could not follow the engine: {error}");
-                    }
-                }
-            });
-        if let Err(error) = spawned {
-            tracing::error!("no thread to follow the engine could be started: {error}");
-        }
-    }
-}
-
-/// Master keys that principals told and nobody has looked at yet: at most one for each database, however many a partner
-/// sends.
-type Told = Arc<Mutex<BTreeMap<i32, Vec<u8>>>>;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the engine calls.

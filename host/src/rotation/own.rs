@@ -285,38 +285,43 @@ pub fn answered(
     number: u64,
     refusal: Option<Refusal>,
 ) -> Result<(), Raised> {
-    let master = instance.master();
-    let Some(rotation) = rotations::open(&master)?
+    answered_in(instance, &instance.master(), peer, number, refusal)
+}
+
+/// [`answered`], by who holds the catalog.
+pub(super) fn answered_in(
+    instance: &Instance,
+    master: &Connection,
+    peer: PeerId,
+    number: u64,
+    refusal: Option<Refusal>,
+) -> Result<(), Raised> {
+    let Some(rotation) = rotations::open(master)?
         .into_iter()
         .find(|rotation| rotation.notice == number)
     else {
         return Ok(()); // It is told something else by now.
     };
-    if !noted(instance, &master, rotation.id, peer)? {
+    if !noted(instance, master, rotation.id, peer)? {
         return Ok(());
     }
-    let who = name_of(&master, peer)?;
+    let who = name_of(master, peer)?;
     let exchanging = matches!(rotation.state, State::Distributing | State::Switched);
     match refusal {
         None if exchanging => {
-            if rotations::stepped(&master, rotation.id, peer, Step::Confirmed)? {
+            if rotations::stepped(master, rotation.id, peer, Step::Confirmed)? {
                 errorlog::raised(&M50121.inform(&[&who, &rotation.new.name]));
             }
         }
         None => {
-            rotations::stepped(&master, rotation.id, peer, Step::Told)?;
+            rotations::stepped(master, rotation.id, peer, Step::Told)?;
         }
         Some(refusal) => {
-            rotations::refused(
-                &master,
-                rotation.id,
-                peer,
-                (refusal.number, refusal.reason.code()),
-            )?;
+            rotations::refused(master, rotation.id, peer, (refusal.number, refusal.reason.code()))?;
             errorlog::raised(&M50130.refuse(&[&who, &rotation.new.name, &refusal]));
         }
     }
-    tell_engine(instance, &master)
+    tell_engine(instance, master)
 }
 
 /// Whether what a peer does is kept. Partners of sessions are waited for, so theirs always is; of a login that comes with ever

@@ -24,8 +24,20 @@ use crate::messages::{M50127, M50128, M50129, Raised};
 /// # Errors
 /// The refusal that the peer is answered; nothing has changed then.
 pub fn told(instance: &Instance, told: &PeerCertificate, log: &mut Log) -> Result<(), Refusal> {
+    told_on(instance, told, log, &|connection| {
+        instance.engine().connection_stands(connection)
+    })
+}
+
+/// [`told`], with `stands` saying whether a connection is still there.
+pub(super) fn told_on(
+    instance: &Instance,
+    told: &PeerCertificate,
+    log: &mut Log,
+    stands: &dyn Fn(u64) -> bool,
+) -> Result<(), Refusal> {
     let done = match &told.what {
-        PeerCertificateWhat::Successor { der, point } => successor(instance, told, der, point),
+        PeerCertificateWhat::Successor { der, point } => successor(instance, told, (der, point), stands),
         PeerCertificateWhat::Retired { digest } => retired(instance, told, digest),
     };
     match done {
@@ -114,14 +126,19 @@ const fn no(number: u32, reason: Reason) -> No {
 fn successor(
     instance: &Instance,
     told: &PeerCertificate,
-    der: &[u8],
-    point: &[u8; 65],
+    (der, point): (&[u8], &[u8; 65]),
+    stands: &dyn Fn(u64) -> bool,
 ) -> Result<Option<Raised>, No> {
     let login_id = told.peer.0;
     let parsed = dbmirror_core::cert::Certificate::parse::<Crypto>(der)
         .map_err(|_| no(28035, Reason::BadCertificate))?;
     let mut master = instance.master();
     let transaction = master.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // It waited for its turn, and an operator may have dropped what the connection was made with: DROP CERTIFICATE closes
+    // connections before it lets go of the catalog, so that nothing said on them is taken after it.
+    if !stands(told.connection) {
+        return Err(no(28034, Reason::NoAuthority));
+    }
     let granted = match endpoints::mirroring(&transaction)? {
         Some(endpoint) => endpoints::connect_of(&transaction, endpoint.id, login_id)?,
         None => Connect::None,

@@ -169,7 +169,7 @@ impl Fixture {
             certificate_id,
             what,
         };
-        peers::told(&self.instance, &told, &mut peers::Log::default())
+        peers::told_on(&self.instance, &told, &mut peers::Log::default(), &|_| true)
             .map_err(|refusal| (refusal.number, refusal.reason))
     }
 
@@ -344,6 +344,62 @@ fn a_successor_follows_also_when_the_certificate_of_its_connection_is_gone() {
         f.pins(),
         ["C_cert|NULL", "B_cert_2|HANDED OVER", "B_cert_3|PENDING"]
     );
+}
+
+/// DROP CERTIFICATE closes what the certificate had authenticated; a successor that was told there and waits for its turn comes
+/// too late, although the login has another certificate and CONNECT.
+#[test]
+fn a_successor_that_waited_while_its_connection_was_closed_is_not_kept() {
+    let (mut f, _, _) = Fixture::new(61);
+    let (login, certificate_id) = f.ids("B");
+    let made = make();
+    let before = f.pins();
+    let told = PeerCertificate {
+        connection: CONNECTION,
+        number: 1,
+        peer: (login, [1; 16]),
+        certificate_id,
+        what: PeerCertificateWhat::Successor {
+            der: made.der.clone(),
+            point: made.point,
+        },
+    };
+    // The engine knows no such connection any more.
+    let refused = peers::told(&f.instance, &told, &mut peers::Log::default()).unwrap_err();
+    assert_eq!((refused.number, refused.reason), (28034, Reason::NoAuthority));
+    assert_eq!(f.pins(), before);
+    assert_eq!(f.offers("B", &made), Ok(()));
+}
+
+#[test]
+fn a_login_that_changes_its_instance_id_does_not_fill_the_catalog() {
+    use crate::catalog::rotations;
+    let (mut f, _, _) = Fixture::new(62);
+    let (b, c) = (f.ids("B").0, f.ids("C").0);
+    let (old, new) = (f.ids("B").1, f.ids("C").1);
+    // Held to the end: without partners the rotation would soon be over.
+    let master = f.instance.master();
+    let id = {
+        master
+            .execute(
+                "INSERT INTO rotation (state, notice, endpoint_id, old_certificate_id, old_certificate, old_digest,
+                                       new_certificate_id, new_certificate, new_digest, start_date)
+                 VALUES (5, 1, 1, ?1, 'old', zeroblob(32), ?2, 'new', zeroblob(32), 'now')",
+                [old, new],
+            )
+            .unwrap();
+        master.last_insert_rowid()
+    };
+    for instance in 0..200_u8 {
+        own::answered_in(&f.instance, &master, (b, [instance; 16]), 1, None).unwrap();
+    }
+    own::answered_in(&f.instance, &master, (c, [1; 16]), 1, None).unwrap();
+    let rows = rotations::peers(&master, id).unwrap();
+    let of = |login: i32| rows.iter().filter(|row| row.peer.0 == login).count();
+    assert_eq!((of(b), of(c)), (rotations::INSTANCES_MAX as usize, 1));
+    // Who is known goes on.
+    assert!(rotations::has_room(&master, id, (b, [7; 16])).unwrap());
+    assert!(!rotations::has_room(&master, id, (b, [8; 16])).unwrap());
 }
 
 #[test]

@@ -271,6 +271,18 @@ fn six_wrong_codes_and_the_right_one_after_a_minute() {
 }
 
 #[test]
+fn somebody_elses_wrong_codes_do_not_keep_the_right_one_out() {
+    let mut world = strangers(3);
+    open(&mut world, 1, &code(1));
+    for n in 0..7 {
+        dial(&mut world, 2, 1, &code(2 + n));
+    }
+    assert_eq!(ended(&world, 2), refused_there(Refusal::TooManyTries));
+    dial(&mut world, 0, 1, &code(1));
+    complete(&mut world);
+}
+
+#[test]
 fn a_proved_code_belongs_to_who_proved_it() {
     let mut world = strangers(3);
     open(&mut world, 1, &code(1));

@@ -91,17 +91,87 @@ fn a_user_does_not_escape_to_the_login_behind_it() {
 #[test]
 fn the_owner_of_a_database_may_be_its_dbo() {
     let mut f = fixture();
-    f.instance
-        .master()
-        .execute(
-            "UPDATE database SET owner_sid = (SELECT sid FROM server_principal WHERE name = 'alice') WHERE name = 'shop'",
-            [],
-        )
-        .unwrap();
-    f.ok("EXECUTE AS LOGIN = 'alice'; USE shop; EXECUTE AS USER = 'dbo'");
+    f.ok("ALTER AUTHORIZATION ON DATABASE::shop TO alice; EXECUTE AS LOGIN = 'alice'; USE shop; EXECUTE AS USER = 'dbo'");
     assert_eq!(f.refused("EXECUTE AS LOGIN = 'sa'"), [15406]);
     f.ok("REVERT; USE master");
     assert_eq!(f.refused("EXECUTE AS USER = 'dbo'"), [15517]);
+}
+
+#[test]
+fn who_creates_a_database_owns_it_and_owns_nothing_else() {
+    let mut f = fixture();
+    let owner = "SELECT name, SUSER_SNAME(owner_sid) FROM sys.databases ORDER BY name";
+    f.ok(
+        "GRANT CREATE ANY DATABASE TO alice; EXECUTE AS LOGIN = 'alice'; CREATE DATABASE hers; USE hers; \
+          CREATE MASTER KEY ENCRYPTION BY PASSWORD = '<1_Strong_Password!>'; USE master",
+    );
+    assert_eq!(f.refused("USE shop"), [916]);
+    assert_eq!(
+        f.refused("ALTER AUTHORIZATION ON DATABASE::shop TO alice"),
+        [15151]
+    );
+    assert_eq!(
+        f.refused("ALTER AUTHORIZATION ON DATABASE::hers TO carol"),
+        [15151]
+    );
+    f.ok("REVERT");
+    assert_eq!(f.rows(owner), ["hers|alice", "master|sa", "shop|sa"]);
+    assert_eq!(f.refused("DROP LOGIN alice"), [15174]);
+    assert_eq!(
+        f.refused("ALTER AUTHORIZATION ON DATABASE::nowhere TO bob"),
+        [15151]
+    );
+    assert_eq!(
+        f.refused("ALTER AUTHORIZATION ON DATABASE::hers TO nobody"),
+        [15151]
+    );
+    assert_eq!(
+        f.refused("ALTER AUTHORIZATION ON DATABASE::hers TO [public]"),
+        [15151]
+    );
+    assert_eq!(
+        f.refused("ALTER AUTHORIZATION ON DATABASE::master TO bob"),
+        [15109]
+    );
+    f.ok("USE hers; CREATE USER carol FOR LOGIN carol; USE master");
+    assert_eq!(
+        f.refused("ALTER AUTHORIZATION ON DATABASE::hers TO carol"),
+        [15110]
+    );
+    // The owner keeps passwords for it, and for nothing else; not without end.
+    f.ok(
+        "EXECUTE AS LOGIN = 'alice'; EXEC sp_control_dbmasterkey_password 'hers', 'kept 0', 'add'; \
+          EXEC sp_control_dbmasterkey_password @action = 'drop', @password = 'kept 0', @db_name = 'hers'",
+    );
+    for of in [
+        "'shop'",
+        "'nowhere'",
+        "@password = 'hers', @db_name = 'shop'",
+        "0x01",
+        "@action = 'add'",
+    ] {
+        assert_eq!(
+            f.refused(&format!("EXEC sp_control_dbmasterkey_password {of}")),
+            [229],
+            "{of}"
+        );
+    }
+    f.ok("REVERT");
+    for n in 0..16 {
+        f.ok(&format!(
+            "EXEC sp_control_dbmasterkey_password 'shop', 'kept {n}', 'add'"
+        ));
+    }
+    assert_eq!(
+        f.refused("EXEC sp_control_dbmasterkey_password 'shop', 'one more', 'add'"),
+        [15233]
+    );
+    // A restore over it changes neither owner nor keys' place; a new database is the restorer's.
+    f.ok("BACKUP DATABASE hers TO DISK = 'hers.bak'; RESTORE DATABASE hers FROM DISK = 'hers.bak' WITH REPLACE; \
+          GRANT CREATE ANY DATABASE TO dave; EXECUTE AS LOGIN = 'dave'; RESTORE DATABASE copy FROM DISK = 'hers.bak'; REVERT");
+    assert_eq!(f.rows(owner), ["copy|dave", "hers|alice", "master|sa", "shop|sa"]);
+    f.ok("ALTER AUTHORIZATION ON DATABASE::hers TO sa; DROP LOGIN alice");
+    assert_eq!(f.rows(owner), ["copy|dave", "hers|sa", "master|sa", "shop|sa"]);
 }
 
 #[test]
@@ -209,6 +279,67 @@ fn the_grant_option_does_not_cascade_over_what_others_granted() {
 }
 
 #[test]
+fn a_deny_takes_back_what_was_passed_on() {
+    for (what, _) in SECURABLES {
+        let mut f = fixture();
+        let before = permissions(&mut f);
+        f.ok(&format!(
+            "GRANT {what} TO alice WITH GRANT OPTION; \
+             EXECUTE AS LOGIN = 'alice'; GRANT {what} TO carol WITH GRANT OPTION; REVERT; \
+             EXECUTE AS LOGIN = 'carol'; GRANT {what} TO dave; REVERT"
+        ));
+        let granted = permissions(&mut f);
+        // Who may pass it on may have done so: not without CASCADE, and then nothing changes.
+        for login in ["alice", "carol", "dave, alice"] {
+            assert_eq!(f.refused(&format!("DENY {what} TO {login}")), [4611], "{what}");
+            assert_eq!(permissions(&mut f), granted);
+        }
+        f.ok(&format!("DENY {what} TO alice CASCADE"));
+        let mut now = permissions(&mut f);
+        now.retain(|row| !before.contains(row));
+        assert_eq!(now.len(), 1, "{what}: {now:?}");
+        assert!(now[0].contains("|alice|") && now[0].contains("|D|"), "{now:?}");
+        f.ok(&format!("REVOKE {what} FROM alice"));
+        assert_eq!(permissions(&mut f), before);
+    }
+}
+
+#[test]
+fn cascade_goes_down_the_whole_chain_and_leaves_denies() {
+    for (what, _) in SECURABLES {
+        let mut f = fixture();
+        f.ok(&format!("GRANT {what} TO alice WITH GRANT OPTION"));
+        let before = permissions(&mut f);
+        f.ok(&format!(
+            "EXECUTE AS LOGIN = 'alice'; GRANT {what} TO carol WITH GRANT OPTION; REVERT; \
+             EXECUTE AS LOGIN = 'carol'; GRANT {what} TO dave; REVERT; DENY {what} TO bob AS carol"
+        ));
+        f.ok(&format!("REVOKE GRANT OPTION FOR {what} FROM alice CASCADE"));
+        let now = permissions(&mut f);
+        assert!(
+            now.iter()
+                .any(|row| row.contains("|alice|") && row.contains("|G|")),
+            "{now:?}"
+        );
+        assert!(
+            now.iter()
+                .any(|row| row.contains("|bob|") && row.ends_with("|D|carol")),
+            "{now:?}"
+        );
+        assert_eq!(now.len(), before.len() + 1, "{what}: {now:?}");
+        // A second GRANT does not take the grant option away.
+        f.ok(&format!(
+            "GRANT {what} TO alice WITH GRANT OPTION; GRANT {what} TO alice"
+        ));
+        assert!(
+            permissions(&mut f)
+                .iter()
+                .any(|row| row.contains("|alice|") && row.contains("|W|"))
+        );
+    }
+}
+
+#[test]
 fn a_deny_is_not_something_passed_on() {
     for (what, _) in SECURABLES {
         let mut f = fixture();
@@ -257,7 +388,10 @@ fn a_peer_does_not_choose_the_login_that_it_becomes() {
             line: 1,
         };
         let sql = f.session.take_in(&peer, name, &mut out);
-        (sql.is_ok(), format!("{:?} {:?}", said.rows, sql.unwrap_or_default()))
+        (
+            sql.is_ok(),
+            format!("{:?} {:?}", said.rows, sql.unwrap_or_default()),
+        )
     };
     // With a user of its own in master or without.
     for user in ["", "CREATE USER somebody FOR LOGIN HOST_B_login"] {
@@ -277,8 +411,14 @@ fn a_peer_does_not_choose_the_login_that_it_becomes() {
     let (taken, said) = take_in(&f, Some("HOST_B"));
     assert!(taken && said.contains("existing login HOST_B_login"), "{said}");
     // Only what was made is printed: the login and its user were there.
-    assert!(!said.contains("CREATE LOGIN") && !said.contains("CREATE USER"), "{said}");
-    assert!(said.contains("CREATE CERTIFICATE [HOST_B_cert]") && said.contains("GRANT CONNECT"), "{said}");
+    assert!(
+        !said.contains("CREATE LOGIN") && !said.contains("CREATE USER"),
+        "{said}"
+    );
+    assert!(
+        said.contains("CREATE CERTIFICATE [HOST_B_cert]") && said.contains("GRANT CONNECT"),
+        "{said}"
+    );
     // From then on it is this certificate's login, without being named.
     let (taken, said) = take_in(&f, None);
     assert!(taken && said.contains("existing login HOST_B_login"), "{said}");

@@ -267,6 +267,86 @@ fn a_commit_that_failed_keeps_the_staged_key_for_the_next_start() {
     assert!(!f.file("smk.key.new").exists());
 }
 
+/// The disk has the COMMIT, and what is reported is a failure: only the next start can tell.
+#[test]
+fn a_commit_that_failed_and_is_durable_finds_its_key_at_the_next_start() {
+    let mut f = Fixture::new();
+    f.keys();
+    f.ok("CREATE DATABASE d; EXEC sp_control_dbmasterkey_password 'd', 'kept pw 1', 'add'");
+    let new =
+        dbmirror_core::keys::ServiceMasterKey::generate(&mut dbmirror_adapters::entropy::OsEntropy).unwrap();
+    let old = std::fs::read(f.file("smk.key")).unwrap();
+    let changed: Result<(), crate::exec::Stop> =
+        f.instance.change_service_master_key(new, |catalog, old, new| {
+            crate::exec::service_master_key::rewrap(catalog, old, new, false)?;
+            catalog_keys::set_service_master_key(catalog, new)?;
+            // The instance's own COMMIT finds nothing to commit and fails.
+            Ok(catalog.execute_batch("COMMIT")?)
+        });
+    assert!(changed.is_err());
+    assert_eq!(std::fs::read(f.file("smk.key")).unwrap(), old);
+    assert!(f.file("smk.key.new").exists());
+    // Until then what is under the new key stays closed, and nothing is wrapped by the old one over it.
+    assert_eq!(f.refused("CREATE CERTIFICATE c WITH SUBJECT = 'x'"), [15581]);
+    assert_eq!(f.refused("ALTER SERVICE MASTER KEY REGENERATE"), [15508]);
+    let mut f = f.restart(|_| ()).unwrap();
+    assert!(!f.file("smk.key.new").exists());
+    assert_ne!(std::fs::read(f.file("smk.key")).unwrap(), old);
+    assert_eq!(f.opens_by_itself("master"), "1");
+    f.ok(
+        "CREATE CERTIFICATE c WITH SUBJECT = 'x', EXPIRY_DATE = '2036-01-01';
+          EXEC sp_control_dbmasterkey_password 'd', 'kept pw 1', 'drop'",
+    );
+}
+
+#[test]
+fn a_key_that_could_not_take_its_place_is_promoted_by_the_next_start() {
+    let mut f = Fixture::new();
+    f.keys();
+    let old = std::fs::read(f.file("smk.key")).unwrap();
+    // No file is renamed over a directory.
+    std::fs::remove_file(f.file("smk.key")).unwrap();
+    std::fs::create_dir(f.file("smk.key")).unwrap();
+    f.ok("ALTER SERVICE MASTER KEY REGENERATE");
+    let staged = std::fs::read(f.file("smk.key.new")).unwrap();
+    // The new key is in use, and the only place where it lies is not overwritten.
+    f.ok("CREATE CERTIFICATE c WITH SUBJECT = 'x', EXPIRY_DATE = '2036-01-01'");
+    assert_eq!(f.refused("ALTER SERVICE MASTER KEY REGENERATE"), [15508]);
+    assert_eq!(std::fs::read(f.file("smk.key.new")).unwrap(), staged);
+    std::fs::remove_dir(f.file("smk.key")).unwrap();
+    std::fs::write(f.file("smk.key"), old).unwrap();
+    let mut f = f.restart(|_| ()).unwrap();
+    assert_eq!(std::fs::read(f.file("smk.key")).unwrap(), staged);
+    assert!(!f.file("smk.key.new").exists());
+    assert_eq!(f.opens_by_itself("master"), "1");
+    f.ok(
+        "CREATE CERTIFICATE d WITH SUBJECT = 'x', EXPIRY_DATE = '2036-01-01';
+          ALTER SERVICE MASTER KEY REGENERATE",
+    );
+}
+
+/// What the catalog says of its key is all that tells which of two files belongs to it: a start with the wrong one does not
+/// write its own guid over it.
+#[test]
+fn a_start_with_the_wrong_key_does_not_forget_which_is_the_right_one() {
+    let mut f = Fixture::new();
+    f.keys();
+    let old = std::fs::read(f.file("smk.key")).unwrap();
+    f.ok("ALTER SERVICE MASTER KEY REGENERATE");
+    let new = std::fs::read(f.file("smk.key")).unwrap();
+    // The change stopped before its end, and the staged file came back cut off.
+    std::fs::write(f.file("smk.key"), &old).unwrap();
+    std::fs::write(f.file("smk.key.new"), &new[..20]).unwrap();
+    let mut f = f.restart(|_| ()).unwrap();
+    assert_eq!(f.refused("CREATE CERTIFICATE c WITH SUBJECT = 'x'"), [15581]);
+    // An operator finds the whole file.
+    std::fs::write(f.file("smk.key.new"), &new).unwrap();
+    let mut f = f.restart(|_| ()).unwrap();
+    assert_eq!(std::fs::read(f.file("smk.key")).unwrap(), new);
+    assert_eq!(f.opens_by_itself("master"), "1");
+    f.ok("CREATE CERTIFICATE c WITH SUBJECT = 'x', EXPIRY_DATE = '2036-01-01'");
+}
+
 #[test]
 fn a_new_service_master_key_is_not_made_for_want_of_a_passphrase() {
     let dir = tempfile::tempdir().unwrap();
@@ -517,8 +597,11 @@ fn every_error_of_keys_certificates_and_principals() {
     f.keys();
     std::fs::write(f.file("backup/text.cer"), b"no certificate").unwrap();
     std::fs::write(f.file("backup/dmk.bad"), b"no key").unwrap();
+    std::fs::write(f.file("backup/old.pvk"), [0x1e, 0xf1, 0xb5, 0xb0, 0, 0, 0, 0]).unwrap();
     f.ok("CREATE LOGIN l1 WITH PASSWORD = '<1_Strong_Password!>'; CREATE LOGIN l2 WITH PASSWORD = '<1_Strong_Password!>';
-          CREATE USER u1 FOR LOGIN l1;
+          CREATE USER u1 FOR LOGIN l1; CREATE LOGIN l3 WITH PASSWORD = '<1_Strong_Password!>';
+          GRANT VIEW SERVER STATE TO l3 WITH GRANT OPTION;
+          EXECUTE AS LOGIN = 'l3'; GRANT VIEW SERVER STATE TO l1; REVERT;
           CREATE CERTIFICATE pw_cert ENCRYPTION BY PASSWORD = '<2_Strong_Password!>' WITH SUBJECT = 'p', EXPIRY_DATE = '2036-01-01';
           BACKUP CERTIFICATE A_cert TO FILE = 'a.cer' WITH PRIVATE KEY (FILE = 'a.pk8', ENCRYPTION BY PASSWORD = '<2_Strong_Password!>');
           BACKUP CERTIFICATE pw_cert TO FILE = 'p.cer';
@@ -544,7 +627,9 @@ fn every_error_of_keys_certificates_and_principals() {
         (15146, "BACKUP CERTIFICATE A_cert TO FILE = 'x.cer' WITH PRIVATE KEY (FILE = 'x.pk8')"),
         (15147, "BACKUP CERTIFICATE A_cert TO FILE = 'x.cer' WITH PRIVATE KEY (FILE = 'x.pk8', DECRYPTION BY PASSWORD = 'x', ENCRYPTION BY PASSWORD = '<2_Strong_Password!>')"),
         (15151, "DROP CERTIFICATE nobody"),
+        (15173, "DROP LOGIN l3"),
         (15208, "CREATE CERTIFICATE x FROM FILE = 'absent.cer'"),
+        (15464, "CREATE CERTIFICATE x FROM FILE = 'p.cer' WITH PRIVATE KEY (FILE = 'old.pvk', DECRYPTION BY PASSWORD = 'x')"),
         (15212, "CREATE CERTIFICATE x WITH SUBJECT = ''"),
         (15213, "CREATE CERTIFICATE w1 WITH SUBJECT = 'x', START_DATE = '2030-01-02', EXPIRY_DATE = '2030-01-01'"),
         (15214, "CREATE CERTIFICATE w2 WITH SUBJECT = 'x', START_DATE = '2001-01-02', EXPIRY_DATE = '2002-01-01'"),

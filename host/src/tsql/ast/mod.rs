@@ -133,6 +133,13 @@ pub enum StatementKind {
         /// The new owner.
         owner: Name,
     },
+    /// `ALTER AUTHORIZATION ON DATABASE::name TO login`
+    DatabaseAuthorization {
+        /// Which.
+        name: Name,
+        /// The new owner.
+        owner: Name,
+    },
     /// `DROP CERTIFICATE name`
     DropCertificate {
         /// Which.

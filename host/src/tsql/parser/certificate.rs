@@ -192,22 +192,31 @@ impl Parser<'_> {
         Ok(StatementKind::AlterCertificate { name, change })
     }
 
-    /// `AUTHORIZATION ON CERTIFICATE::name TO user`
+    /// `AUTHORIZATION ON CERTIFICATE::name TO user`, or `ON DATABASE::name TO login`
     pub(super) fn alter_authorization(&mut self, line: u32) -> Parsed<StatementKind> {
         self.expect("ON")?;
-        if !self.is("CERTIFICATE") {
+        let certificate = self.is("CERTIFICATE");
+        if !certificate && !self.is("DATABASE") {
             return Err(SyntaxError::not_supported(
                 line,
-                "ALTER AUTHORIZATION ON anything but CERTIFICATE::…",
+                "ALTER AUTHORIZATION ON anything but CERTIFICATE::… and DATABASE::…",
                 "",
             ));
         }
-        self.expect("CERTIFICATE")?;
+        self.expect(if certificate { "CERTIFICATE" } else { "DATABASE" })?;
         self.expect_symbol(Symbol::Scope, "::")?;
-        let name = self.name("the name of a certificate")?;
+        let name = self.name(if certificate {
+            "the name of a certificate"
+        } else {
+            "the name of a database"
+        })?;
         self.expect("TO")?;
         let owner = self.name("the name of the owner")?;
-        Ok(StatementKind::CertificateAuthorization { name, owner })
+        Ok(if certificate {
+            StatementKind::CertificateAuthorization { name, owner }
+        } else {
+            StatementKind::DatabaseAuthorization { name, owner }
+        })
     }
 
     pub(super) fn backup_certificate(&mut self) -> Parsed<StatementKind> {
