@@ -4,8 +4,11 @@
 //! to be said, and passes on what is heard.
 
 use dbmirror_core::endpoint::{ConnectionId, ConnectionState};
-use dbmirror_core::session::{SessionError, Stored, StoredPhase};
+use dbmirror_core::message::InstanceId;
+use dbmirror_core::session::decide::witness::Keeping;
+use dbmirror_core::session::{DatabaseId, SessionError, Stored, StoredPhase};
 use dbmirror_core::time::Duration;
+use dbmirror_core::witness::WitnessStored;
 
 use super::run::Instance;
 use super::statements::{not_started, parse_address};
@@ -123,12 +126,12 @@ pub enum PeerCertificateWhat {
     },
 }
 
-/// A partner of a session.
+/// Another member of a session: the partner, the witness, or a partner whose witness this instance is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionPeer {
     /// The peer.
     pub peer: PeerId,
-    /// The address that is dialled, as its operator typed it.
+    /// The address that is dialled, as its operator typed it; empty for who is not dialled from here.
     pub address: String,
     /// Whether the two talk at this moment.
     pub bound: bool,
@@ -143,39 +146,43 @@ impl Instance<'_> {
         self.world.catalog.set_identity(identity)
     }
 
-    /// The partners of all sessions, each once for each address: of those that are stored, whether or not their databases could be
-    /// taken in, so that nobody is overlooked.
+    /// The other members of all sessions, each once for each address: of those that are stored, whether or not their databases could
+    /// be taken in, so that nobody is overlooked.
     pub(super) fn session_peers(&self) -> Result<Vec<SessionPeer>, EngineError> {
-        let mut peers: Vec<SessionPeer> = Vec::new();
-        for record in self.world.records().sessions()? {
-            let stored = Stored::decode(&record).map_err(|_| {
+        let sessions: Vec<Stored> = self
+            .world
+            .records()
+            .sessions()?
+            .iter()
+            .map(|record| Stored::decode(record))
+            .collect::<Result<_, _>>()
+            .map_err(|_| {
                 EngineError::new(
                     1459,
                     "The stored record of a mirroring session is damaged, so its partner is not known.",
                 )
             })?;
-            if stored.phase != StoredPhase::Established {
-                continue;
-            }
-            let peer = (stored.partner_login.cast_signed(), stored.partner_instance.0);
-            let bound = self
-                .endpoint
+        // One that cannot be read counts as lost: its owner registers the session anew.
+        let witnessed: Vec<WitnessStored> = self
+            .world
+            .records()
+            .witnessed()?
+            .iter()
+            .filter_map(|(_, record)| WitnessStored::decode(record).ok())
+            .collect();
+        let bound = |database| {
+            self.endpoint
                 .sessions()
-                .any(|session| session.database == stored.database && session.bound);
-            let address = stored.partner.as_str();
-            match peers
-                .iter_mut()
-                .find(|known| known.peer == peer && known.address == address)
-            {
-                Some(known) => known.bound |= bound,
-                None => peers.push(SessionPeer {
-                    peer,
-                    address: address.to_owned(),
-                    bound,
-                }),
-            }
-        }
-        Ok(peers)
+                .any(|session| session.database == database && session.bound)
+        };
+        let connected = |(login, instance): PeerId| {
+            self.endpoint.connections().any(|view| {
+                view.state == ConnectionState::LoggedIn
+                    && view.login == Some(login.cast_unsigned())
+                    && view.instance == Some(InstanceId(instance))
+            })
+        };
+        Ok(members(&sessions, &witnessed, &bound, &connected))
     }
 
     /// Makes a connection to `address` for no other purpose than to show the endpoint's certificate there.
@@ -210,5 +217,163 @@ impl Instance<'_> {
         for told in self.world.catalog.take_told() {
             self.world.notices.certificate(CertificateEvent::Told(told));
         }
+    }
+}
+
+/// The other members: of sessions in which this instance is a partner, and of those that it is the witness of. `bound` says whether
+/// a database's session talks to its partner, `connected` whether a peer is connected at all.
+fn members(
+    sessions: &[Stored],
+    witnessed: &[WitnessStored],
+    bound: &dyn Fn(DatabaseId) -> bool,
+    connected: &dyn Fn(PeerId) -> bool,
+) -> Vec<SessionPeer> {
+    let mut members: Vec<SessionPeer> = Vec::new();
+    let mut add = |login: u32, instance: InstanceId, address: &str, bound: Option<bool>| {
+        let peer = (login.cast_signed(), instance.0);
+        let bound = bound.unwrap_or_else(|| connected(peer));
+        match members
+            .iter_mut()
+            .find(|known| known.peer == peer && known.address == address)
+        {
+            Some(known) => known.bound |= bound,
+            None => members.push(SessionPeer {
+                peer,
+                address: address.to_owned(),
+                bound,
+            }),
+        }
+    };
+    for session in sessions {
+        if session.phase != StoredPhase::Established {
+            continue;
+        }
+        let talks = bound(session.database);
+        add(
+            session.partner_login,
+            session.partner_instance,
+            session.partner.as_str(),
+            Some(talks),
+        );
+        // One that was never met has no certificate of this instance to miss.
+        if session.witness != InstanceId::default() && session.witness_login != 0 {
+            let address = session.witness_address.as_str();
+            add(session.witness_login, session.witness, address, None);
+        }
+    }
+    for session in witnessed {
+        if matches!(session.keeping, Keeping::Dropped { .. }) {
+            continue;
+        }
+        for partner in session.partners.iter().filter(|partner| partner.login != 0) {
+            add(partner.login, partner.instance, "", None);
+        }
+    }
+    members
+}
+
+#[cfg(test)]
+mod tests {
+    use dbmirror_core::message::codec::Properties;
+    use dbmirror_core::message::{FamilyGuid, Position, Record, SessionGuid, Text, Timelines};
+    use dbmirror_core::session::Role;
+    use dbmirror_core::witness::WitnessPartner;
+
+    use super::*;
+
+    const PROPERTIES: Properties = Properties {
+        safety_sequence: 0,
+        safety_full: true,
+        suspended_sequence: 0,
+        suspended: false,
+        timeout_sequence: 0,
+        timeout: 10,
+    };
+
+    fn session(database: u32, partner: u8, witness: u32) -> Stored {
+        Stored {
+            database: DatabaseId(database),
+            phase: StoredPhase::Established,
+            role: Role::Principal,
+            guid: SessionGuid([1; 16]),
+            family: FamilyGuid([2; 16]),
+            record: Record::first(InstanceId([3; 16])),
+            ask: 0,
+            ask_open: false,
+            ask_force: false,
+            clash: false,
+            incomplete: false,
+            wants_seed: false,
+            touched: true,
+            partner_login: u32::from(partner),
+            partner_instance: InstanceId([partner; 16]),
+            witness: InstanceId(if witness == 0 { [0; 16] } else { [9; 16] }),
+            witness_role_sequence: 0,
+            witness_sync_sequence: 0,
+            witness_pending: false,
+            witness_address: Text::new("TCP://W:1").unwrap(),
+            witness_login: witness,
+            failover: Position::START,
+            properties: PROPERTIES,
+            timelines: Timelines::EMPTY,
+            partner: Text::new("TCP://B:1").unwrap(),
+            name: Text::new("d").unwrap(),
+        }
+    }
+
+    #[test]
+    fn nobody_who_takes_part_is_forgotten() {
+        let partner = |login| WitnessPartner {
+            instance: InstanceId([login; 16]),
+            key: [4; 65],
+            login: u32::from(login),
+            name: Text::EMPTY,
+        };
+        let witnessed = WitnessStored {
+            guid: SessionGuid([5; 16]),
+            keeping: Keeping::Record(Record::first(InstanceId([21; 16]))),
+            // The second was never met.
+            partners: [
+                partner(21),
+                WitnessPartner {
+                    login: 0,
+                    ..partner(22)
+                },
+            ],
+            family: FamilyGuid([0; 16]),
+            properties: PROPERTIES,
+            name: Text::EMPTY,
+        };
+        let dropped = WitnessStored {
+            keeping: Keeping::Dropped {
+                owner: InstanceId([31; 16]),
+            },
+            partners: [partner(31), partner(32)],
+            ..witnessed
+        };
+        let sessions = [session(5, 11, 0), session(6, 11, 12), session(7, 11, 12)];
+        let peer = |login: u8, instance: u8, address: &str, bound| SessionPeer {
+            peer: (i32::from(login), [instance; 16]),
+            address: address.to_owned(),
+            bound,
+        };
+        assert_eq!(
+            members(
+                &sessions,
+                &[witnessed, dropped],
+                &|database| database == DatabaseId(7),
+                &|(login, _)| login == 12,
+            ),
+            [
+                peer(11, 11, "TCP://B:1", true),
+                peer(12, 9, "TCP://W:1", true),
+                peer(21, 21, "", false),
+            ]
+        );
+        let waiting = Stored {
+            phase: StoredPhase::Waiting,
+            ..session(5, 11, 12)
+        };
+        assert_eq!(members(&[waiting], &[], &|_| true, &|_| true), []);
     }
 }

@@ -334,7 +334,12 @@ impl SqlSession {
             let done = rotations::peers(&master, rotation.id)?;
             let mut all: Vec<(PeerId, Option<&str>)> = partners
                 .iter()
-                .map(|partner| (partner.peer, Some(partner.address.as_str())))
+                .map(|partner| {
+                    (
+                        partner.peer,
+                        Some(partner.address.as_str()).filter(|at| !at.is_empty()),
+                    )
+                })
                 .collect();
             for peer in &done {
                 if all.iter().all(|(known, _)| *known != peer.peer) {

@@ -79,7 +79,8 @@ impl Driver {
                 .iter()
                 .any(|d| d.peer == partner.peer && d.confirmed && !d.completed);
             let key = (rotation.id, partner.address);
-            let due = self.shown.get(&key).is_none_or(|at| at.elapsed() >= SHOWN_AGAIN);
+            // Who is not dialled from here sees it when it connects anew.
+            let due = !key.1.is_empty() && self.shown.get(&key).is_none_or(|at| at.elapsed() >= SHOWN_AGAIN);
             if waits && due {
                 // A stopped endpoint shows it when it is started.
                 let _ = instance.engine().show_certificate(&key.1);
@@ -248,6 +249,7 @@ pub fn tell_engine(instance: &Instance, master: &Connection) -> Result<(), Raise
                     succession.dialed.extend(
                         behind
                             .iter()
+                            .filter(|partner| !partner.address.is_empty())
                             .map(|partner| (partner.address.clone(), rotation.old.id)),
                     );
                 }

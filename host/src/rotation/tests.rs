@@ -403,36 +403,6 @@ fn a_login_that_changes_its_instance_id_does_not_fill_the_catalog() {
 }
 
 #[test]
-fn a_login_that_changes_its_instance_id_does_not_fill_the_catalog() {
-    use crate::catalog::rotations;
-    let (mut f, _, _) = Fixture::new(62);
-    let (b, c) = (f.ids("B").0, f.ids("C").0);
-    let (old, new) = (f.ids("B").1, f.ids("C").1);
-    let id = {
-        let master = f.instance.master();
-        master
-            .execute(
-                "INSERT INTO rotation (state, notice, endpoint_id, old_certificate_id, old_certificate, old_digest,
-                                       new_certificate_id, new_certificate, new_digest, start_date)
-                 VALUES (5, 1, 1, ?1, 'old', zeroblob(32), ?2, 'new', zeroblob(32), 'now')",
-                [old, new],
-            )
-            .unwrap();
-        master.last_insert_rowid()
-    };
-    for instance in 0..200_u8 {
-        own::answered(&f.instance, (b, [instance; 16]), 1, None).unwrap();
-    }
-    own::answered(&f.instance, (c, [1; 16]), 1, None).unwrap();
-    let rows = rotations::peers(&f.instance.master(), id).unwrap();
-    let of = |login: i32| rows.iter().filter(|row| row.peer.0 == login).count();
-    assert_eq!((of(b), of(c)), (rotations::INSTANCES_MAX as usize, 1));
-    // Who is known goes on.
-    assert!(rotations::has_room(&f.instance.master(), id, (b, [7; 16])).unwrap());
-    assert!(!rotations::has_room(&f.instance.master(), id, (b, [8; 16])).unwrap());
-}
-
-#[test]
 fn names_follow_one_another() {
     let (f, _, _) = Fixture::new(8);
     let master = f.instance.master();
