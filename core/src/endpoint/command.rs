@@ -317,9 +317,16 @@ impl<P: Provider> Endpoint<'_, P> {
         });
     }
 
-    /// Mirror: the log is durable up to `end`.
+    /// Mirror: the log is durable up to `end`. Also what was on its way when it became the principal, up to its new timeline.
     pub fn hardened(&mut self, env: &mut Env<'_, P>, database: DatabaseId, end: LogEnd) {
-        self.told(env, database, Role::Mirror, |session, _| session.hardened(end));
+        self.present(env);
+        if let Some(at) = self.of(database)
+            && self
+                .session(at)
+                .is_some_and(|session| session.role() == Role::Mirror || session.q.taking)
+        {
+            self.with_session(env, at, |session, _| session.hardened(end));
+        }
     }
 
     /// Mirror: the storage has taken the seed's bytes up to `offset`; they need not be durable.

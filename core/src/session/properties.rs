@@ -160,10 +160,9 @@ impl Session {
             side.properties_due = true;
             return;
         }
-        let newer = theirs.safety_sequence >= own.safety_sequence
-            && theirs.suspended_sequence >= own.suspended_sequence
-            && theirs.timeout_sequence >= own.timeout_sequence;
-        if newer && (1..=TIMEOUT_MAX).contains(&theirs.timeout) {
+        // Under one role_sequence the owner's value is the value, also where its number is lower than one that an earlier owner's had
+        // (story F23).
+        if (1..=TIMEOUT_MAX).contains(&theirs.timeout) {
             self.kept.change(|stored| stored.properties = *theirs);
             (ctx.events)(SessionEvent::PropertiesChanged);
         }

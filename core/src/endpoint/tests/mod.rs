@@ -5,6 +5,7 @@ mod attachment;
 mod connections;
 mod disk;
 mod ending;
+mod group;
 mod hostile;
 mod pairing;
 mod random;

@@ -514,8 +514,14 @@ impl World {
                 self.nodes[at].may_capture = false;
                 let db = self.nodes[at].disk.db(database);
                 // What is hardened is decided now; and a mirror's log is durable.
-                if role == crate::session::Role::Mirror {
-                    db.hard = db.blocks.len();
+                db.hard = db.blocks.len();
+                let end = db.end();
+                self.nodes[at]
+                    .disk
+                    .later
+                    .retain(|later| !matches!(later, Later::Hardened(..)));
+                if role == crate::session::Role::Principal {
+                    self.with(at, |e, env| e.hardened(env, database, end));
                 }
             }
             SessionEvent::Rewind { to } => {
