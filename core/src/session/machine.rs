@@ -307,7 +307,8 @@ impl Session {
         if !self.is_established() {
             return SessionState::Disconnected;
         }
-        if self.failing.is_some() || self.q.told_role == Some(RoleChange::Failover) {
+        let gives = self.role() == Role::Mirror && self.q.told_role == Some(RoleChange::Failover);
+        if self.failing.is_some() || gives {
             return SessionState::PendingFailover;
         }
         if self.kept.get().properties.suspended {

@@ -25,6 +25,9 @@ mod takeover;
 mod tie;
 mod view;
 
+#[cfg(test)]
+mod table;
+
 pub use command::{MirrorCopy, Safety, StartAsPrincipal, WaitAsMirror};
 pub use event::{
     EndedBy, Fence, Reason, ReseedReason, RestsOn, RoleChange, SessionError, SessionEvent, SessionState,

@@ -181,7 +181,12 @@ impl Session {
             return;
         }
         let witness = (self.tie.is_bound() && !self.tie.silent) || self.is_alone();
-        let quorum = !self.partner_lost(ctx.now) || witness;
+        // A connection that may still come back keeps it open; it opens again only when a member really confirms it.
+        let partner = match self.q.fence {
+            None => !self.partner_lost(ctx.now),
+            Some(_) => self.in_step() && !self.silent && self.q.mirror_ask == 0,
+        };
+        let quorum = partner || witness;
         match (quorum, self.q.fence) {
             (false, None) => {
                 self.q.fence = Some(Fence::NoQuorum);
