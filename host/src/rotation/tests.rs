@@ -101,7 +101,7 @@ impl Fixture {
             &Options {
                 dir: dir.path().join("A"),
                 name: "HOST_A".to_owned(),
-                bind: Some(format!("127.170.0.{host}").parse().unwrap()),
+                bind: Some(format!("127.69.0.{host}").parse().unwrap()),
                 ..Options::default()
             },
             true,
