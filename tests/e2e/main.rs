@@ -22,3 +22,4 @@ mod rotation;
 mod secrets;
 mod sql_client;
 mod strangers;
+mod witness;

@@ -218,6 +218,23 @@ impl Tail {
         self.timeline = timeline;
     }
 
+    /// Takes SQLite's write lock, waiting up to `patience`, and keeps it: other programs read, and are told that the database is locked
+    /// when they write. What they committed before is still to be captured.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while somebody is within a transaction that writes.
+    pub fn fence(&self, patience: Duration) -> Result<()> {
+        self.files.lock(Lock::Write, patience)
+    }
+
+    /// Lets other programs write again.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the lock cannot be given up.
+    pub fn lift_fence(&self) -> Result<()> {
+        self.files.unlock(Lock::Write)
+    }
+
     /// The next committed transaction; `None` when there is none. Costs a few loads from shared memory when nothing has changed.
     ///
     /// # Errors

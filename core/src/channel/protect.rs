@@ -342,11 +342,6 @@ impl<P: Provider> Opener<P> {
         self.keyed.update()
     }
 
-    /// Records opened under the present key.
-    pub(crate) const fn records(&self) -> u64 {
-        self.keyed.record_seq
-    }
-
     pub(crate) const fn secret(&self) -> &TrafficSecret<P::Sha256> {
         &self.keyed.secret
     }

@@ -278,6 +278,27 @@ pub static VIEWS: &[View] = &[
         ],
     },
     View {
+        name: "database_mirroring_witnesses",
+        columns: &[
+            ("database_name", SysName),
+            ("principal_server_name", SysName),
+            ("mirror_server_name", SysName),
+            ("safety_level", TinyInt),
+            ("safety_level_desc", DESC),
+            ("safety_sequence_number", Int),
+            ("role_sequence_number", Int),
+            ("mirroring_guid", UniqueIdentifier),
+            ("family_guid", UniqueIdentifier),
+            ("is_suspended", Bit),
+            ("is_suspended_sequence_number", Int),
+            ("partner_sync_state", TinyInt),
+            ("partner_sync_state_desc", DESC),
+            // Ours: whether the partner talks with this witness about the session.
+            ("is_principal_connected", Bit),
+            ("is_mirror_connected", Bit),
+        ],
+    },
+    View {
         name: "dm_db_mirroring_connections",
         columns: &[
             ("connection_id", UniqueIdentifier),

@@ -4,7 +4,9 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::dates;
-use crate::engine::{ConnectionView, Engine, ErrorRow, MirroringRole, SafetyLevel, SessionView};
+use crate::engine::{
+    ConnectionView, Engine, ErrorRow, MirroringRole, PartnerSync, SafetyLevel, SessionView, WitnessRow,
+};
 use crate::tsql::Value;
 
 /// Whose rows a query sees.
@@ -27,6 +29,7 @@ pub fn rows(master: &Connection, engine: &Engine, scope: Scope, name: &str) -> r
         "dm_dbmirror_errors" => engine.errors().into_iter().map(error).collect(),
         "dm_dbmirror_sessions" => sessions(master, engine)?,
         "database_mirroring" => mirroring(master, engine)?,
+        "database_mirroring_witnesses" => engine.witnesses().iter().map(witnessed).collect(),
         "endpoints" => endpoint_rows(master, engine, "")?,
         "tcp_endpoints" => endpoint_rows(master, engine, TCP)?,
         "database_mirroring_endpoints" => endpoint_rows(master, engine, MIRRORING)?,
@@ -217,15 +220,50 @@ fn mirrored(session: &SessionView) -> Vec<Value> {
         Value::Int(session.safety_sequence.into()),
         Value::from(session.partner_name.as_str()),
         Value::from(session.partner_instance.clone()),
-        Value::Null,
-        Value::Null,
-        Value::Null,
+        Value::from(session.witness_name.clone()),
+        Value::from(session.witness_state.map(i64::from)),
+        Value::from(session.witness_state.map(|state| match state {
+            1 => "CONNECTED",
+            2 => "DISCONNECTED",
+            _ => "UNKNOWN",
+        })),
         lsn(session.failover_lsn),
         Value::Int(session.connection_timeout.into()),
         Value::Null,
         Value::from("UNLIMITED"),
         lsn(session.end_of_log_lsn),
         lsn(session.end_of_log_lsn),
+    ]
+}
+
+/// One session that this instance is the witness of.
+fn witnessed(row: &WitnessRow) -> Vec<Value> {
+    let (safety, safety_desc) = match row.safety {
+        None => (0, "UNKNOWN"),
+        Some(SafetyLevel::Off) => (1, "OFF"),
+        Some(SafetyLevel::Full) => (2, "FULL"),
+    };
+    let number = |number: Option<u32>| Value::from(number.map(i64::from));
+    let sync = row.sync.map(|sync| match sync {
+        PartnerSync::Synchronized => (5, "SYNCHRONIZED"),
+        PartnerSync::Unsynchronized => (6, "UNSYNCHRONIZED"),
+    });
+    vec![
+        Value::from(row.database_name.clone()),
+        Value::from(row.principal.as_str()),
+        Value::from(row.mirror.as_str()),
+        Value::Int(safety),
+        Value::from(safety_desc),
+        number(row.safety_sequence),
+        number(row.role_sequence),
+        Value::from(guid_text(&row.guid)),
+        Value::from(row.family_guid.map(|guid| guid_text(&guid))),
+        Value::from(row.is_suspended.map(i64::from)),
+        number(row.suspended_sequence),
+        Value::from(sync.map(|(code, _)| code)),
+        Value::from(sync.map(|(_, desc)| desc)),
+        Value::Int(row.principal_connected.into()),
+        Value::Int(row.mirror_connected.into()),
     ]
 }
 

@@ -19,6 +19,7 @@
 //! | `upkeep` | how long the log is kept |
 //! | `directory`, `explain` | the catalog as handshakes ask it; failures in words |
 //! | `succession` | certificates that are replaced over connections that stand |
+//! | `roles` | what happens to file and log when a role changes |
 //! | `witness` | sessions that this instance is the witness of |
 //! | `pairing` | windows and attempts of pairing |
 //! | `statements`, `sessions`, `backup` | what the handle's calls do |
@@ -29,6 +30,7 @@ mod explain;
 mod pairing;
 mod react;
 mod records;
+mod roles;
 mod run;
 mod sessions;
 mod statements;
@@ -343,6 +345,42 @@ impl Engine {
         self.shared
             .handle
             .ask(move |i| i.set_suspended(database_id, suspend))?
+    }
+
+    /// ALTER DATABASE … SET WITNESS = 'address', on the principal. Returns when the witness takes part.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session, 1470 on the mirror, 1449 for an address that does not parse, 1418 with the reason when it is
+    /// not reached, 1426 when the mirror is not connected or has not caught up, 1427 for an instance that cannot be a witness, 1429 for
+    /// a partner, 1446 for the one that is set, 1404 while another change is under way.
+    pub fn set_witness(&self, database_id: i32, address: &str) -> Result<(), EngineError> {
+        roles::set_witness(&self.shared.handle, database_id, address)
+    }
+
+    /// ALTER DATABASE … SET WITNESS OFF, on the principal.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session, 1470 on the mirror, 1439 when none is set, 1431 when neither mirror nor witness agrees.
+    pub fn witness_off(&self, database_id: i32) -> Result<(), EngineError> {
+        roles::witness_off(&self.shared.handle, database_id)
+    }
+
+    /// ALTER DATABASE … SET PARTNER FAILOVER, on the principal. Returns when the role is given away.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session, 1470 on the mirror, 1477 when SAFETY is not FULL, 1447 when the mirror is not connected, 1422
+    /// when it is not SYNCHRONIZED, 1404 when writers cannot be shut out in time.
+    pub fn failover(&self, database_id: i32) -> Result<(), EngineError> {
+        roles::failover(&self.shared.handle, database_id)
+    }
+
+    /// ALTER DATABASE … SET PARTNER FORCE_SERVICE_ALLOW_DATA_LOSS, on the mirror, or on a principal that does not serve.
+    ///
+    /// # Errors
+    /// 1416 when the database has no session, 1455 while the partner is connected or the witness refuses, 1431 when the witness that is set is
+    /// not connected.
+    pub fn force_service(&self, database_id: i32) -> Result<(), EngineError> {
+        roles::force_service(&self.shared.handle, database_id)
     }
 
     /// `sp_dbmirror_accept_file`: takes the file of a database as it is, whose capture had refused it as no continuation of

@@ -190,6 +190,12 @@ impl Instance<'_> {
     }
 
     fn session_event(&mut self, database: DatabaseId, event: SessionEvent) {
+        if let Some(line) = self.role_event(database, event) {
+            if let Some((number, severity, text)) = line {
+                self.tell(database, number, severity, text);
+            }
+            return;
+        }
         let name = self.world.name(database);
         let log = |number, text: String| (number, 10_u8, text);
         let line = match event {
@@ -251,14 +257,19 @@ impl Instance<'_> {
                 )
             }
             SessionEvent::MayCapture { new_timeline } => {
+                if let (Some(d), Some(timelines)) = (
+                    self.world.logs.databases.get(&database),
+                    self.endpoint.timelines(database),
+                ) {
+                    d.worker.send(Command::History(timelines));
+                }
                 self.capture(database, new_timeline);
                 return;
             }
             SessionEvent::Rewind { to } => {
                 // Undoing comes with the log; until then a seed takes the copy's place.
                 let now = self.now();
-                self.endpoint
-                    .cannot_rewind(&mut self.world.env_at(now), database);
+                self.endpoint.cannot_rewind(&mut self.world.env_at(now), database);
                 log(
                     1499,
                     format!(
@@ -372,6 +383,12 @@ impl Instance<'_> {
             _ => return,
         };
         let (number, severity, text) = line;
+        self.tell(database, number, severity, text);
+    }
+
+    /// A line of a database for the log; what needs somebody is a row of `sys.dm_dbmirror_errors` too.
+    fn tell(&mut self, database: DatabaseId, number: i32, severity: u8, text: String) {
+        let name = self.world.name(database);
         if severity > 10 {
             self.world
                 .note_error(&name, "session", "session", number, &text, number);

@@ -95,6 +95,9 @@ type Stored = (
     Option<String>,
 );
 
+/// The guid of a session that this instance is the witness of, and what it keeps of it.
+type Witnessed = ([u8; 16], Vec<u8>);
+
 pub(super) struct Records {
     connection: Connection,
 }
@@ -218,8 +221,8 @@ impl Records {
     }
 
     /// What is kept of each session that this instance is the witness of, by the session's guid.
-    pub(super) fn witnessed(&self) -> Result<Vec<([u8; 16], Vec<u8>)>, EngineError> {
-        let read = || -> rusqlite::Result<Vec<([u8; 16], Vec<u8>)>> {
+    pub(super) fn witnessed(&self) -> Result<Vec<Witnessed>, EngineError> {
+        let read = || -> rusqlite::Result<Vec<Witnessed>> {
             self.connection
                 .prepare("SELECT guid, record FROM engine_witness ORDER BY guid")?
                 .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?

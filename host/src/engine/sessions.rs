@@ -469,6 +469,15 @@ impl Instance<'_> {
             .sessions()
             .find(|s| s.database == id)
             .map(|s| s.role);
+        // The catalog follows a change of role a little later than the session's own record.
+        self.set_state(
+            id,
+            if role == Some(Role::Principal) {
+                DatabaseState::Online
+            } else {
+                DatabaseState::Restoring
+            },
+        );
         let (number, role) = match role {
             Some(Role::Principal) => (1440, "principal"),
             _ => (1441, "mirror"),
@@ -652,9 +661,8 @@ impl Instance<'_> {
         let state = match v.state {
             session::SessionState::Suspended => MirroringState::Suspended,
             session::SessionState::Disconnected => MirroringState::Disconnected,
-            session::SessionState::Synchronizing | session::SessionState::PendingFailover => {
-                MirroringState::Synchronizing
-            }
+            session::SessionState::Synchronizing => MirroringState::Synchronizing,
+            session::SessionState::PendingFailover => MirroringState::PendingFailover,
             session::SessionState::Synchronized => MirroringState::Synchronized,
         };
         SessionView {
@@ -682,6 +690,9 @@ impl Instance<'_> {
             end_of_log_lsn: lsn(v.end.position),
             redone_lsn: redone,
             connection_timeout: u32::from(v.timeout),
+            witness_name: v.witness.map(|w| w.address.as_str().to_owned()),
+            witness_state: v.witness.map(|w| w.state.code()),
+            serves: v.serves,
             seeding_percent: v.seed.map(|s| percent(s.done, s.total)),
             reason: refused.or_else(|| v.trouble.map(|e| self.session_error(v.database, e).text)),
             // There is no gate yet: every block is one.

@@ -122,7 +122,7 @@ impl Instance<'_> {
             }
         })?;
         self.world.address = Some(address);
-        self.endpoint.set_role(config.role.into());
+        self.set_role(config.role.into());
         let now = self.now();
         self.endpoint.set_running(&mut self.world.env_at(now), true);
         self.world.log(

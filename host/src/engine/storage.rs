@@ -51,6 +51,10 @@ pub(super) struct Database {
     pub adopting: bool,
     /// A seed arrives: what the log says meanwhile is not the session's.
     pub seeding: bool,
+    /// Writers are being shut out, and what they committed goes into the log.
+    pub settling: bool,
+    /// When that is done the copy is a mirror's.
+    pub closes: bool,
     /// Why its file is not captured until an operator accepts it.
     pub refused: Option<String>,
     incoming: Option<Incoming>,
@@ -101,6 +105,8 @@ impl Database {
             capturing: false,
             adopting: false,
             seeding: false,
+            settling: false,
+            closes: false,
             refused: None,
             incoming: None,
             seed_out: SeedOut::None,

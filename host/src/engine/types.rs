@@ -365,6 +365,8 @@ pub enum DatabaseChange {
         /// The family it now belongs to.
         family_guid: Guid,
     },
+    /// The database has another role in its session: open for applications, or a mirror's copy.
+    State(DatabaseState),
     /// The principal tells its master key (`catalog::traveling`); empty without one. It comes again with every connection.
     MasterKey {
         /// As told.
@@ -432,6 +434,8 @@ pub enum MirroringState {
     Disconnected,
     /// 2.
     Synchronizing,
+    /// 3.
+    PendingFailover,
     /// 4.
     Synchronized,
 }
@@ -444,6 +448,7 @@ impl MirroringState {
             Self::Suspended => 0,
             Self::Disconnected => 1,
             Self::Synchronizing => 2,
+            Self::PendingFailover => 3,
             Self::Synchronized => 4,
         }
     }
@@ -455,6 +460,7 @@ impl MirroringState {
             Self::Suspended => "SUSPENDED",
             Self::Disconnected => "DISCONNECTED",
             Self::Synchronizing => "SYNCHRONIZING",
+            Self::PendingFailover => "PENDING_FAILOVER",
             Self::Synchronized => "SYNCHRONIZED",
         }
     }
@@ -509,6 +515,12 @@ pub struct SessionView {
     pub redone_lsn: Option<Lsn>,
     /// `mirroring_connection_timeout` in seconds.
     pub connection_timeout: u32,
+    /// `mirroring_witness_name`: the address as given; `None` where none is set.
+    pub witness_name: Option<String>,
+    /// `mirroring_witness_state`: 0 unknown, 1 connected, 2 disconnected.
+    pub witness_state: Option<u8>,
+    /// On a principal: applications may write. Not before it is known after a restart that the role is still its own, nor without quorum.
+    pub serves: bool,
     /// Percent of a seed in progress.
     pub seeding_percent: Option<u8>,
     /// Why it is SUSPENDED or DISCONNECTED, for people.

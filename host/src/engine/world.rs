@@ -60,6 +60,8 @@ pub(super) struct Site {
     pub errors: VecDeque<ErrorRow>,
     /// Statements that wait for the start of a session.
     pub starts: HashMap<DatabaseId, SyncSender<Result<(), EngineError>>>,
+    /// Statements that wait for a change of role or of witness.
+    pub changes: HashMap<DatabaseId, SyncSender<Result<(), EngineError>>>,
     /// Statements that wait for the capture of a database to run.
     pub captures: HashMap<DatabaseId, SyncSender<Result<(), EngineError>>>,
     pub probes: HashMap<ConnectionId, Sender<Probe>>,
@@ -87,6 +89,7 @@ impl Site {
             names: HashMap::new(),
             errors: VecDeque::new(),
             starts: HashMap::new(),
+            changes: HashMap::new(),
             captures: HashMap::new(),
             probes: HashMap::new(),
             guids: HashMap::new(),

@@ -535,7 +535,10 @@ impl SqlSession {
             rows.into_iter().filter(|row| seen(row)).collect::<Rows>()
         };
         Ok(match view {
-            "databases" | "database_mirroring" | "database_recovery_status" => rows,
+            "databases"
+            | "database_mirroring"
+            | "database_mirroring_witnesses"
+            | "database_recovery_status" => rows,
             "server_principals" if self.on_server(master, &["ALLG"])? => rows,
             "server_principals" => keep(rows, &|row| {
                 let id = number(row, 1);

@@ -7,7 +7,9 @@ use crate::catalog::endpoints;
 use crate::engine::{self, MirroringRole, SetPartner};
 use crate::instance::random;
 use crate::messages::{M927, M1416, M1465, M1468, M1470, M1476, M1486, M5011, M5058, M5069, M40510};
-use crate::tsql::ast::{DatabaseOption, Name, PartnerOption, RecoveryModel, SafetyLevel, SeedingMode, Text};
+use crate::tsql::ast::{
+    DatabaseOption, Name, PartnerOption, RecoveryModel, SafetyLevel, SeedingMode, Text, WitnessOption,
+};
 
 /// `recovery_model` FULL.
 const FULL: i32 = 1;
@@ -53,15 +55,7 @@ impl SqlSession {
             DatabaseOption::Recovery(model) => self.set_recovery(&database, *model),
             DatabaseOption::Partner(partner) => self.set_partner(&database, partner),
             DatabaseOption::Online => self.set_online(&database),
-            DatabaseOption::Witness(_) => {
-                self.session_of(&database)?;
-                Err(M40510
-                    .refuse(&[
-                        &"SET WITNESS",
-                        &"the witness comes with the release after this one",
-                    ])
-                    .into())
-            }
+            DatabaseOption::Witness(witness) => self.set_witness(&database, witness),
         }
     }
 
@@ -130,12 +124,14 @@ impl SqlSession {
                 self.principal_of(database)?;
                 Ok(engine.set_timeout(database.id, u16::try_from(*seconds).unwrap_or(u16::MAX))?)
             }
-            PartnerOption::Failover => self
-                .session_of(database)
-                .and_then(|_| Err(later("SET PARTNER FAILOVER"))),
-            PartnerOption::ForceServiceAllowDataLoss => self
-                .session_of(database)
-                .and_then(|_| Err(later("SET PARTNER FORCE_SERVICE_ALLOW_DATA_LOSS"))),
+            PartnerOption::Failover => {
+                self.principal_of(database)?;
+                Ok(engine.failover(database.id)?)
+            }
+            PartnerOption::ForceServiceAllowDataLoss => {
+                self.session_of(database)?;
+                Ok(engine.force_service(database.id)?)
+            }
             PartnerOption::Suspend => {
                 self.session_of(database)?;
                 Ok(engine.set_suspended(database.id, true)?)
@@ -147,6 +143,16 @@ impl SqlSession {
             PartnerOption::RedoQueue(_) => self
                 .session_of(database)
                 .and_then(|_| Err(later("SET PARTNER REDO_QUEUE"))),
+        }
+    }
+
+    fn set_witness(&self, database: &Database, option: &WitnessOption) -> Done {
+        self.principal_of(database)?;
+        let engine = self.instance.engine();
+        // The catalog is not held: the others may take their time.
+        match option {
+            WitnessOption::Address(address) => Ok(engine.set_witness(database.id, &address.value)?),
+            WitnessOption::Off => Ok(engine.witness_off(database.id)?),
         }
     }
 

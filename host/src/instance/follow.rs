@@ -11,7 +11,7 @@ use rusqlite::TransactionBehavior;
 use super::Instance;
 use crate::catalog::traveling::{self, Closed, Taken};
 use crate::catalog::{databases, keys};
-use crate::engine::DatabaseChange;
+use crate::engine::{DatabaseChange, DatabaseState};
 use crate::errorlog;
 use crate::messages::{M15507, M50114, M50115, Raised};
 
@@ -90,6 +90,9 @@ pub(super) fn start(instance: &Arc<Instance>, changes: Receiver<(i32, DatabaseCh
                     Ok((database_id, DatabaseChange::Seeded { family_guid })) => {
                         report(database_id, instance.seeded(database_id, &family_guid));
                     }
+                    Ok((database_id, DatabaseChange::State(state))) => {
+                        report(database_id, instance.role_changed(database_id, state));
+                    }
                     Ok((database_id, DatabaseChange::MasterKey { .. })) => {
                         pace.came(database_id, Instant::now());
                     }
@@ -113,6 +116,18 @@ pub(super) fn start(instance: &Arc<Instance>, changes: Receiver<(i32, DatabaseCh
 }
 
 impl Instance {
+    /// The database has another role in its session: applications use it, or it is a copy that only redo writes.
+    fn role_changed(&self, database_id: i32, state: DatabaseState) -> Result<(), Raised> {
+        let master = self.master();
+        let state = match state {
+            DatabaseState::Online => databases::State::Online,
+            DatabaseState::Restoring => databases::State::Restoring,
+        };
+        databases::set_state(&master, database_id, state)?;
+        // A mirror is told the master key by whoever is its principal now.
+        self.publish_master_key(&master, database_id)
+    }
+
     fn seeded(&self, database_id: i32, family: &[u8; 16]) -> Result<(), Raised> {
         let above = self.service_master_key();
         traveling::change_family(&self.master(), database_id, family, &above)?;

@@ -25,6 +25,7 @@ const TURN: Duration = Duration::from_millis(50);
 impl Thread {
     /// Begins or resumes the capture, and goes on trying.
     pub(super) fn capture(&mut self, restart: bool) {
+        self.finish_applying();
         self.wants_capture = true;
         self.restart |= restart;
         self.apply_again = None;
@@ -32,7 +33,9 @@ impl Thread {
         self.pending = None;
         self.using = Using::Nothing;
         self.tell_level(false);
-        if let Err(e) = self.try_capture() {
+        let captured = self.try_capture();
+        self.keep_fence();
+        if let Err(e) = captured {
             self.pause = RETRY;
             let database = self.subject.database;
             if self.held.is_some() {
@@ -178,7 +181,7 @@ impl Thread {
             }
         }
         let subject = &self.subject;
-        if matches!(self.using, Using::Nothing) {
+        if !matches!(self.using, Using::Capture(_)) {
             let text = format!(
                 "Database '{}' is not being captured now; see the error log.",
                 subject.name
@@ -231,7 +234,7 @@ impl Thread {
 
     /// Captures what has been committed, for one turn at most.
     pub(super) fn capture_some(&mut self) {
-        if matches!(self.using, Using::Nothing) && self.wants_capture {
+        if matches!(self.using, Using::Nothing | Using::Fenced { .. }) && self.wants_capture {
             if self.is_held() {
                 return;
             }

@@ -47,6 +47,8 @@ impl Thread {
         if matches!(self.using, Using::Mirror(_)) {
             return Ok(());
         }
+        // The writer of a mirror's file takes the lock of a fence over: it keeps it for life.
+        self.using = Using::Nothing;
         let subject = &self.subject;
         let row = subject.row().map_err(|e| sqlite::Error::Caller(e.text))?;
         let stored = row

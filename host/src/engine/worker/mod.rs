@@ -5,6 +5,7 @@
 
 mod capture;
 pub(super) mod continuity;
+mod fence;
 mod mirror;
 mod seed;
 
@@ -15,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use dbmirror_adapters::blocklog::{BlockLog, LogError, LogId, Ticket};
-use dbmirror_adapters::sqlite::{self, Anchor, Applier, Block, Identity, SeedSink, Tail};
+use dbmirror_adapters::sqlite::{self, Anchor, Applier, Block, Fence, Identity, SeedSink, Tail};
 use dbmirror_core::message::block::{BlockHeader, HEADER_LEN};
 use dbmirror_core::message::{DatabaseSum, FamilyGuid, LogEnd, Position, Timelines};
 use dbmirror_core::session::{DatabaseId, SeedInfo};
@@ -40,6 +41,12 @@ pub(super) enum Command {
     Family(FamilyGuid),
     /// Capture no more.
     StopCapture,
+    /// Shut writers out; with `settle` say so when everything that they committed is durable in the log.
+    Fence { settle: bool },
+    /// Let writers in again.
+    LiftFence,
+    /// Another history is the log's: that of the session in which the database has just got its role.
+    History(Timelines),
     /// Say again whether the log covers what the file holds: a session has begun that was not told.
     TellLevel,
     /// Begin a new timeline after what has been captured, and answer with the history and the end of the log.
@@ -112,6 +119,7 @@ impl Worker {
                     restart: false,
                     known: None,
                     held: None,
+                    fence: None,
                 }
                 .run();
             })?;
@@ -147,6 +155,10 @@ enum Using {
     Nothing,
     Capture(Box<Tail>),
     Mirror(Box<Applier>),
+    /// Nobody may write, and nobody captures.
+    Fenced {
+        _lock: Box<Fence>,
+    },
 }
 
 struct Thread {
@@ -172,16 +184,24 @@ struct Thread {
     known: Option<(Identity, Instant)>,
     /// The file that was refused, and when: it is not read again before it has changed.
     held: Option<(FileLook, Instant)>,
+    /// Writers are to be shut out, or are.
+    fence: Option<fence::Fencing>,
 }
 
 impl Thread {
     fn run(mut self) {
         loop {
-            let command = if self.wants_capture || self.apply_again.is_some() {
-                let pause = if self.wants_capture { self.pause } else { LOCKED };
+            let fencing = self.is_fencing();
+            let command = if self.wants_capture || self.apply_again.is_some() || fencing {
+                let pause = match (fencing, self.wants_capture) {
+                    (true, _) => fence::TRY,
+                    (false, true) => self.pause,
+                    (false, false) => LOCKED,
+                };
                 match self.inbox.recv_timeout(pause) {
                     Ok(command) => command,
                     Err(RecvTimeoutError::Timeout) => {
+                        self.fence_some();
                         match self.apply_again {
                             Some((upto, adopt)) => self.apply(upto, adopt),
                             None => self.capture_some(),
@@ -216,7 +236,11 @@ impl Thread {
                 self.restart = false;
                 self.pending = None;
                 self.using = Using::Nothing;
+                self.keep_fence();
             }
+            Command::Fence { settle } => self.fence(settle),
+            Command::LiftFence => self.lift_fence(),
+            Command::History(timelines) => self.take_history(timelines),
             Command::TellLevel => self.level_told = false,
             Command::Family(family) => self.subject.family = family,
             Command::NewTimeline(reply) => {
@@ -263,7 +287,7 @@ impl Thread {
                 tail.fold(&mut |block| subject.harden(block, pending))
             }
             Using::Mirror(applier) => applier.fold(),
-            Using::Nothing => {
+            Using::Nothing | Using::Fenced { .. } => {
                 let text = format!(
                     "The file of database '{}' cannot be used now; see the error log.",
                     subject.name

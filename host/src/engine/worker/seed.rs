@@ -35,7 +35,7 @@ pub(in crate::engine) struct SeedReader {
 
 impl Thread {
     pub(super) fn seed_open(&mut self) {
-        if matches!(self.using, Using::Nothing) {
+        if matches!(self.using, Using::Nothing | Using::Fenced { .. }) {
             // The capture is about to begin, or is tried again: the snapshot is taken when it runs.
             self.seed_wanted = true;
             return;

@@ -1,0 +1,362 @@
+//! Two partners and a witness: automatic fail-over under a writing application, fail-over by an operator, forced service, and what is
+//! refused.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use dbmirror_tests::processes::*;
+
+/// Two partners and a witness that the documented scripts have introduced to each other.
+struct Group {
+    a: Host,
+    b: Host,
+    w: Host,
+    root: tempfile::TempDir,
+}
+
+fn group(block: u8) -> Group {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let [a, b, w] = [("a", 1), ("b", 2), ("w", 3)].map(|(name, last)| {
+        let name = format!("HOST_{}", name.to_uppercase());
+        Host::start(root.path(), &name, &format!("127.{block}.0.{last}"))
+    });
+    let group = Group { a, b, w, root };
+    let hosts = [(&group.a, "a"), (&group.b, "b"), (&group.w, "w")];
+    for (host, name) in hosts {
+        host.script(&script(&format!("{name}_outbound")));
+    }
+    for (from, name) in hosts {
+        for (to, _) in hosts.iter().filter(|(to, _)| to.name != from.name) {
+            copy_certificate(from, to, &format!("{}_cert.cer", name.to_uppercase()));
+        }
+    }
+    for (host, name) in hosts {
+        host.script(&script(&format!("{name}_inbound")));
+    }
+    group
+}
+
+fn script(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/e2e/scripts/three_hosts");
+    std::fs::read_to_string(path.join(format!("{name}.sql"))).expect("a script")
+}
+
+impl Group {
+    /// A database attached to A, seeded to B, with W as its witness, SYNCHRONIZED. Gives the files of A and B.
+    fn mirrored(&self, name: &str) -> (PathBuf, PathBuf) {
+        let file = self.root.path().join(format!("{name}.db"));
+        let db = open(&file);
+        db.pragma_update(None, "journal_mode", "WAL").expect("WAL mode");
+        db.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)")
+            .expect("a table");
+        drop(db);
+        self.a.ok(&format!(
+            "CREATE DATABASE [{name}] ON (FILENAME = '{}') FOR ATTACH",
+            file.display()
+        ));
+        self.b.ok(&format!(
+            "ALTER DATABASE [{name}] SET PARTNER = '{}' WITH (SEEDING_MODE = AUTOMATIC)",
+            self.a.url()
+        ));
+        self.a.ok(&format!(
+            "ALTER DATABASE [{name}] SET PARTNER = '{}'",
+            self.b.url()
+        ));
+        self.a
+            .await_mirroring(name, "mirroring_state_desc", "SYNCHRONIZED");
+        self.a.ok(&format!(
+            "ALTER DATABASE [{name}] SET WITNESS = '{}'",
+            self.w.url()
+        ));
+        self.ready(&self.a, name);
+        (file, self.b.dir.join(format!("data/{name}.db")))
+    }
+
+    /// Waits until an automatic fail-over from `principal` is possible.
+    fn ready(&self, principal: &Host, name: &str) {
+        principal.await_mirroring(name, "mirroring_state_desc", "SYNCHRONIZED");
+        principal.await_mirroring(name, "mirroring_witness_state_desc", "CONNECTED");
+        self.w.wait("the witness knows", || {
+            let rows = self.w.lines(WITNESSED);
+            if rows == [format!("{}|SYNCHRONIZED|1|1", principal.name)] {
+                Ok(())
+            } else {
+                Err(format!("{rows:?}"))
+            }
+        });
+    }
+}
+
+const WITNESSED: &str = "SELECT principal_server_name, partner_sync_state_desc, is_principal_connected, is_mirror_connected FROM \
+                         sys.database_mirroring_witnesses";
+
+/// An application that commits numbered rows until it is told to stop.
+struct Application {
+    stop: Arc<AtomicBool>,
+    last: Arc<AtomicI64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Application {
+    fn start(file: &Path) -> Self {
+        let (stop, last) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(0)));
+        let (stopping, committed, file) = (Arc::clone(&stop), Arc::clone(&last), file.to_owned());
+        let thread = std::thread::spawn(move || {
+            let db = open(&file);
+            while !stopping.load(Ordering::Relaxed) {
+                if db
+                    .execute("INSERT INTO t (v) VALUES (hex(randomblob(40)))", [])
+                    .is_ok()
+                {
+                    committed.store(db.last_insert_rowid(), Ordering::Relaxed);
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        Self {
+            stop,
+            last,
+            thread: Some(thread),
+        }
+    }
+
+    fn stop(&mut self) -> i64 {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("no panic");
+        }
+        self.last.load(Ordering::Relaxed)
+    }
+}
+
+/// Both files, folded, are equal byte for byte.
+fn assert_equal(principal: &Host, mirror: &Host, name: &str) {
+    principal.wait("level", || {
+        let ends = (
+            principal.mirroring(name, "mirroring_end_of_log_lsn"),
+            mirror.mirroring(name, "mirroring_end_of_log_lsn"),
+        );
+        let state = principal.mirroring(name, "mirroring_state_desc");
+        if state == "SYNCHRONIZED" && ends.0 == ends.1 {
+            Ok(())
+        } else {
+            Err(format!("{state} {ends:?}"))
+        }
+    });
+    let (left, lsn_left, sum_left) = principal.checkpoint(name);
+    let (right, lsn_right, sum_right) = mirror.checkpoint(name);
+    assert_eq!((lsn_left, sum_left), (lsn_right, sum_right));
+    assert!(
+        std::fs::read(left).expect("a file") == std::fs::read(&right).expect("a file"),
+        "the files differ"
+    );
+    assert_eq!(integrity(&right), "ok");
+}
+
+#[test]
+fn a_killed_principal_is_replaced_and_returns_as_mirror() {
+    let mut group = group(81);
+    let (file_a, file_b) = group.mirrored("shop");
+    assert_eq!(
+        group
+            .w
+            .lines("SELECT database_name, mirror_server_name, safety_level_desc, role_sequence_number, is_suspended FROM sys.database_mirroring_witnesses"),
+        ["shop|HOST_B|FULL|1|0"]
+    );
+    let mut application = Application::start(&file_a);
+    std::thread::sleep(Duration::from_millis(800));
+    // What is on the mirror now stays, whatever happens.
+    let safe = count(&file_b);
+    assert!(safe > 20, "{safe}");
+    group.a.kill();
+    let last = application.stop();
+
+    group
+        .b
+        .await_mirroring("shop", "mirroring_role_desc", "PRINCIPAL");
+    group.b.await_mirroring("shop", "mirroring_role_sequence", "2");
+    assert!(group.b.log().contains("Msg 1480"), "{}", group.b.log());
+    assert!(group.w.log().contains("Msg 1480"), "{}", group.w.log());
+    group.b.wait("B serves", || {
+        open(&file_b)
+            .execute("INSERT INTO t (v) VALUES ('written to B')", [])
+            .map(drop)
+            .map_err(|e| e.to_string())
+    });
+    assert_eq!(
+        group
+            .b
+            .value("SELECT state_desc FROM sys.databases WHERE name = 'shop'"),
+        "ONLINE"
+    );
+    let kept = count(&file_b) - 1;
+    assert!(
+        (safe..=last).contains(&kept),
+        "{safe} were there, {kept} are, of {last}"
+    );
+
+    // The old one comes back with commits that B never saw, and becomes its mirror.
+    group.a.up();
+    group
+        .b
+        .await_mirroring("shop", "mirroring_state_desc", "SYNCHRONIZED");
+    assert_eq!(group.a.mirroring("shop", "mirroring_role_desc"), "MIRROR");
+    group.a.wait("A is closed", || {
+        match group
+            .a
+            .value("SELECT state_desc FROM sys.databases WHERE name = 'shop'")
+        {
+            state if state == "RESTORING" => Ok(()),
+            other => Err(other),
+        }
+    });
+    assert_equal(&group.b, &group.a, "shop");
+    assert_eq!(count(&file_a), kept + 1);
+    assert!(
+        open(&file_a)
+            .execute("INSERT INTO t (v) VALUES ('no')", [])
+            .is_err(),
+        "a mirror is not written"
+    );
+    group.ready(&group.b, "shop");
+
+    // And back, by an operator, under a writing application.
+    let mut application = Application::start(&file_b);
+    std::thread::sleep(Duration::from_millis(300));
+    group.b.ok("ALTER DATABASE shop SET PARTNER FAILOVER");
+    application.stop();
+    group
+        .a
+        .await_mirroring("shop", "mirroring_role_desc", "PRINCIPAL");
+    group.a.wait("A serves", || {
+        open(&file_a)
+            .execute("INSERT INTO t (v) VALUES ('written to A')", [])
+            .map(drop)
+            .map_err(|e| e.to_string())
+    });
+    group.ready(&group.a, "shop");
+    assert_equal(&group.a, &group.b, "shop");
+    assert_eq!(group.b.mirroring("shop", "mirroring_role_sequence"), "3");
+    group.a.ok("ALTER DATABASE shop SET WITNESS OFF");
+    group.a.await_mirroring("shop", "mirroring_witness_name", "NULL");
+    group.w.wait("the witness forgets", || {
+        let rows = group.w.lines(WITNESSED);
+        if rows.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{rows:?}"))
+        }
+    });
+}
+
+#[test]
+fn commands_of_roles_are_refused_where_they_do_not_fit() {
+    let group = group(82);
+    let (_, _) = group.mirrored("shop");
+    group.b.refused("ALTER DATABASE shop SET PARTNER FAILOVER", 1470);
+    group.b.refused("ALTER DATABASE shop SET WITNESS OFF", 1470);
+    group.b.refused(
+        &format!("ALTER DATABASE shop SET WITNESS = '{}'", group.w.url()),
+        1470,
+    );
+    for host in [&group.a, &group.b] {
+        host.refused(
+            "ALTER DATABASE shop SET PARTNER FORCE_SERVICE_ALLOW_DATA_LOSS",
+            1455,
+        );
+    }
+    group.a.refused(
+        &format!("ALTER DATABASE shop SET WITNESS = '{}'", group.w.url()),
+        1446,
+    );
+    group
+        .a
+        .refused("ALTER DATABASE shop SET WITNESS = 'nonsense'", 1449);
+    group
+        .a
+        .refused("ALTER DATABASE shop SET WITNESS = 'TCP://127.82.0.9:7024'", 1418);
+    group.a.ok("ALTER DATABASE shop SET PARTNER SAFETY OFF");
+    group.a.refused("ALTER DATABASE shop SET PARTNER FAILOVER", 1477);
+    group.a.ok("ALTER DATABASE shop SET PARTNER SAFETY FULL");
+    group.ready(&group.a, "shop");
+    group.a.ok("ALTER DATABASE shop SET WITNESS OFF");
+    group.a.refused("ALTER DATABASE shop SET WITNESS OFF", 1439);
+    group.a.ok("CREATE DATABASE alone");
+    for statement in [
+        "SET WITNESS OFF",
+        "SET PARTNER FAILOVER",
+        "SET PARTNER FORCE_SERVICE_ALLOW_DATA_LOSS",
+    ] {
+        group
+            .a
+            .refused(&format!("ALTER DATABASE alone {statement}"), 1416);
+    }
+    // A witness holds no copies.
+    group.w.refused(
+        &format!(
+            "ALTER DATABASE other SET PARTNER = '{}' WITH (SEEDING_MODE = AUTOMATIC)",
+            group.a.url()
+        ),
+        1486,
+    );
+}
+
+#[test]
+fn a_witness_that_restarts_keeps_its_record_and_service_can_be_forced() {
+    let mut group = group(83);
+    let (file_a, file_b) = group.mirrored("shop");
+    group.w.kill();
+    group
+        .a
+        .await_mirroring("shop", "mirroring_witness_state_desc", "DISCONNECTED");
+    group.w.up();
+    group.ready(&group.a, "shop");
+    // The principal goes on alone, then dies: B may lack what A committed, and only an operator may give that up.
+    group.b.kill();
+    group
+        .a
+        .await_mirroring("shop", "mirroring_state_desc", "DISCONNECTED");
+    group.w.wait("UNSYNC is recorded", || {
+        match group
+            .w
+            .value("SELECT partner_sync_state_desc FROM sys.database_mirroring_witnesses")
+        {
+            state if state == "UNSYNCHRONIZED" => Ok(()),
+            other => Err(other),
+        }
+    });
+    open(&file_a)
+        .execute("INSERT INTO t (v) VALUES ('only on A')", [])
+        .expect("it serves alone");
+    group.a.kill();
+    group.b.up();
+    group
+        .b
+        .await_mirroring("shop", "mirroring_witness_state_desc", "CONNECTED");
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(group.b.mirroring("shop", "mirroring_role_desc"), "MIRROR");
+    group
+        .b
+        .ok("ALTER DATABASE shop SET PARTNER FORCE_SERVICE_ALLOW_DATA_LOSS");
+    group
+        .b
+        .await_mirroring("shop", "mirroring_role_desc", "PRINCIPAL");
+    group.b.wait("B serves", || {
+        open(&file_b)
+            .execute("INSERT INTO t (v) VALUES ('forced')", [])
+            .map(drop)
+            .map_err(|e| e.to_string())
+    });
+    // Nothing of A is undone before an operator says so.
+    group.a.up();
+    group.a.await_mirroring("shop", "mirroring_role_desc", "MIRROR");
+    group
+        .b
+        .await_mirroring("shop", "mirroring_state_desc", "SUSPENDED");
+    group.b.ok("ALTER DATABASE shop SET PARTNER RESUME");
+    assert_equal(&group.b, &group.a, "shop");
+    assert_eq!(count(&file_a), 1);
+}
