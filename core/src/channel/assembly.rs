@@ -27,6 +27,16 @@ pub(crate) struct Assembly {
     idle: u8,
 }
 
+/// What may come besides protected records, at this moment.
+#[derive(Clone, Copy)]
+pub(crate) struct Tolerated {
+    /// change_cipher_spec, which is dropped (§5, appendix D.4).
+    pub(crate) change_cipher_spec: bool,
+    /// An alert in clear: a client that makes nothing of our ServerHello has no keys to say so with (§6 has alerts
+    /// protected as their connection is). It proves nothing, and can do no more than whoever cuts the connection.
+    pub(crate) alert_in_clear: bool,
+}
+
 /// What a step over the receive buffer brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Incoming {
@@ -68,13 +78,13 @@ impl Assembly {
         }
     }
 
-    /// Takes the next record, message or fragment from the front of `rx`. With an `opener`, records are protected.
-    /// change_cipher_spec is dropped once `hello_seen` (§5, appendix D.4).
+    /// Takes the next record, message or fragment from the front of `rx`. With an `opener`, records are protected, but
+    /// for what is `tolerated`.
     pub(crate) fn next<P: Provider>(
         &mut self,
         rx: &mut [u8],
         opener: Option<&mut Opener<P>>,
-        hello_seen: bool,
+        tolerated: Tolerated,
     ) -> Result<Incoming, ChannelError> {
         if self.open > 0 {
             let lent = self.open.saturating_add(self.open_tail);
@@ -83,6 +93,8 @@ impl Assembly {
                 _ => self.take(rx, 0),
             };
         }
+        let in_clear = tolerated.alert_in_clear && rx.first() == Some(&record::ALERT);
+        let opener = opener.filter(|_| !in_clear);
         let (content_type, len) = match record::frame(rx, opener.as_deref().map(Opener::body_len_max))? {
             Frame::Need(missing) => return Ok(Incoming::Need(missing)),
             Frame::Whole { content_type, len } => (content_type, len),
@@ -91,7 +103,7 @@ impl Assembly {
         let body_len = len.saturating_sub(super::HEAD_ROOM);
         let (content_type, content_len) = match (content_type, opener) {
             (record::CHANGE_CIPHER_SPEC, _) => {
-                self.drop_change_cipher_spec(record, hello_seen)?;
+                self.drop_change_cipher_spec(record, tolerated.change_cipher_spec)?;
                 return Ok(Incoming::Consumed(len));
             }
             (_, Some(opener)) => {

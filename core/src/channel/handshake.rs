@@ -21,7 +21,7 @@
 //! A state either expects a message or sends one. Each is consumed by what happens to it, so nothing can happen twice.
 
 use super::Env;
-use super::assembly::{Assembly, Incoming};
+use super::assembly::{Assembly, Incoming, Tolerated};
 use super::client::Client;
 use super::error::ChannelError;
 use super::keys::Keys;
@@ -123,7 +123,12 @@ impl<P: Provider> Handshake<P> {
             outgoing,
             hellos,
         } = self;
-        let (place, consumed) = match assembly.next(rx, keys.opener.as_mut(), hellos.seen)? {
+        let tolerated = Tolerated {
+            change_cipher_spec: hellos.seen,
+            alert_in_clear: matches!(state, State::Server(_))
+                && keys.opener.as_ref().is_some_and(|opener| opener.records() == 0),
+        };
+        let (place, consumed) = match assembly.next(rx, keys.opener.as_mut(), tolerated)? {
             Incoming::Need(need) => return Ok((0, need)),
             Incoming::Consumed(consumed) => return Ok((consumed, 0)),
             Incoming::Message { place, consumed } => (place, consumed),

@@ -342,6 +342,11 @@ impl<P: Provider> Opener<P> {
         self.keyed.update()
     }
 
+    /// Records opened under the present key.
+    pub(crate) const fn records(&self) -> u64 {
+        self.keyed.record_seq
+    }
+
     pub(crate) const fn secret(&self) -> &TrafficSecret<P::Sha256> {
         &self.keyed.secret
     }

@@ -1,5 +1,6 @@
-//! The channel's server on plain TCP for conformance suites that speak as a client: it answers whatever comes with one
-//! record, connection after connection, until it is killed. `docs/channel.md` says how tlsfuzzer is pointed at it.
+//! The channel's server on plain TCP for conformance suites that speak as a client: it answers each request, which ends with
+//! an empty line in however many records, with one record, connection after connection, until it is killed.
+//! `docs/channel.md` says how tlsfuzzer is pointed at it.
 //!
 //! ```text
 //! dbmirror-channel-www ADDRESS:PORT KEY OWN PEER [REQUIRED|SUPPORTED|DISABLED [RECORD_SIZE_LIMIT]]
@@ -25,6 +26,8 @@ use dbmirror_core::crypto::{POINT_LEN, SigningKey as _};
 use dbmirror_core::secret::Secret;
 use dbmirror_core::time::UnixSeconds;
 
+/// How a request ends.
+const REQUEST_END: &[u8] = b"\r\n\r\n";
 /// What a request gets, in one record.
 const ANSWER: &[u8] = b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok\n";
 /// How long a silent peer is waited for.
@@ -124,7 +127,7 @@ fn serve(server: &Server, mut stream: TcpStream) -> String {
     let ended = converse(server, &mut channel, &mut stream);
     // A socket that is closed over unread bytes sends a reset, and the peer never sees the alert before it.
     let mut ignored = [0; 4_096];
-    let bound = stream.set_read_timeout(Some(Duration::from_secs(1)));
+    let bound = stream.set_read_timeout(Some(PATIENCE));
     let _ = bound.and_then(|()| stream.shutdown(Shutdown::Write));
     while stream.read(&mut ignored).is_ok_and(|n| n > 0) {}
     match (ended, channel.error()) {
@@ -159,6 +162,8 @@ fn converse(
     };
     let mut rx = Vec::new();
     let mut over = false;
+    // As many bytes of REQUEST_END as have come last.
+    let mut ending = 0;
     loop {
         let mut tx = [0; 8 * WRITE_ROOM_MIN];
         while channel.wants_write() {
@@ -175,7 +180,20 @@ fn converse(
         };
         let (consumed, need) = (step.consumed, step.need);
         let asked = match step.event {
-            Event::Data(_) => true,
+            Event::Data(plaintext) => {
+                let mut asked = false;
+                for byte in plaintext {
+                    ending = if *byte == REQUEST_END[ending] {
+                        ending + 1
+                    } else {
+                        usize::from(*byte == REQUEST_END[0])
+                    };
+                    if ending == REQUEST_END.len() {
+                        (asked, ending) = (true, 0);
+                    }
+                }
+                asked
+            }
             Event::Closed => {
                 channel.close();
                 over = true;

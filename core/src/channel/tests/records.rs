@@ -143,15 +143,13 @@ fn types_that_do_not_fit_the_keys() {
         plain(20, &[1])
     });
 
-    // Between ServerHello and the client's flight, in clear: an alert, a handshake message, data.
-    for content_type in [21, 22] {
-        let (mut client, mut server) = strangers(ClientOptions::default());
-        let hello = client.flush();
-        deliver(&mut server, &hello, usize::MAX);
-        server.flush();
-        deliver(&mut server, &plain(content_type, &[2, 40]), usize::MAX);
-        assert_eq!(server.channel.error(), Some(unexpected(content_type)));
-    }
+    // Between ServerHello and the client's flight, in clear. An alert there is another matter: the next test.
+    let (mut client, mut server) = strangers(ClientOptions::default());
+    let hello = client.flush();
+    deliver(&mut server, &hello, usize::MAX);
+    server.flush();
+    deliver(&mut server, &plain(22, &[2, 40]), usize::MAX);
+    assert_eq!(server.channel.error(), Some(unexpected(22)));
     // Application data under the handshake keys.
     let (mut client, mut server) = strangers(ClientOptions::default());
     let hello = client.flush();
@@ -162,6 +160,51 @@ fn types_that_do_not_fit_the_keys() {
     let len = client.sealer().seal(23, &mut buf, 10).unwrap();
     deliver(&mut server, &buf[..len], usize::MAX);
     assert_eq!(server.channel.error(), Some(unexpected(23)));
+}
+
+/// A client that makes nothing of our ServerHello has no keys to say so with: its alert is heard, and not answered. Once
+/// it has protected a record, and from a server, an alert in clear is an offence (36).
+#[test]
+fn an_alert_in_clear_is_heard_only_from_a_client_that_has_shown_no_keys() {
+    let unexpected = Some(ChannelError::UnexpectedRecord { content_type: 21 });
+    let at_flight = || {
+        let (mut client, mut server) = strangers(ClientOptions::default());
+        let hello = client.flush();
+        deliver(&mut server, &hello, usize::MAX);
+        let flight = server.flush();
+        (client, server, flight)
+    };
+    let (_, mut server, _) = at_flight();
+    deliver(&mut server, &plain(21, &[2, 47]), 1);
+    let heard = ChannelError::PeerAlert(Alert::IllegalParameter);
+    assert_eq!(server.channel.error(), Some(heard));
+    assert!(server.flush().is_empty(), "an alert is not answered");
+    for (content, error) in [
+        (&[][..], ChannelError::EmptyRecord),
+        (&[2], ChannelError::MalformedAlert),
+        (&[2, 47, 0], ChannelError::MalformedAlert),
+    ] {
+        let (_, mut server, _) = at_flight();
+        deliver(&mut server, &plain(21, content), usize::MAX);
+        assert_eq!(server.channel.error(), Some(error));
+    }
+
+    // Behind the client's Certificate.
+    let (mut client, mut server, flight) = at_flight();
+    deliver(&mut client, &flight, usize::MAX);
+    let answer = client.flush();
+    let certificate_len = 5 + usize::from(u16::from_be_bytes([answer[3], answer[4]]));
+    deliver(&mut server, &answer[..certificate_len], usize::MAX);
+    assert_eq!(server.channel.error(), None);
+    deliver(&mut server, &plain(21, &[2, 47]), usize::MAX);
+    assert_eq!(server.channel.error(), unexpected);
+
+    // From a server, behind its ServerHello.
+    let (mut client, _, flight) = at_flight();
+    let hello_len = 5 + usize::from(u16::from_be_bytes([flight[3], flight[4]]));
+    deliver(&mut client, &flight[..hello_len], usize::MAX);
+    deliver(&mut client, &plain(21, &[2, 47]), usize::MAX);
+    assert_eq!(client.channel.error(), unexpected);
 }
 
 /// Offence 37.
@@ -178,8 +221,12 @@ fn a_change_of_keys_ends_its_record() {
         let flight = server.flush();
         deliver(&mut client, &flight, usize::MAX);
         assert_eq!(client.channel.error(), Some(error), "ServerHello");
-        // The client has no keys yet, and the server takes nothing in clear any more.
-        assert_eq!(client.flush(), plain(21, &[2, 10]));
+        // The client has no keys yet to say so with, and is heard all the same.
+        let alert = client.flush();
+        assert_eq!(alert, plain(21, &[2, 10]));
+        deliver(&mut server, &alert, usize::MAX);
+        let heard = ChannelError::PeerAlert(Alert::UnexpectedMessage);
+        assert_eq!(server.channel.error(), Some(heard));
     }
     client_refuses("server's Finished", error, once(FINISHED, more));
     server_refuses("client's Finished", error, once(FINISHED, more));
