@@ -2,14 +2,14 @@
 //! feature that nobody gets without asking.
 //!
 //! It passes the same examination as the default provider. Two things differ inside. Scalars are drawn from the caller's entropy as
-//! the seam wants, but ECDSA nonces come from AWS-LC's own generator, which it reseeds from the operating system; the caller's
+//! the seam wants, but ECDSA nonces and ML-KEM keys come from AWS-LC's own generator, which it reseeds from the operating system; the caller's
 //! source is asked all the same, so that a dead source stops a signature here too. And AES and SHA-256 states are wiped by
 //! AWS-LC, not by `zeroize`.
 
-use aws_lc_rs::{aead, agreement, digest, rand, signature};
+use aws_lc_rs::{aead, agreement, digest, kem, rand, signature};
 use dbmirror_core::crypto::{
-    CryptoError, HASH_LEN, Hash, KeyExchange, POINT_LEN, Provider, RecordKey, SIGNATURE_LEN_MAX, SigningKey,
-    VerifyingKey,
+    CIPHERTEXT_LEN, CryptoError, ENCAPSULATION_KEY_LEN, HASH_LEN, Hash, Kem, KeyExchange, POINT_LEN,
+    Provider, RecordKey, SHA384_LEN, SIGNATURE_LEN_MAX, SigningKey, VerifyingKey,
 };
 use dbmirror_core::entropy::Entropy;
 use dbmirror_core::secret::Secret;
@@ -26,80 +26,117 @@ pub struct AwsLc;
 impl Provider for AwsLc {
     type Sha256 = Sha256;
     type Aes128Gcm = Aes128Gcm;
+    type Sha384 = Sha384;
+    type Aes256Gcm = Aes256Gcm;
     type P256 = EphemeralP256;
+    type MlKem768 = MlKem768;
     type SigningKey = P256SigningKey;
     type VerifyingKey = P256VerifyingKey;
 }
 
-/// SHA-256 (FIPS 180-4).
-#[derive(Clone)]
-pub struct Sha256(digest::Context);
+macro_rules! sha2 {
+    ($(#[$doc:meta])* $name:ident, $algorithm:ident, $len:ident) => {
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name(digest::Context);
 
-impl Hash for Sha256 {
-    fn new() -> Self {
-        Self(digest::Context::new(&digest::SHA256))
-    }
+        impl Hash<$len> for $name {
+            fn new() -> Self {
+                Self(digest::Context::new(&digest::$algorithm))
+            }
 
-    fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
+            fn update(&mut self, bytes: &[u8]) {
+                self.0.update(bytes);
+            }
 
-    fn finish(self) -> [u8; HASH_LEN] {
-        let mut out = [0; HASH_LEN];
-        // A SHA-256 digest is as long as `out` by definition.
-        out.copy_from_slice(self.0.finish().as_ref());
-        out
-    }
+            fn finish(self) -> [u8; $len] {
+                let mut out = [0; $len];
+                // A digest is as long as `out` by definition.
+                out.copy_from_slice(self.0.finish().as_ref());
+                out
+            }
+        }
+    };
 }
 
-/// AES-128-GCM (NIST SP 800-38D) with 12-byte nonces and 16-byte tags.
-pub struct Aes128Gcm(aead::LessSafeKey);
+sha2!(
+    /// SHA-256 (FIPS 180-4).
+    Sha256, SHA256, HASH_LEN
+);
+sha2!(
+    /// SHA-384 (FIPS 180-4).
+    Sha384, SHA384, SHA384_LEN
+);
 
-impl RecordKey for Aes128Gcm {
-    const KEY_LEN: usize = 16;
-    const NONCE_LEN: usize = 12;
-    const TAG_LEN: usize = 16;
+macro_rules! aes_gcm {
+    ($(#[$doc:meta])* $name:ident, $algorithm:ident, $key_len:literal) => {
+        $(#[$doc])*
+        pub struct $name(aead::LessSafeKey);
 
-    fn new(key: &[u8]) -> Result<Self, CryptoError> {
-        aead::UnboundKey::new(&aead::AES_128_GCM, key)
-            .map(|key| Self(aead::LessSafeKey::new(key)))
-            .map_err(|_| CryptoError::BadLength)
-    }
+        impl RecordKey for $name {
+            const KEY_LEN: usize = $key_len;
+            const NONCE_LEN: usize = 12;
+            const TAG_LEN: usize = 16;
 
-    fn seal_in_place(
-        &self,
-        nonce: &[u8],
-        aad: &[u8],
-        buf: &mut [u8],
-        tag: &mut [u8],
-    ) -> Result<(), CryptoError> {
-        let nonce = aead::Nonce::try_assume_unique_for_key(nonce).map_err(|_| CryptoError::BadLength)?;
-        let tag: &mut [u8; 16] = tag.try_into().map_err(|_| CryptoError::BadLength)?;
-        let made = self
-            .0
-            .seal_in_place_separate_tag(nonce, aead::Aad::from(aad), buf)
-            .map_err(|_| CryptoError::BadLength)?;
-        *tag = made.as_ref().try_into().map_err(|_| CryptoError::BadLength)?;
-        Ok(())
-    }
+            fn new(key: &[u8]) -> Result<Self, CryptoError> {
+                aead::UnboundKey::new(&aead::$algorithm, key)
+                    .map(|key| Self(aead::LessSafeKey::new(key)))
+                    .map_err(|_| CryptoError::BadLength)
+            }
 
-    fn open_in_place(&self, nonce: &[u8], aad: &[u8], buf: &mut [u8], tag: &[u8]) -> Result<(), CryptoError> {
-        let nonce = aead::Nonce::try_assume_unique_for_key(nonce).map_err(|_| CryptoError::BadLength)?;
-        if tag.len() != Self::TAG_LEN {
-            return Err(CryptoError::BadLength);
+            fn seal_in_place(
+                &self,
+                nonce: &[u8],
+                aad: &[u8],
+                buf: &mut [u8],
+                tag: &mut [u8],
+            ) -> Result<(), CryptoError> {
+                let nonce =
+                    aead::Nonce::try_assume_unique_for_key(nonce).map_err(|_| CryptoError::BadLength)?;
+                let tag: &mut [u8; 16] = tag.try_into().map_err(|_| CryptoError::BadLength)?;
+                let made = self
+                    .0
+                    .seal_in_place_separate_tag(nonce, aead::Aad::from(aad), buf)
+                    .map_err(|_| CryptoError::BadLength)?;
+                *tag = made.as_ref().try_into().map_err(|_| CryptoError::BadLength)?;
+                Ok(())
+            }
+
+            fn open_in_place(
+                &self,
+                nonce: &[u8],
+                aad: &[u8],
+                buf: &mut [u8],
+                tag: &[u8],
+            ) -> Result<(), CryptoError> {
+                let nonce =
+                    aead::Nonce::try_assume_unique_for_key(nonce).map_err(|_| CryptoError::BadLength)?;
+                if tag.len() != Self::TAG_LEN {
+                    return Err(CryptoError::BadLength);
+                }
+                let opened = self
+                    .0
+                    .open_in_place_separate_tag(nonce, aead::Aad::from(aad), tag, buf)
+                    .is_ok();
+                if opened {
+                    return Ok(());
+                }
+                // AWS-LC decrypts while it authenticates: what it leaves behind after a refusal must not be seen.
+                buf.fill(0);
+                Err(CryptoError::Rejected)
+            }
         }
-        let opened = self
-            .0
-            .open_in_place_separate_tag(nonce, aead::Aad::from(aad), tag, buf)
-            .is_ok();
-        if opened {
-            return Ok(());
-        }
-        // AWS-LC decrypts while it authenticates: what it leaves behind after a refusal must not be seen.
-        buf.fill(0);
-        Err(CryptoError::Rejected)
-    }
+    };
 }
+
+aes_gcm!(
+    /// AES-128-GCM (NIST SP 800-38D) with 12-byte nonces and 16-byte tags.
+    Aes128Gcm, AES_128_GCM, 16
+);
+aes_gcm!(
+    /// AES-256-GCM (NIST SP 800-38D) with 12-byte nonces and 16-byte tags.
+    Aes256Gcm, AES_256_GCM, 32
+);
 
 /// An ephemeral key pair on P-256.
 pub struct EphemeralP256 {
@@ -139,6 +176,58 @@ impl KeyExchange for EphemeralP256 {
     }
 }
 
+/// A decapsulation key of ML-KEM-768. Keys and ciphertexts are drawn by AWS-LC's own generator; the caller's source is asked all
+/// the same, as for signatures.
+pub struct MlKem768(kem::DecapsulationKey);
+
+impl Kem for MlKem768 {
+    fn generate(entropy: &mut dyn Entropy) -> Result<Self, CryptoError> {
+        alive(entropy)?;
+        kem::DecapsulationKey::generate(&kem::ML_KEM_768)
+            .map(Self)
+            .map_err(|_| CryptoError::Entropy)
+    }
+
+    fn encapsulation_key(&self, out: &mut [u8; ENCAPSULATION_KEY_LEN]) -> Result<(), CryptoError> {
+        let key = self.0.encapsulation_key().map_err(|_| CryptoError::BadKey)?;
+        let bytes = key.key_bytes().map_err(|_| CryptoError::BadKey)?;
+        *out = bytes.as_ref().try_into().map_err(|_| CryptoError::BadLength)?;
+        Ok(())
+    }
+
+    fn decapsulate(&self, ciphertext: &[u8; CIPHERTEXT_LEN]) -> Result<Secret<32>, CryptoError> {
+        let shared = self.0.decapsulate(ciphertext[..].into());
+        secret(shared.map_err(|_| CryptoError::Rejected)?)
+    }
+
+    fn encapsulate(
+        encapsulation_key: &[u8; ENCAPSULATION_KEY_LEN],
+        entropy: &mut dyn Entropy,
+        ciphertext: &mut [u8; CIPHERTEXT_LEN],
+    ) -> Result<Secret<32>, CryptoError> {
+        alive(entropy)?;
+        let key = kem::EncapsulationKey::new(&kem::ML_KEM_768, encapsulation_key)
+            .map_err(|_| CryptoError::BadEncapsulationKey)?;
+        let (made, shared) = key.encapsulate().map_err(|_| CryptoError::BadEncapsulationKey)?;
+        *ciphertext = made.as_ref().try_into().map_err(|_| CryptoError::BadLength)?;
+        secret(shared)
+    }
+}
+
+/// A shared secret in our own place; the other copy is wiped by AWS-LC.
+fn secret(shared: kem::SharedSecret) -> Result<Secret<32>, CryptoError> {
+    let mut out = Secret::zero();
+    let place: &mut [u8; 32] = out.expose_mut();
+    *place = shared.as_ref().try_into().map_err(|_| CryptoError::BadLength)?;
+    Ok(out)
+}
+
+/// A dead source stops what AWS-LC would draw by itself.
+fn alive(entropy: &mut dyn Entropy) -> Result<(), CryptoError> {
+    let mut drawn = Secret::<32>::zero();
+    Ok(entropy.fill_secret(drawn.expose_mut())?)
+}
+
 /// An own long-term signing key.
 pub struct P256SigningKey {
     pair: signature::EcdsaKeyPair,
@@ -173,8 +262,7 @@ impl SigningKey for P256SigningKey {
         entropy: &mut dyn Entropy,
         out: &mut [u8; SIGNATURE_LEN_MAX],
     ) -> Result<usize, CryptoError> {
-        let mut alive = Secret::<32>::zero();
-        entropy.fill_secret(alive.expose_mut())?;
+        alive(entropy)?;
         let made = self
             .pair
             .sign(&rand::SystemRandom::new(), message)

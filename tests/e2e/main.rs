@@ -7,6 +7,7 @@ mod admission;
 mod backups;
 mod crash;
 mod databases;
+mod encryption;
 mod files;
 mod hostile;
 mod identity;

@@ -43,12 +43,16 @@ struct Wrap<T>(T);
 impl Provider for Faulty {
     type Sha256 = <RustCrypto as Provider>::Sha256;
     type Aes128Gcm = Wrap<<RustCrypto as Provider>::Aes128Gcm>;
+    type Sha384 = <RustCrypto as Provider>::Sha384;
+    type Aes256Gcm = Wrap<<RustCrypto as Provider>::Aes256Gcm>;
+    type MlKem768 = <RustCrypto as Provider>::MlKem768;
     type P256 = Wrap<<RustCrypto as Provider>::P256>;
     type SigningKey = Wrap<<RustCrypto as Provider>::SigningKey>;
     type VerifyingKey = Wrap<<RustCrypto as Provider>::VerifyingKey>;
 }
 
 impl<T: RecordKey> RecordKey for Wrap<T> {
+    const PRESENT: bool = T::PRESENT;
     const KEY_LEN: usize = T::KEY_LEN;
     const NONCE_LEN: usize = T::NONCE_LEN;
     const TAG_LEN: usize = T::TAG_LEN;

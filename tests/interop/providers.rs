@@ -3,8 +3,8 @@
 use dbmirror_adapters::aws_lc::AwsLc;
 use dbmirror_adapters::entropy::OsEntropy;
 use dbmirror_core::channel::{
-    CHANNEL_BINDING_LABEL, Channel, ClientOptions, Env, Event, HEAD_ROOM, Identity, PAYLOAD_LEN_MAX,
-    PeerRefusal, PeerVerifier, Protocol, TAIL_ROOM, VerifiedPeer,
+    CHANNEL_BINDING_LABEL, Channel, ClientOptions, Env, Event, HEAD_ROOM, Identity, NamedGroup,
+    PAYLOAD_LEN_MAX, PeerRefusal, PeerVerifier, Protocol, ServerOptions, TAIL_ROOM, VerifiedPeer,
 };
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
 use dbmirror_core::crypto::{POINT_LEN, Provider, SigningKey as _};
@@ -109,17 +109,28 @@ fn key<P: Provider>(scalar: u8) -> P::SigningKey {
     P::SigningKey::from_scalar(&Secret::new([scalar; 32])).expect("a scalar of P-256")
 }
 
+/// Without and with all that servers have beyond a device.
 fn talk<C: Provider, S: Provider>() {
+    talk_with::<C, S>(ServerOptions::default(), NamedGroup::Secp256r1);
+    let all = ServerOptions {
+        aes_256: true,
+        hybrid: true,
+        ..ServerOptions::default()
+    };
+    talk_with::<C, S>(all, NamedGroup::SecP256r1MlKem768);
+}
+
+fn talk_with<C: Provider, S: Provider>(options: ServerOptions, group: NamedGroup) {
     let (a, b): (&[u8], &[u8]) = (b"certificate of the client", b"certificate of the server");
     let client_key = key::<C>(1).public_point();
     let server_key = key::<S>(2).public_point();
     let mut client = Side::<C>::new(
-        Channel::client(ClientOptions::default()),
+        Channel::client(ClientOptions::from(options)),
         1,
         a,
         One(b, server_key),
     );
-    let mut server = Side::<S>::new(Channel::server(), 2, b, One(a, client_key));
+    let mut server = Side::<S>::new(Channel::server_with(options), 2, b, One(a, client_key));
     for _ in 0..4 {
         let (sent, _) = client.turn();
         server.rx.extend(sent);
@@ -127,6 +138,7 @@ fn talk<C: Provider, S: Provider>() {
         client.rx.extend(sent);
     }
     assert!(client.channel.established().is_some() && server.channel.established().is_some());
+    assert_eq!(client.channel.established().map(|e| e.group), Some(group));
     assert_eq!(client.binding(), server.binding());
     for len in [1, 17, 1_000, PAYLOAD_LEN_MAX] {
         let payload: Vec<u8> = (0..len)

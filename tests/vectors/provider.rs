@@ -25,6 +25,25 @@ fn aes_128_gcm() {
 }
 
 #[test]
+fn aes_256_and_its_hash() {
+    kit::sha384::<<RustCrypto as Provider>::Sha384>();
+    kit::hmac_sha384::<<RustCrypto as Provider>::Sha384>();
+    kit::hkdf_sha384::<<RustCrypto as Provider>::Sha384>();
+    kit::aes_256_gcm::<<RustCrypto as Provider>::Aes256Gcm>();
+}
+
+#[test]
+fn ml_kem_768() {
+    use dbmirror_adapters::aws_lc::AwsLc;
+    type Ours = <RustCrypto as Provider>::MlKem768;
+    type Theirs = <AwsLc as Provider>::MlKem768;
+    kit::ml_kem_seeded::<Ours>();
+    kit::ml_kem_promises::<Ours, Ours>();
+    kit::ml_kem_promises::<Ours, Theirs>();
+    kit::ml_kem_promises::<Theirs, Ours>();
+}
+
+#[test]
 fn ecdh_p256() {
     kit::ecdh_p256::<<RustCrypto as Provider>::P256>();
     kit::ecdh_promises::<<RustCrypto as Provider>::P256>();

@@ -6,15 +6,14 @@
 
 use std::collections::HashMap;
 
-use dbmirror_core::channel::HEAD_ROOM;
+use dbmirror_core::channel::digest::{Digest, HashAlgorithm};
 use dbmirror_core::channel::key_schedule::{HandshakeSecret, TrafficSecret, TrafficSecrets};
 use dbmirror_core::channel::protect::{Opened, Opener, Sealer};
 use dbmirror_core::channel::transcript::Transcript;
+use dbmirror_core::channel::{CipherSuite, HEAD_ROOM};
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
 use dbmirror_core::crypto::{KeyExchange as _, Provider, VerifyingKey as _};
 use dbmirror_core::entropy::{Entropy, EntropyError};
-
-type Sha256 = <RustCrypto as Provider>::Sha256;
 
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
@@ -98,37 +97,44 @@ fn both_ways(
     content
 }
 
-fn opener(secret: TrafficSecret<Sha256>) -> Opener<RustCrypto> {
-    Opener::new(secret).expect("keys")
+fn opener(secret: TrafficSecret<RustCrypto>) -> Opener<RustCrypto> {
+    Opener::new(CipherSuite::Aes128GcmSha256, secret).expect("keys")
 }
 
-fn sealer(secret: TrafficSecret<Sha256>) -> Sealer<RustCrypto> {
-    Sealer::new(secret).expect("keys")
+fn sealer(secret: TrafficSecret<RustCrypto>) -> Sealer<RustCrypto> {
+    Sealer::new(CipherSuite::Aes128GcmSha256, secret).expect("keys")
 }
 
 /// Secrets have no copies: the same ones are derived again for each use.
-fn handshake(trace: &Trace, hello_hash: [u8; 32]) -> TrafficSecrets<Sha256> {
-    let secret = HandshakeSecret::<Sha256>::new(trace.get("shared_secret")).expect("a secret");
+fn handshake(trace: &Trace, hello_hash: Digest) -> TrafficSecrets<RustCrypto> {
+    let secret = HandshakeSecret::<RustCrypto>::new(HashAlgorithm::Sha256, trace.get("shared_secret"))
+        .expect("a secret");
     secret.traffic(&hello_hash).expect("secrets")
 }
 
-fn application(trace: &Trace, finished_hash: [u8; 32]) -> TrafficSecrets<Sha256> {
-    let secret = HandshakeSecret::<Sha256>::new(trace.get("shared_secret")).expect("a secret");
+fn application(trace: &Trace, finished_hash: Digest) -> TrafficSecrets<RustCrypto> {
+    let secret = HandshakeSecret::<RustCrypto>::new(HashAlgorithm::Sha256, trace.get("shared_secret"))
+        .expect("a secret");
     secret
         .master()
         .and_then(|master| master.traffic(&finished_hash))
         .expect("secrets")
 }
 
-fn exporter(trace: &Trace, finished_hash: [u8; 32]) -> [u8; 32] {
-    let secret = HandshakeSecret::<Sha256>::new(trace.get("shared_secret")).expect("a secret");
+fn exporter(trace: &Trace, finished_hash: Digest) -> Vec<u8> {
+    let secret = HandshakeSecret::<RustCrypto>::new(HashAlgorithm::Sha256, trace.get("shared_secret"))
+        .expect("a secret");
     let master = secret.master().expect("a secret");
-    *master.into_exporter(&finished_hash).expect("a secret").expose()
+    master
+        .into_exporter(&finished_hash)
+        .expect("a secret")
+        .expose()
+        .to_vec()
 }
 
 /// From the server's protected flight to the last alert. `transcript` has all hellos; `flight` names the server's
 /// messages up to its CertificateVerify.
-fn follow(trace: &Trace, mut transcript: Transcript<Sha256>, flight: &[&str]) {
+fn follow(trace: &Trace, mut transcript: Transcript<RustCrypto>, flight: &[&str]) {
     let hello_hash = transcript.hash();
     // The server's flight, in one record.
     let mut messages = trace.concat(flight);
@@ -166,8 +172,8 @@ fn follow(trace: &Trace, mut transcript: Transcript<Sha256>, flight: &[&str]) {
         .check_finished(&transcript.hash(), &finished[4..])
         .expect("the client's Finished");
     assert_eq!(
-        client.finished(&transcript.hash()).expect("a value"),
-        finished[4..]
+        client.finished(&transcript.hash()).expect("a value").as_bytes(),
+        &finished[4..]
     );
     let mut other = finished[4..].to_vec();
     other[31] ^= 1;
@@ -204,11 +210,11 @@ fn follow(trace: &Trace, mut transcript: Transcript<Sha256>, flight: &[&str]) {
 #[test]
 fn section_3_a_plain_handshake() {
     let trace = Trace::of(3);
-    let mut transcript = Transcript::new();
+    let mut transcript = Transcript::<RustCrypto>::new(HashAlgorithm::Sha256);
     transcript.add(trace.message("client_hello"));
     transcript.add(trace.message("server_hello"));
     let secrets = handshake(&trace, transcript.hash());
-    let mut all = Transcript::<Sha256>::new();
+    let mut all = Transcript::<RustCrypto>::new(HashAlgorithm::Sha256);
     for side in ["client", "server"] {
         let secret = if side == "client" {
             &secrets.client
@@ -290,13 +296,13 @@ fn section_5_a_retry_to_secp256r1() {
         );
     }
 
-    let mut transcript = Transcript::new();
+    let mut transcript = Transcript::<RustCrypto>::new(HashAlgorithm::Sha256);
     transcript.add(trace.message("client_hello"));
     let mut transcript = transcript.retried();
     transcript.add(trace.message("hello_retry_request"));
     transcript.add(trace.message("second_client_hello"));
     transcript.add(trace.message("server_hello"));
-    assert_eq!(transcript.hash(), trace.get("hello_hash"));
+    assert_eq!(transcript.hash().as_bytes(), trace.get("hello_hash"));
     let secrets = handshake(&trace, transcript.hash());
     assert_eq!(secrets.client.expose(), trace.get("client_handshake_traffic"));
     assert_eq!(secrets.server.expose(), trace.get("server_handshake_traffic"));
@@ -314,7 +320,7 @@ fn section_5_a_retry_to_secp256r1() {
 #[test]
 fn section_6_client_authentication() {
     let trace = Trace::of(6);
-    let mut transcript = Transcript::new();
+    let mut transcript = Transcript::<RustCrypto>::new(HashAlgorithm::Sha256);
     transcript.add(trace.message("client_hello"));
     transcript.add(trace.message("server_hello"));
     let before = [
@@ -325,7 +331,7 @@ fn section_6_client_authentication() {
     let verify = "server_certificate_verify";
 
     // The server's key is P-256: its signature is one of our kind.
-    let mut signed = Transcript::<Sha256>::new();
+    let mut signed = Transcript::<RustCrypto>::new(HashAlgorithm::Sha256);
     signed.add(trace.message("client_hello"));
     signed.add(trace.message("server_hello"));
     signed.add(&trace.concat(&before));

@@ -235,7 +235,7 @@ impl From<CryptoError> for CertError {
     fn from(error: CryptoError) -> Self {
         match error {
             CryptoError::Entropy => Self::Entropy,
-            CryptoError::BadPoint => Self::BadPoint,
+            CryptoError::BadEncapsulationKey | CryptoError::BadPoint => Self::BadPoint,
             CryptoError::BadKey | CryptoError::BadLength | CryptoError::Rejected => Self::Signer,
         }
     }

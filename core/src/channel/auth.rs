@@ -1,5 +1,6 @@
 //! Proving and checking who is there (RFC 8446 §4.4): the steps that both roles share, and the proofs they leave.
 
+use super::digest::{DIGEST_LEN_MAX, Digest};
 use super::error::ChannelError;
 use super::messages::auth::{
     emit_certificate_prefix, emit_certificate_verify, emit_finished, parse_certificate_verify,
@@ -8,7 +9,7 @@ use super::outgoing::Outgoing;
 use super::transcript::Transcript;
 use super::verify::{Alpn, Protocol, VerifiedPeer};
 use super::{CERTIFICATE_LEN_MAX, Env, Role};
-use crate::crypto::{CryptoError, HASH_LEN, Provider, SIGNATURE_LEN_MAX, SigningKey as _, VerifyingKey as _};
+use crate::crypto::{CryptoError, Provider, SIGNATURE_LEN_MAX, SigningKey as _, VerifyingKey as _};
 use crate::wire::Writer;
 
 /// Proof that the certificate is pinned for the protocol. Made by [`check_certificate`] only.
@@ -23,22 +24,22 @@ impl Proved {
     }
 }
 
-/// What a CertificateVerify signs (§4.4.3): 64 spaces, a context string, a zero byte, the transcript's hash.
-const SIGNED_LEN: usize = 64 + 33 + 1 + HASH_LEN;
+/// Most bytes of what a CertificateVerify signs (§4.4.3): 64 spaces, a context string, a zero byte, the transcript's hash.
+const SIGNED_LEN_MAX: usize = 64 + 33 + 1 + DIGEST_LEN_MAX;
 
-fn signed(signer: Role, transcript: &[u8; HASH_LEN]) -> Result<[u8; SIGNED_LEN], ChannelError> {
+/// Writes what is signed; returns its length.
+fn signed(signer: Role, transcript: &Digest, out: &mut [u8; SIGNED_LEN_MAX]) -> Result<usize, ChannelError> {
     let context: &[u8; 33] = match signer {
         Role::Client => b"TLS 1.3, client CertificateVerify",
         Role::Server => b"TLS 1.3, server CertificateVerify",
     };
-    let mut out = [0; SIGNED_LEN];
-    let mut w = Writer::new(&mut out);
+    let mut w = Writer::new(out);
     w.bytes(&[b' '; 64])
         .and_then(|()| w.bytes(context))
         .and_then(|()| w.u8(0))
-        .and_then(|()| w.bytes(transcript))
+        .and_then(|()| w.bytes(transcript.as_bytes()))
         .map_err(|_| ChannelError::State)?;
-    Ok(out)
+    Ok(w.len())
 }
 
 fn protocol<'e, P: Provider>(env: &Env<'e, P>, alpn: &Alpn) -> Result<Protocol<'e>, ChannelError> {
@@ -67,12 +68,14 @@ pub(crate) fn check_certificate_verify<P: Provider>(
     alpn: &Alpn,
     Pinned(peer): Pinned,
     signer: Role,
-    transcript: &[u8; HASH_LEN],
+    transcript: &Digest,
     message: &[u8],
 ) -> Result<Proved, ChannelError> {
     let signature = parse_certificate_verify(message)?;
     let key = P::VerifyingKey::from_point(&peer.point).map_err(|_| ChannelError::Lent)?;
-    key.verify(&signed(signer, transcript)?, signature)
+    let mut place = [0; SIGNED_LEN_MAX];
+    let len = signed(signer, transcript, &mut place)?;
+    key.verify(place.get(..len).ok_or(ChannelError::State)?, signature)
         .map_err(|_| ChannelError::BadSignature)?;
     let verifier = protocol(env, alpn)?.verifier;
     verifier
@@ -84,7 +87,7 @@ pub(crate) fn check_certificate_verify<P: Provider>(
 /// Stages our Certificate.
 pub(crate) fn stage_certificate<P: Provider>(
     env: &Env<'_, P>,
-    transcript: &mut Transcript<P::Sha256>,
+    transcript: &mut Transcript<P>,
     outgoing: &mut Outgoing,
 ) -> Result<(), ChannelError> {
     let der = env.identity.certificate_der;
@@ -98,15 +101,17 @@ pub(crate) fn stage_certificate<P: Provider>(
 pub(crate) fn stage_certificate_verify<P: Provider>(
     env: &mut Env<'_, P>,
     signer: Role,
-    transcript: &mut Transcript<P::Sha256>,
+    transcript: &mut Transcript<P>,
     outgoing: &mut Outgoing,
 ) -> Result<(), ChannelError> {
     let mut signature = [0; SIGNATURE_LEN_MAX];
-    let signed = signed(signer, &transcript.hash())?;
+    let mut place = [0; SIGNED_LEN_MAX];
+    let len = signed(signer, &transcript.hash(), &mut place)?;
+    let signed = place.get(..len).ok_or(ChannelError::State)?;
     let len = env
         .identity
         .signing_key
-        .sign(&signed, env.entropy, &mut signature)
+        .sign(signed, env.entropy, &mut signature)
         .map_err(|error| match error {
             CryptoError::Entropy => ChannelError::Entropy,
             _ => ChannelError::Signer,
@@ -117,12 +122,12 @@ pub(crate) fn stage_certificate_verify<P: Provider>(
 
 /// Stages our Finished.
 pub(crate) fn stage_finished<P: Provider>(
-    secret: &super::key_schedule::TrafficSecret<P::Sha256>,
-    transcript: &mut Transcript<P::Sha256>,
+    secret: &super::key_schedule::TrafficSecret<P>,
+    transcript: &mut Transcript<P>,
     outgoing: &mut Outgoing,
 ) -> Result<(), ChannelError> {
     let verify_data = secret
         .finished(&transcript.hash())
         .map_err(|_| ChannelError::Provider)?;
-    outgoing.stage(transcript, |w| emit_finished(w, &verify_data))
+    outgoing.stage(transcript, |w| emit_finished(w, verify_data.as_bytes()))
 }

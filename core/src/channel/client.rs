@@ -2,11 +2,12 @@
 
 use super::auth::{self, Pinned, Proved};
 use super::error::ChannelError;
+use super::group::NamedGroup;
 use super::handshake::{Cost, State, Work};
 use super::key_schedule::FinishedVerified;
 use super::messages::auth::{check_certificate_request, parse_certificate, parse_finished};
 use super::messages::client_hello::Offer;
-use super::messages::server_hello::{ServerAnswer, parse_encrypted_extensions};
+use super::messages::server_hello::{Said, ServerAnswer, parse_encrypted_extensions};
 use super::messages::{RANDOM_LEN, SESSION_ID_LEN_MAX, message_type, split};
 use super::server::SessionId;
 use super::suite::CipherSuite;
@@ -23,7 +24,7 @@ const COOKIE_LEN_MAX: usize = 256;
 
 pub(crate) enum Client<P: Provider> {
     SendHello(ClientOptions),
-    SendSecondHello(Hello<P>, CipherSuite, Cookie),
+    SendSecondHello(Hello<P>, CipherSuite, Option<NamedGroup>, Cookie),
     ExpectHello(Hello<P>, Retried),
     ExpectExtensions(Keyed<P>),
     ExpectRequest(Keyed<P>, Alpn),
@@ -42,7 +43,7 @@ pub(crate) enum Retried {
 
 /// What was said in the ClientHello, to be held against the answer.
 pub(crate) struct Hello<P: Provider> {
-    transcript: Transcript<P::Sha256>,
+    transcript: Transcript<P>,
     options: ClientOptions,
     random: [u8; RANDOM_LEN],
     session_id: SessionId,
@@ -56,13 +57,13 @@ pub(crate) struct Cookie {
 
 /// After the key exchange, while the server's flight is awaited.
 pub(crate) struct Keyed<P: Provider> {
-    transcript: Transcript<P::Sha256>,
+    transcript: Transcript<P>,
     session_id: SessionId,
 }
 
 /// After the server's Finished, while our flight is sent.
 pub(crate) struct Answer<P: Provider> {
-    transcript: Transcript<P::Sha256>,
+    transcript: Transcript<P>,
     alpn: Alpn,
     proofs: (Proved, FinishedVerified),
 }
@@ -152,11 +153,18 @@ impl<P: Provider> Client<P> {
                 work.hellos.seen = true;
                 (Self::ExpectHello(hello, Retried::No), Cost::PublicKey)
             }
-            Self::SendSecondHello(hello, suite, cookie) => {
+            Self::SendSecondHello(hello, suite, group, cookie) => {
                 let cookie = cookie.bytes.get(..cookie.len).ok_or(ChannelError::State)?;
+                let cost = match group {
+                    None => Cost::Cheap,
+                    Some(group) => {
+                        work.keys.draw_as_client(group, &mut Watched::new(env.entropy))?;
+                        Cost::PublicKey
+                    }
+                };
                 (
                     Self::ExpectHello(hello.stage(work, env, cookie)?, Retried::Yes(suite)),
-                    Cost::Cheap,
+                    cost,
                 )
             }
             Self::Send(answer, next) => return answer.stage(next, work, env),
@@ -185,13 +193,14 @@ impl<P: Provider> Hello<P> {
             .map_err(|_| ChannelError::Entropy)?;
         let (random, id) = public.split_first_chunk().ok_or(ChannelError::State)?;
         let session_id = SessionId::new(if options.middlebox_compatible { id } else { &[] })?;
-        work.keys.draw(&mut entropy)?;
+        let favourite = options.groups().list::<P>().next().ok_or(ChannelError::State)?;
+        work.keys.draw_as_client(favourite, &mut entropy)?;
         #[cfg(feature = "key-log")]
         {
             work.keys.client_random = *random;
         }
         Ok(Self {
-            transcript: Transcript::new(),
+            transcript: Transcript::undecided(),
             options,
             random: *random,
             session_id,
@@ -207,16 +216,20 @@ impl<P: Provider> Hello<P> {
         if env.protocols.is_empty() || env.protocols.iter().any(|p| Alpn::new(p.alpn).is_err()) {
             return Err(ChannelError::Lent);
         }
+        let share = work.keys.client_share()?;
         let offer = Offer {
             random: &self.random,
             session_id: self.session_id.as_bytes(),
-            share: &work.keys.share()?,
+            groups: self.options.groups(),
+            group: work.keys.group,
+            share: share.as_bytes(),
             protocols: env.protocols,
-            suites: self.options.encryption.suites(),
+            suites: self.options.suites(),
             record_size_limit: self.options.record_size_limit,
             cookie,
         };
-        work.outgoing.stage(&mut self.transcript, |w| offer.emit(w))?;
+        work.outgoing
+            .stage(&mut self.transcript, |w| offer.emit::<P>(w))?;
         Ok(self)
     }
 
@@ -228,16 +241,19 @@ impl<P: Provider> Hello<P> {
         message: &[u8],
     ) -> Result<Client<P>, ChannelError> {
         let message_type = message_type::SERVER_HELLO;
-        let encryption = self.options.encryption;
-        match (
-            ServerAnswer::parse(message, self.session_id.as_bytes(), encryption)?,
-            retried,
-        ) {
+        let said = Said {
+            session_id: self.session_id.as_bytes(),
+            suites: self.options.suites(),
+            groups: self.options.groups(),
+            group: work.keys.group,
+            again: retried != Retried::No,
+        };
+        match (ServerAnswer::parse::<P>(message, &said)?, retried) {
             (ServerAnswer::Retry { .. }, Retried::Yes(_)) => {
                 Err(ChannelError::UnexpectedMessage { message_type })
             }
-            (ServerAnswer::Retry { suite, cookie }, Retried::No) => {
-                self.on_retry(work, suite, cookie, message)
+            (ServerAnswer::Retry { suite, group, cookie }, Retried::No) => {
+                self.on_retry(work, (suite, group, cookie), message)
             }
             // The suite of the retry is the suite of the connection (§4.1.4).
             (ServerAnswer::Hello { suite, .. }, Retried::Yes(named)) if suite != named => {
@@ -253,8 +269,7 @@ impl<P: Provider> Hello<P> {
     fn on_retry(
         self,
         work: &mut Work<'_, P>,
-        suite: CipherSuite,
-        cookie: &[u8],
+        (suite, group, cookie): (CipherSuite, Option<NamedGroup>, &[u8]),
         message: &[u8],
     ) -> Result<Client<P>, ChannelError> {
         let mut bytes = [0; COOKIE_LEN_MAX];
@@ -268,7 +283,7 @@ impl<P: Provider> Hello<P> {
             random,
             session_id,
         } = self;
-        let mut transcript = transcript.retried();
+        let mut transcript = transcript.decide(suite.hash())?.retried();
         transcript.add(message);
         work.hellos.owe_change_cipher_spec(session_id.as_bytes());
         let hello = Self {
@@ -277,7 +292,12 @@ impl<P: Provider> Hello<P> {
             random,
             session_id,
         };
-        Ok(Client::SendSecondHello(hello, suite, Cookie { bytes, len }))
+        Ok(Client::SendSecondHello(
+            hello,
+            suite,
+            group,
+            Cookie { bytes, len },
+        ))
     }
 
     fn on_hello(
@@ -287,11 +307,12 @@ impl<P: Provider> Hello<P> {
         message: &[u8],
     ) -> Result<Client<P>, ChannelError> {
         let Self {
-            mut transcript,
+            transcript,
             session_id,
             ..
         } = self;
         work.keys.exchange(share)?;
+        let mut transcript = transcript.decide(work.keys.protection.suite.hash())?;
         transcript.add(message);
         work.keys.handshake_keys(Role::Client, &transcript.hash())?;
         work.keys.switch_sealer()?;
@@ -315,11 +336,12 @@ impl<P: Provider> Keyed<P> {
         proved: Proved,
         message: &[u8],
     ) -> Result<Client<P>, ChannelError> {
-        let verify_data = parse_finished(message)?;
+        let transcript = self.transcript.hash();
+        let verify_data = parse_finished(message, transcript.algorithm().len())?;
         let opener = work.keys.opener.as_ref().ok_or(ChannelError::State)?;
         let finished = opener
             .secret()
-            .check_finished(&self.transcript.hash(), &verify_data)
+            .check_finished(&transcript, verify_data)
             .map_err(|_| ChannelError::BadFinished)?;
         let Self {
             transcript,
@@ -362,7 +384,7 @@ impl<P: Provider> Answer<P> {
             }
             Next::SwitchKeys => {
                 work.keys.switch_sealer()?;
-                let outcome = Outcome::new(Role::Client, self.alpn, self.proofs, work.keys.protection.suite);
+                let outcome = Outcome::new(Role::Client, self.alpn, self.proofs, work.keys);
                 return Ok((State::Done(outcome), Cost::Cheap));
             }
         };

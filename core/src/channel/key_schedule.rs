@@ -8,24 +8,29 @@
 //!      0 ─► Extract = MasterSecret ─► client, server application traffic secret; ExporterSecret
 //! ```
 //!
-//! There are no pre-shared keys, so the early secret is a constant and has no type of its own.
+//! There are no pre-shared keys, so the early secret is a constant and has no type of its own. Which hash it runs over is the
+//! suite's affair, and known to every secret.
 
 use core::marker::PhantomData;
 
+use subtle::ConstantTimeEq as _;
+
+use super::digest::{DIGEST_LEN_MAX, Digest, HashAlgorithm};
 use crate::crypto::hmac::{Hkdf, Hmac};
-use crate::crypto::{CryptoError, HASH_LEN, Hash};
+use crate::crypto::{CryptoError, Hash, Provider, SHA384_LEN};
 use crate::secret::Secret;
-use crate::wire::Writer;
+use crate::wire::{self, Writer};
 
 /// Most bytes of an HkdfLabel: two of length, and two vectors of at most 255 bytes.
 const LABEL_LEN_MAX: usize = 2 + 1 + 255 + 1 + 255;
 
-/// `HKDF-Expand-Label(secret, label, context, out.len())`. The label comes without its `tls13 ` prefix.
+/// `HKDF-Expand-Label(secret, label, context, out.len())` over `algorithm`. The label comes without its `tls13 ` prefix.
 ///
 /// # Errors
-/// [`CryptoError::BadLength`] for a label above 249 bytes, a context above 255 or an output above 8,160.
-pub fn expand_label<H: Hash>(
-    secret: &Secret<HASH_LEN>,
+/// [`CryptoError::BadLength`] for a label above 249 bytes, a context above 255 or an output above 255 digests.
+pub fn expand_label<P: Provider>(
+    algorithm: HashAlgorithm,
+    secret: &[u8],
     label: &[u8],
     context: &[u8],
     out: &mut [u8],
@@ -42,47 +47,124 @@ pub fn expand_label<H: Hash>(
         })
         .and_then(|()| w.vec8(|w| w.bytes(context)))
         .map_err(|_| CryptoError::BadLength)?;
-    Hkdf::<H>::expand(secret, &[w.written()], out)
+    let info = &[w.written()];
+    match algorithm {
+        HashAlgorithm::Sha256 => Hkdf::<P::Sha256>::expand_from(secret, info, out),
+        HashAlgorithm::Sha384 => Hkdf::<P::Sha384, SHA384_LEN>::expand_from(secret, info, out),
+    }
 }
 
-/// `Derive-Secret(secret, label, messages)`, given the hash of the messages.
-fn derive<H: Hash>(
-    secret: &Secret<HASH_LEN>,
-    label: &[u8],
-    transcript: &[u8; HASH_LEN],
-) -> Result<Secret<HASH_LEN>, CryptoError> {
-    let mut out = Secret::zero();
-    expand_label::<H>(secret, label, transcript, out.expose_mut())?;
-    Ok(out)
+/// The digest of `bytes` in one call.
+fn digest<P: Provider>(algorithm: HashAlgorithm, bytes: &[u8]) -> Digest {
+    match algorithm {
+        HashAlgorithm::Sha256 => Digest::of_sha256(&P::Sha256::digest(bytes)),
+        HashAlgorithm::Sha384 => Digest::of_sha384(P::Sha384::digest(bytes)),
+    }
 }
 
-/// The salt of the next stage: `Derive-Secret(secret, "derived", "")`.
-fn next_salt<H: Hash>(secret: &Secret<HASH_LEN>) -> Result<Secret<HASH_LEN>, CryptoError> {
-    derive::<H>(secret, b"derived", &H::digest(&[]))
+/// A secret of the schedule: as long as the digests of its hash, and zero behind that.
+struct Stage<P> {
+    bytes: Secret<DIGEST_LEN_MAX>,
+    algorithm: HashAlgorithm,
+    provider: PhantomData<P>,
+}
+
+impl<P: Provider> Stage<P> {
+    const fn zero(algorithm: HashAlgorithm) -> Self {
+        Self {
+            bytes: Secret::zero(),
+            algorithm,
+            provider: PhantomData,
+        }
+    }
+
+    /// HKDF-Extract.
+    fn extract(algorithm: HashAlgorithm, salt: &[u8], ikm: &[u8]) -> Self {
+        let mut out = Self::zero(algorithm);
+        // A digest fits where the longest one does.
+        let _fits = match algorithm {
+            HashAlgorithm::Sha256 => wire::copy(
+                out.bytes.expose_mut(),
+                Hkdf::<P::Sha256>::extract(salt, ikm).expose(),
+            ),
+            HashAlgorithm::Sha384 => wire::copy(
+                out.bytes.expose_mut(),
+                Hkdf::<P::Sha384, SHA384_LEN>::extract(salt, ikm).expose(),
+            ),
+        };
+        out
+    }
+
+    /// As many bytes as its hash makes.
+    fn expose(&self) -> &[u8] {
+        self.bytes.expose().get(..self.algorithm.len()).unwrap_or(&[])
+    }
+
+    fn expand_label(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), CryptoError> {
+        expand_label::<P>(self.algorithm, self.expose(), label, context, out)
+    }
+
+    /// `Expand-Label` to another secret of the schedule.
+    fn expand(&self, label: &[u8], context: &[u8]) -> Result<Self, CryptoError> {
+        let mut out = Self::zero(self.algorithm);
+        let len = self.algorithm.len();
+        let place = out.bytes.expose_mut().get_mut(..len);
+        self.expand_label(label, context, place.ok_or(CryptoError::BadLength)?)?;
+        Ok(out)
+    }
+
+    /// `Derive-Secret(secret, label, messages)`, given the hash of the messages.
+    fn derive(&self, label: &[u8], transcript: &Digest) -> Result<Self, CryptoError> {
+        if transcript.algorithm() == self.algorithm {
+            self.expand(label, transcript.as_bytes())
+        } else {
+            Err(CryptoError::BadLength)
+        }
+    }
+
+    /// The next stage: `Extract(Derive-Secret(secret, "derived", ""), ikm)`.
+    fn next(&self, ikm: &[u8]) -> Result<Self, CryptoError> {
+        let salt = self.derive(b"derived", &digest::<P>(self.algorithm, &[]))?;
+        Ok(Self::extract(self.algorithm, salt.expose(), ikm))
+    }
+
+    /// As many zero bytes as a digest has: what stands for a secret that there is not.
+    fn none(algorithm: HashAlgorithm) -> &'static [u8] {
+        const ZEROS: [u8; DIGEST_LEN_MAX] = [0; DIGEST_LEN_MAX];
+        ZEROS.get(..algorithm.len()).unwrap_or(&[])
+    }
+
+    /// The same secret at another place.
+    fn again(&self) -> Self {
+        Self {
+            bytes: Secret::new(*self.bytes.expose()),
+            algorithm: self.algorithm,
+            provider: PhantomData,
+        }
+    }
 }
 
 /// After the key exchange.
-pub struct HandshakeSecret<H>(Secret<HASH_LEN>, PhantomData<H>);
+pub struct HandshakeSecret<P>(Stage<P>);
 
-impl<H: Hash> HandshakeSecret<H> {
-    /// From the shared secret of the key exchange: 32 bytes of ECDH over P-256.
+impl<P: Provider> HandshakeSecret<P> {
+    /// From the shared secret of the key exchange, under the hash of the suite.
     ///
     /// # Errors
     /// [`CryptoError`] when the provider contradicts itself.
-    pub fn new(shared: &[u8]) -> Result<Self, CryptoError> {
-        let early = Hkdf::<H>::extract(&[], &[0; HASH_LEN]);
-        let salt = next_salt::<H>(&early)?;
-        Ok(Self(Hkdf::<H>::extract(salt.expose(), shared), PhantomData))
+    pub fn new(algorithm: HashAlgorithm, shared: &[u8]) -> Result<Self, CryptoError> {
+        let early = Stage::<P>::extract(algorithm, &[], Stage::<P>::none(algorithm));
+        early.next(shared).map(Self)
     }
 
     /// The handshake traffic secrets, given the hash of ClientHello to ServerHello.
     ///
     /// # Errors
     /// [`CryptoError`] when the provider contradicts itself.
-    pub fn traffic(&self, transcript: &[u8; HASH_LEN]) -> Result<TrafficSecrets<H>, CryptoError> {
+    pub fn traffic(&self, transcript: &Digest) -> Result<TrafficSecrets<P>, CryptoError> {
         Ok(TrafficSecrets {
-            client: TrafficSecret::new(derive::<H>(&self.0, b"c hs traffic", transcript)?),
-            server: TrafficSecret::new(derive::<H>(&self.0, b"s hs traffic", transcript)?),
+            client: TrafficSecret(self.0.derive(b"c hs traffic", transcript)?),
+            server: TrafficSecret(self.0.derive(b"s hs traffic", transcript)?),
         })
     }
 
@@ -90,27 +172,23 @@ impl<H: Hash> HandshakeSecret<H> {
     ///
     /// # Errors
     /// [`CryptoError`] when the provider contradicts itself.
-    pub fn master(&self) -> Result<MasterSecret<H>, CryptoError> {
-        let salt = next_salt::<H>(&self.0)?;
-        Ok(MasterSecret(
-            Hkdf::<H>::extract(salt.expose(), &[0; HASH_LEN]),
-            PhantomData,
-        ))
+    pub fn master(&self) -> Result<MasterSecret<P>, CryptoError> {
+        self.0.next(Stage::<P>::none(self.0.algorithm)).map(MasterSecret)
     }
 }
 
 /// After the server's Finished.
-pub struct MasterSecret<H>(Secret<HASH_LEN>, PhantomData<H>);
+pub struct MasterSecret<P>(Stage<P>);
 
-impl<H: Hash> MasterSecret<H> {
+impl<P: Provider> MasterSecret<P> {
     /// The application traffic secrets, given the hash of ClientHello to the server's Finished.
     ///
     /// # Errors
     /// [`CryptoError`] when the provider contradicts itself.
-    pub fn traffic(&self, transcript: &[u8; HASH_LEN]) -> Result<TrafficSecrets<H>, CryptoError> {
+    pub fn traffic(&self, transcript: &Digest) -> Result<TrafficSecrets<P>, CryptoError> {
         Ok(TrafficSecrets {
-            client: TrafficSecret::new(derive::<H>(&self.0, b"c ap traffic", transcript)?),
-            server: TrafficSecret::new(derive::<H>(&self.0, b"s ap traffic", transcript)?),
+            client: TrafficSecret(self.0.derive(b"c ap traffic", transcript)?),
+            server: TrafficSecret(self.0.derive(b"s ap traffic", transcript)?),
         })
     }
 
@@ -119,31 +197,31 @@ impl<H: Hash> MasterSecret<H> {
     ///
     /// # Errors
     /// [`CryptoError`] when the provider contradicts itself.
-    pub fn into_exporter(self, transcript: &[u8; HASH_LEN]) -> Result<ExporterSecret<H>, CryptoError> {
-        Ok(ExporterSecret(
-            derive::<H>(&self.0, b"exp master", transcript)?,
-            PhantomData,
-        ))
+    pub fn into_exporter(self, transcript: &Digest) -> Result<ExporterSecret<P>, CryptoError> {
+        self.0.derive(b"exp master", transcript).map(ExporterSecret)
     }
 }
 
 /// The secrets of both directions at one stage.
-pub struct TrafficSecrets<H> {
+pub struct TrafficSecrets<P> {
     /// What the client writes with.
-    pub client: TrafficSecret<H>,
+    pub client: TrafficSecret<P>,
     /// What the server writes with.
-    pub server: TrafficSecret<H>,
+    pub server: TrafficSecret<P>,
 }
 
 /// The secret of one direction, from which its record keys come.
-pub struct TrafficSecret<H>(Secret<HASH_LEN>, PhantomData<H>);
+pub struct TrafficSecret<P>(Stage<P>);
 
 /// Proof that the peer's Finished was right. Made by [`TrafficSecret::check_finished`] only.
 pub struct FinishedVerified(());
 
-impl<H: Hash> TrafficSecret<H> {
-    pub(crate) fn new(secret: Secret<HASH_LEN>) -> Self {
-        Self(secret, PhantomData)
+impl<P: Provider> TrafficSecret<P> {
+    #[cfg(test)]
+    pub(crate) fn fixed(algorithm: HashAlgorithm, byte: u8) -> Self {
+        let mut stage = Stage::zero(algorithm);
+        stage.bytes.expose_mut()[..algorithm.len()].fill(byte);
+        Self(stage)
     }
 
     /// The record key: fills `out` with as many bytes as the suite wants (§7.3).
@@ -151,7 +229,7 @@ impl<H: Hash> TrafficSecret<H> {
     /// # Errors
     /// [`CryptoError::BadLength`] for more than 8,160 bytes.
     pub fn key(&self, out: &mut [u8]) -> Result<(), CryptoError> {
-        expand_label::<H>(&self.0, b"key", &[], out)
+        self.0.expand_label(b"key", &[], out)
     }
 
     /// The record IV: fills `out` with as many bytes as the suite wants (§7.3).
@@ -159,15 +237,22 @@ impl<H: Hash> TrafficSecret<H> {
     /// # Errors
     /// [`CryptoError::BadLength`] for more than 8,160 bytes.
     pub fn iv(&self, out: &mut [u8]) -> Result<(), CryptoError> {
-        expand_label::<H>(&self.0, b"iv", &[], out)
+        self.0.expand_label(b"iv", &[], out)
     }
 
     /// `verify_data` of this side's Finished over the hash of the messages before it (§4.4.4).
     ///
     /// # Errors
     /// [`CryptoError`] when the provider contradicts itself.
-    pub fn finished(&self, transcript: &[u8; HASH_LEN]) -> Result<[u8; HASH_LEN], CryptoError> {
-        Ok(self.finished_mac(transcript)?.finish())
+    pub fn finished(&self, transcript: &Digest) -> Result<Digest, CryptoError> {
+        let key = self.0.expand(b"finished", &[])?;
+        let parts = &[transcript.as_bytes()];
+        Ok(match self.0.algorithm {
+            HashAlgorithm::Sha256 => Digest::of_sha256(&Hmac::<P::Sha256>::tag(key.expose(), parts)),
+            HashAlgorithm::Sha384 => {
+                Digest::of_sha384(Hmac::<P::Sha384, SHA384_LEN>::tag(key.expose(), parts))
+            }
+        })
     }
 
     /// Compares the peer's `verify_data` in constant time. `self` is the peer's secret.
@@ -176,11 +261,15 @@ impl<H: Hash> TrafficSecret<H> {
     /// [`CryptoError::Rejected`] when it is not the right one.
     pub fn check_finished(
         &self,
-        transcript: &[u8; HASH_LEN],
+        transcript: &Digest,
         verify_data: &[u8],
     ) -> Result<FinishedVerified, CryptoError> {
-        self.finished_mac(transcript)?.verify(verify_data)?;
-        Ok(FinishedVerified(()))
+        let expected = self.finished(transcript)?;
+        if expected.as_bytes().ct_eq(verify_data).into() {
+            Ok(FinishedVerified(()))
+        } else {
+            Err(CryptoError::Rejected)
+        }
     }
 
     /// The secret after a KeyUpdate (§7.2).
@@ -188,47 +277,43 @@ impl<H: Hash> TrafficSecret<H> {
     /// # Errors
     /// [`CryptoError`] when the provider contradicts itself.
     pub fn updated(&self) -> Result<Self, CryptoError> {
-        let mut next = Secret::zero();
-        expand_label::<H>(&self.0, b"traffic upd", &[], next.expose_mut())?;
-        Ok(Self::new(next))
+        self.0.expand(b"traffic upd", &[]).map(Self)
     }
 
     /// The same secret at another place.
     pub(crate) fn again(&self) -> Self {
-        Self::new(Secret::new(*self.0.expose()))
+        Self(self.0.again())
     }
 
-    fn finished_mac(&self, transcript: &[u8; HASH_LEN]) -> Result<Hmac<H>, CryptoError> {
-        let mut key = Secret::<HASH_LEN>::zero();
-        expand_label::<H>(&self.0, b"finished", &[], key.expose_mut())?;
-        let mut mac = Hmac::new(key.expose());
-        mac.update(transcript);
-        Ok(mac)
+    /// The hash that it belongs to.
+    pub(crate) const fn algorithm(&self) -> HashAlgorithm {
+        self.0.algorithm
     }
 
     /// The secret itself, for comparison with published vectors.
     #[must_use]
-    pub fn expose(&self) -> &[u8; HASH_LEN] {
+    pub fn expose(&self) -> &[u8] {
         self.0.expose()
     }
 }
 
 /// The secret from which exporters are derived.
-pub struct ExporterSecret<H>(Secret<HASH_LEN>, PhantomData<H>);
+pub struct ExporterSecret<P>(Stage<P>);
 
-impl<H: Hash> ExporterSecret<H> {
+impl<P: Provider> ExporterSecret<P> {
     /// `TLS-Exporter(label, context, out.len())` (§7.5). No context and an empty one are the same in TLS 1.3.
     ///
     /// # Errors
     /// [`CryptoError::BadLength`] for a label above 249 bytes or an output above 8,160.
     pub fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), CryptoError> {
-        let secret = derive::<H>(&self.0, label, &H::digest(&[]))?;
-        expand_label::<H>(&secret, b"exporter", &H::digest(context), out)
+        let algorithm = self.0.algorithm;
+        let secret = self.0.derive(label, &digest::<P>(algorithm, &[]))?;
+        secret.expand_label(b"exporter", digest::<P>(algorithm, context).as_bytes(), out)
     }
 
     /// The secret itself, for comparison with published vectors.
     #[must_use]
-    pub fn expose(&self) -> &[u8; HASH_LEN] {
+    pub fn expose(&self) -> &[u8] {
         self.0.expose()
     }
 }

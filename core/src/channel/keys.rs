@@ -5,18 +5,23 @@
 //!
 //! | secret | lives until |
 //! | --- | --- |
-//! | ephemeral key | the shared secret is computed |
+//! | ephemeral keys | the shared secret is computed |
 //! | handshake secret | the server's Finished is made or checked |
 //! | handshake traffic secrets and keys | their side's Finished |
 //! | application traffic secrets and keys | the next KeyUpdate of their side, or the end |
 //! | exporter secret | the end |
 
+use super::digest::Digest;
 use super::error::ChannelError;
+use super::group::{NamedGroup, Share};
 use super::key_schedule::{ExporterSecret, HandshakeSecret, TrafficSecret, TrafficSecrets};
 use super::protect::{Opener, Sealer};
 use super::suite::{CipherSuite, Protection, RecordSizeLimit};
-use crate::crypto::{CryptoError, HASH_LEN, KeyExchange as _, Provider};
+use crate::crypto::{
+    CIPHERTEXT_LEN, CryptoError, ENCAPSULATION_KEY_LEN, Kem as _, KeyExchange as _, POINT_LEN, Provider,
+};
 use crate::entropy::Entropy;
+use crate::secret::Secret;
 
 /// All secrets of a channel, and what its records agree on.
 pub(crate) struct Keys<P: Provider> {
@@ -25,23 +30,27 @@ pub(crate) struct Keys<P: Provider> {
     /// What comes after `sealer`. Made before it is needed, so that a failure is told under keys that the peer has.
     next_sealer: Option<Sealer<P>>,
     /// What comes after `opener`, once the peer's Finished is there.
-    next_opener: Option<TrafficSecret<P::Sha256>>,
-    pub(crate) exporter: Option<ExporterSecret<P::Sha256>>,
+    next_opener: Option<TrafficSecret<P>>,
+    pub(crate) exporter: Option<ExporterSecret<P>>,
     ephemeral: Option<P::P256>,
-    handshake: Option<HandshakeSecret<P::Sha256>>,
+    /// The client's half of a hybrid exchange.
+    kem: Option<P::MlKem768>,
+    handshake: Option<HandshakeSecret<P>>,
     pub(crate) protection: Protection,
+    /// The group of our share.
+    pub(crate) group: NamedGroup,
     #[cfg(feature = "key-log")]
     pub(crate) client_random: [u8; 32],
 }
 
 /// The secrets of both sides as one side sees them.
-struct Sides<H> {
-    own: TrafficSecret<H>,
-    peer: TrafficSecret<H>,
+struct Sides<P: Provider> {
+    own: TrafficSecret<P>,
+    peer: TrafficSecret<P>,
 }
 
-impl<H> Sides<H> {
-    fn new(secrets: TrafficSecrets<H>, role: super::Role) -> Self {
+impl<P: Provider> Sides<P> {
+    fn new(secrets: TrafficSecrets<P>, role: super::Role) -> Self {
         let TrafficSecrets { client, server } = secrets;
         match role {
             super::Role::Client => Self {
@@ -64,6 +73,28 @@ pub(crate) const fn local(error: CryptoError) -> ChannelError {
     }
 }
 
+/// A provider's failure over a share, which the peer is the cause of if it was not one.
+const fn of_share(error: CryptoError) -> ChannelError {
+    match error {
+        CryptoError::BadPoint | CryptoError::BadEncapsulationKey => ChannelError::BadKeyShare,
+        other => local(other),
+    }
+}
+
+/// The point of a share, and what lies behind it.
+fn split_share(share: &[u8]) -> Result<(&[u8], &[u8]), ChannelError> {
+    share.split_at_checked(POINT_LEN).ok_or(ChannelError::BadKeyShare)
+}
+
+/// Where the secret of ECDH lies, and that of ML-KEM behind it.
+fn halves(shared: &mut Secret<64>) -> Result<(&mut [u8; 32], &mut [u8; 32]), ChannelError> {
+    let (first, rest) = shared
+        .expose_mut()
+        .split_first_chunk_mut()
+        .ok_or(ChannelError::State)?;
+    Ok((first, rest.first_chunk_mut().ok_or(ChannelError::State)?))
+}
+
 impl<P: Provider> Keys<P> {
     pub(crate) const fn new(own_limit: RecordSizeLimit) -> Self {
         Self {
@@ -73,8 +104,10 @@ impl<P: Provider> Keys<P> {
             next_opener: None,
             exporter: None,
             ephemeral: None,
+            kem: None,
             handshake: None,
             protection: Protection::new(own_limit),
+            group: NamedGroup::Secp256r1,
             #[cfg(feature = "key-log")]
             client_random: [0; 32],
         }
@@ -92,33 +125,116 @@ impl<P: Provider> Keys<P> {
         }
     }
 
-    /// Draws the ephemeral key. One public-key operation.
-    pub(crate) fn draw(&mut self, entropy: &mut dyn Entropy) -> Result<(), ChannelError> {
+    /// Draws the ephemeral key for `group`. One public-key operation.
+    pub(crate) fn draw(&mut self, group: NamedGroup, entropy: &mut dyn Entropy) -> Result<(), ChannelError> {
+        self.group = group;
         self.ephemeral = Some(P::P256::start(entropy).map_err(local)?);
         Ok(())
     }
 
-    /// The share of the ephemeral key.
-    pub(crate) fn share(&self) -> Result<[u8; crate::crypto::POINT_LEN], ChannelError> {
-        self.ephemeral
-            .as_ref()
-            .map(P::P256::share)
-            .ok_or(ChannelError::State)
+    /// As [`Self::draw`], and for a hybrid the decapsulation key, which is the client's.
+    pub(crate) fn draw_as_client(
+        &mut self,
+        group: NamedGroup,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), ChannelError> {
+        self.draw(group, entropy)?;
+        self.kem = match group {
+            NamedGroup::Secp256r1 => None,
+            NamedGroup::SecP256r1MlKem768 => Some(P::MlKem768::generate(entropy).map_err(local)?),
+        };
+        Ok(())
     }
 
-    /// Computes the handshake secret, and wipes the ephemeral key. One public-key operation.
-    pub(crate) fn exchange(&mut self, peer_share: &[u8]) -> Result<(), ChannelError> {
-        let shared = self
-            .ephemeral
-            .as_ref()
-            .ok_or(ChannelError::State)?
-            .finish(peer_share);
+    /// The client's share: the point, then the encapsulation key.
+    pub(crate) fn client_share(&self) -> Result<Share, ChannelError> {
+        let point = self.ephemeral.as_ref().ok_or(ChannelError::State)?.share();
+        let Some(kem) = &self.kem else {
+            return Share::build(|w| w.bytes(&point)).map_err(|_| ChannelError::State);
+        };
+        let mut key = [0; ENCAPSULATION_KEY_LEN];
+        kem.encapsulation_key(&mut key).map_err(local)?;
+        Share::build(|w| {
+            w.bytes(&point)?;
+            w.bytes(&key)
+        })
+        .map_err(|_| ChannelError::State)
+    }
+
+    /// The client's end: computes the handshake secret from the server's share, and wipes the ephemeral keys. One public-key
+    /// operation, as which the halves of a hybrid count together.
+    pub(crate) fn exchange(&mut self, server_share: &[u8]) -> Result<(), ChannelError> {
+        let agreed = self.agree(server_share);
         self.ephemeral = None;
-        let shared = shared.map_err(|error| match error {
-            CryptoError::BadPoint => ChannelError::BadKeyShare,
-            other => local(other),
-        })?;
-        self.handshake = Some(HandshakeSecret::new(shared.expose()).map_err(local)?);
+        self.kem = None;
+        let (shared, len) = agreed?;
+        self.keep(&shared, len)
+    }
+
+    fn agree(&self, server_share: &[u8]) -> Result<(Secret<64>, usize), ChannelError> {
+        let (point, ciphertext) = split_share(server_share)?;
+        let mut shared = Secret::zero();
+        let (first, second) = halves(&mut shared)?;
+        let ephemeral = self.ephemeral.as_ref().ok_or(ChannelError::State)?;
+        *first = *ephemeral.finish(point).map_err(of_share)?.expose();
+        match &self.kem {
+            None if ciphertext.is_empty() => Ok((shared, 32)),
+            None => Err(ChannelError::BadKeyShare),
+            Some(kem) => {
+                let ciphertext = ciphertext.try_into().map_err(|_| ChannelError::BadKeyShare)?;
+                *second = *kem.decapsulate(ciphertext).map_err(of_share)?.expose();
+                Ok((shared, 64))
+            }
+        }
+    }
+
+    /// The server's end: computes the handshake secret from the client's share, wipes the ephemeral key, and answers our own
+    /// share. One public-key operation, as which the halves of a hybrid count together.
+    pub(crate) fn respond(
+        &mut self,
+        client_share: &[u8],
+        entropy: &mut dyn Entropy,
+    ) -> Result<Share, ChannelError> {
+        let answered = self.answer(client_share, entropy);
+        self.ephemeral = None;
+        let (shared, len, share) = answered?;
+        self.keep(&shared, len)?;
+        Ok(share)
+    }
+
+    fn answer(
+        &self,
+        client_share: &[u8],
+        entropy: &mut dyn Entropy,
+    ) -> Result<(Secret<64>, usize, Share), ChannelError> {
+        let (point, key) = split_share(client_share)?;
+        let mut shared = Secret::zero();
+        let (first, second) = halves(&mut shared)?;
+        let ephemeral = self.ephemeral.as_ref().ok_or(ChannelError::State)?;
+        *first = *ephemeral.finish(point).map_err(of_share)?.expose();
+        let own = ephemeral.share();
+        let (share, len) = match self.group {
+            NamedGroup::Secp256r1 => (Share::build(|w| w.bytes(&own)), 32),
+            NamedGroup::SecP256r1MlKem768 => {
+                let key = key.try_into().map_err(|_| ChannelError::BadKeyShare)?;
+                let mut ciphertext = [0; CIPHERTEXT_LEN];
+                let secret = P::MlKem768::encapsulate(key, entropy, &mut ciphertext).map_err(of_share)?;
+                *second = *secret.expose();
+                let share = Share::build(|w| {
+                    w.bytes(&own)?;
+                    w.bytes(&ciphertext)
+                });
+                (share, 64)
+            }
+        };
+        Ok((shared, len, share.map_err(|_| ChannelError::State)?))
+    }
+
+    /// The handshake secret that `len` bytes of shared secret come to.
+    fn keep(&mut self, shared: &Secret<64>, len: usize) -> Result<(), ChannelError> {
+        let shared = shared.expose().get(..len).ok_or(ChannelError::State)?;
+        let hash = self.protection.suite.hash();
+        self.handshake = Some(HandshakeSecret::new(hash, shared).map_err(local)?);
         Ok(())
     }
 
@@ -127,7 +243,7 @@ impl<P: Provider> Keys<P> {
     pub(crate) fn handshake_keys(
         &mut self,
         role: super::Role,
-        transcript: &[u8; HASH_LEN],
+        transcript: &Digest,
     ) -> Result<(), ChannelError> {
         let secret = self.handshake.as_ref().ok_or(ChannelError::State)?;
         let secrets = secret.traffic(transcript).map_err(local)?;
@@ -144,7 +260,7 @@ impl<P: Provider> Keys<P> {
     pub(crate) fn application_keys(
         &mut self,
         role: super::Role,
-        transcript: &[u8; HASH_LEN],
+        transcript: &Digest,
     ) -> Result<(), ChannelError> {
         let master = self
             .handshake
@@ -194,6 +310,7 @@ impl<P: Provider> Keys<P> {
         self.next_opener = None;
         self.exporter = None;
         self.ephemeral = None;
+        self.kem = None;
         self.handshake = None;
     }
 

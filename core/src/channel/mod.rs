@@ -16,7 +16,8 @@
 //! - *Sealing* is in place: the payload lies [`HEAD_ROOM`] bytes into the buffer and [`TAIL_ROOM`] bytes are free
 //!   behind it.
 //! - After an error, [`Channel::write`] has one alert to give, if there is one to send. Then close the transport.
-//! - No call computes more than one public-key operation.
+//! - No call computes more than one public-key operation; the two halves of a hybrid key exchange count as one, of which
+//!   ML-KEM is the smaller.
 //!
 //! ```
 //! use dbmirror_core::channel::{Channel, ChannelError, Env, Event};
@@ -46,7 +47,9 @@ pub mod alert;
 mod assembly;
 mod auth;
 mod client;
+pub mod digest;
 pub mod error;
+mod group;
 mod handshake;
 pub mod key_schedule;
 mod keys;
@@ -65,6 +68,7 @@ pub mod verify;
 
 pub use alert::Alert;
 pub use error::{Blame, ChannelError, PeerRefusal, UseError};
+pub use group::NamedGroup;
 pub use suite::{CipherSuite, Encryption, RecordSizeLimit};
 pub use traffic::{Halves, Read, ReadEvent, Reader, Session, Writer};
 pub use verify::{Alpn, Identity, PeerVerifier, Protocol, VerifiedPeer};
@@ -122,6 +126,24 @@ pub struct ClientOptions {
     /// Looks like TLS 1.2 to boxes on the way (RFC 8446 appendix D.4): a session id and change_cipher_spec records that
     /// mean nothing. Off unless asked for: inside a data centre they cost and serve nobody.
     pub middlebox_compatible: bool,
+    /// Whether TLS_AES_256_GCM_SHA384 is offered too, by a provider that has it.
+    pub aes_256: bool,
+    /// Whether SecP256r1MLKEM768 is offered too, and preferred, by a provider that has it. A server that does not know it costs
+    /// one round trip more.
+    pub hybrid: bool,
+}
+
+impl ClientOptions {
+    const fn suites(&self) -> suite::Suites {
+        suite::Suites {
+            encryption: self.encryption,
+            aes_256: self.aes_256,
+        }
+    }
+
+    const fn groups(&self) -> group::Groups {
+        group::Groups { hybrid: self.hybrid }
+    }
 }
 
 /// What a server takes.
@@ -131,6 +153,42 @@ pub struct ServerOptions {
     pub encryption: Encryption,
     /// The longest record that it takes.
     pub record_size_limit: RecordSizeLimit,
+    /// Whether TLS_AES_256_GCM_SHA384 is taken too, by a provider that has it.
+    pub aes_256: bool,
+    /// Whether SecP256r1MLKEM768 is taken too, and preferred, by a provider that has it.
+    pub hybrid: bool,
+}
+
+impl From<ServerOptions> for ClientOptions {
+    /// What an endpoint takes as a server it offers as a client.
+    fn from(options: ServerOptions) -> Self {
+        let ServerOptions {
+            encryption,
+            record_size_limit,
+            aes_256,
+            hybrid,
+        } = options;
+        Self {
+            encryption,
+            record_size_limit,
+            aes_256,
+            hybrid,
+            middlebox_compatible: false,
+        }
+    }
+}
+
+impl ServerOptions {
+    const fn suites(&self) -> suite::Suites {
+        suite::Suites {
+            encryption: self.encryption,
+            aes_256: self.aes_256,
+        }
+    }
+
+    const fn groups(&self) -> group::Groups {
+        group::Groups { hybrid: self.hybrid }
+    }
 }
 
 /// Which side of the handshake.
@@ -176,6 +234,8 @@ pub struct Established {
     pub alpn: Alpn,
     /// The cipher suite.
     pub suite: CipherSuite,
+    /// The key exchange.
+    pub group: NamedGroup,
     /// The peer, which has proved that it owns the certificate.
     pub peer: VerifiedPeer,
 }

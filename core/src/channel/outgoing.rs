@@ -5,12 +5,19 @@ use super::messages::auth::CERTIFICATE_SUFFIX;
 use super::protect::Sealer;
 use super::record::{self, CHANGE_CIPHER_SPEC, HANDSHAKE};
 use super::transcript::Transcript;
-use super::{CERTIFICATE_LEN_MAX, HEAD_ROOM, PAYLOAD_LEN_MAX};
-use crate::crypto::{Hash, Provider};
+use super::{CERTIFICATE_LEN_MAX, HEAD_ROOM};
+use crate::crypto::{ENCAPSULATION_KEY_LEN, Provider};
 use crate::wire::{self, Full, Writer};
 
 /// Most bytes of a staged message: a ClientHello with the longest cookie and eight of the longest protocol names.
-pub(crate) const STAGED_LEN_MAX: usize = 768;
+pub(crate) const STAGED_LEN_MAX: usize = if cfg!(feature = "hybrid") {
+    768 + ENCAPSULATION_KEY_LEN
+} else {
+    768
+};
+/// Most bytes of a message in one record before records are protected, where no limit of the peer's is known. A ClientHello
+/// with a hybrid share is longer than a small device's receive buffer; one without fits.
+const CLEAR_FRAGMENT_LEN_MAX: usize = 512;
 /// A fragment smaller than this is not worth a record while there is something in the buffer already.
 const FRAGMENT_LEN_MIN: usize = 64;
 
@@ -48,18 +55,18 @@ impl Outgoing {
     }
 
     /// Stages a message and takes it into the transcript.
-    pub(crate) fn stage<H: Hash>(
+    pub(crate) fn stage<P: Provider>(
         &mut self,
-        transcript: &mut Transcript<H>,
+        transcript: &mut Transcript<P>,
         fill: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>,
     ) -> Result<(), ChannelError> {
         self.stage_certificate(transcript, &[], fill)
     }
 
     /// Stages a message that ends with `certificate` and the empty extensions behind it.
-    pub(crate) fn stage_certificate<H: Hash>(
+    pub(crate) fn stage_certificate<P: Provider>(
         &mut self,
-        transcript: &mut Transcript<H>,
+        transcript: &mut Transcript<P>,
         certificate: &[u8],
         fill: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>,
     ) -> Result<(), ChannelError> {
@@ -115,7 +122,7 @@ impl Outgoing {
             None
         };
         // The peer's limit holds for the handshake too, from the first protected record on (RFC 8449 §4).
-        let (tail_room, fragment_len_max) = sealer.as_deref().map_or((0, PAYLOAD_LEN_MAX), |sealer| {
+        let (tail_room, fragment_len_max) = sealer.as_deref().map_or((0, CLEAR_FRAGMENT_LEN_MAX), |sealer| {
             (sealer.tail_room(), sealer.payload_len_max())
         });
         let overhead = HEAD_ROOM.saturating_add(tail_room);
@@ -185,13 +192,13 @@ impl Outgoing {
 
     /// Lets a test change the message; says whether the transcript has been fed.
     #[cfg(test)]
-    fn tamper_staged<H: Hash>(&mut self, transcript: &mut Transcript<H>, certificate: &[u8]) -> bool {
+    fn tamper_staged<P: Provider>(&mut self, transcript: &mut Transcript<P>, certificate: &[u8]) -> bool {
         let mut message = self.staged[..self.staged_len].to_vec();
         if !certificate.is_empty() {
             message.extend_from_slice(certificate);
             message.extend_from_slice(&CERTIFICATE_SUFFIX);
         }
-        self.tamper.replaced = self.tamper.apply(transcript.hash(), message);
+        self.tamper.replaced = self.tamper.apply(&transcript.hash(), message);
         self.tamper
             .replaced
             .as_ref()

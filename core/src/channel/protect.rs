@@ -32,21 +32,27 @@ pub(crate) const RECORDS_MAX: u64 = 1 << 24;
 /// The key of one direction, as its suite has it.
 enum Cipher<P: Provider> {
     Aes128Gcm(P::Aes128Gcm),
+    Aes256Gcm(P::Aes256Gcm),
     /// RFC 9150: an HMAC that is keyed once and forked for each record. The content stays as it is.
     Integrity(Hmac<P::Sha256>),
 }
 
 impl<P: Provider> Cipher<P> {
-    fn new(suite: CipherSuite, secret: &TrafficSecret<P::Sha256>) -> Result<Self, CryptoError> {
+    fn new(suite: CipherSuite, secret: &TrafficSecret<P>) -> Result<Self, CryptoError> {
         let mut bytes = Secret::<KEY_LEN_MAX>::zero();
+        if secret.algorithm() != suite.hash() {
+            return Err(CryptoError::BadLength);
+        }
         let len = match suite {
             CipherSuite::Aes128GcmSha256 => <P::Aes128Gcm as RecordKey>::KEY_LEN,
+            CipherSuite::Aes256GcmSha384 => <P::Aes256Gcm as RecordKey>::KEY_LEN,
             CipherSuite::Sha256Sha256 => HASH_LEN,
         };
         let key = bytes.expose_mut().get_mut(..len).ok_or(CryptoError::BadLength)?;
         secret.key(key)?;
         Ok(match suite {
             CipherSuite::Aes128GcmSha256 => Self::Aes128Gcm(P::Aes128Gcm::new(key)?),
+            CipherSuite::Aes256GcmSha384 => Self::Aes256Gcm(P::Aes256Gcm::new(key)?),
             CipherSuite::Sha256Sha256 => Self::Integrity(Hmac::new(key)),
         })
     }
@@ -55,6 +61,7 @@ impl<P: Provider> Cipher<P> {
     const fn nonce_len(&self) -> usize {
         match self {
             Self::Aes128Gcm(_) => <P::Aes128Gcm as RecordKey>::NONCE_LEN,
+            Self::Aes256Gcm(_) => <P::Aes256Gcm as RecordKey>::NONCE_LEN,
             Self::Integrity(_) => HASH_LEN,
         }
     }
@@ -62,6 +69,7 @@ impl<P: Provider> Cipher<P> {
     const fn tag_len(&self) -> usize {
         match self {
             Self::Aes128Gcm(_) => <P::Aes128Gcm as RecordKey>::TAG_LEN,
+            Self::Aes256Gcm(_) => <P::Aes256Gcm as RecordKey>::TAG_LEN,
             Self::Integrity(_) => HASH_LEN,
         }
     }
@@ -69,6 +77,7 @@ impl<P: Provider> Cipher<P> {
     fn seal(&self, nonce: &[u8], header: &[u8], inner: &mut [u8], tag: &mut [u8]) -> Result<(), CryptoError> {
         match self {
             Self::Aes128Gcm(key) => key.seal_in_place(nonce, header, inner, tag),
+            Self::Aes256Gcm(key) => key.seal_in_place(nonce, header, inner, tag),
             Self::Integrity(mac) => {
                 let made = Self::mac(mac, nonce, header, inner).finish();
                 wire::copy(tag, &made).map(|_| ()).ok_or(CryptoError::BadLength)
@@ -79,6 +88,7 @@ impl<P: Provider> Cipher<P> {
     fn open(&self, nonce: &[u8], header: &[u8], inner: &mut [u8], tag: &[u8]) -> Result<(), CryptoError> {
         match self {
             Self::Aes128Gcm(key) => key.open_in_place(nonce, header, inner, tag),
+            Self::Aes256Gcm(key) => key.open_in_place(nonce, header, inner, tag),
             Self::Integrity(mac) => Self::mac(mac, nonce, header, inner).verify(tag),
         }
     }
@@ -96,14 +106,14 @@ impl<P: Provider> Cipher<P> {
 /// Key and IV of one direction, with the number of the next record.
 struct Keyed<P: Provider> {
     suite: CipherSuite,
-    secret: TrafficSecret<P::Sha256>,
+    secret: TrafficSecret<P>,
     cipher: Cipher<P>,
     iv: Secret<KEY_LEN_MAX>,
     record_seq: u64,
 }
 
 impl<P: Provider> Keyed<P> {
-    fn new(suite: CipherSuite, secret: TrafficSecret<P::Sha256>) -> Result<Self, CryptoError> {
+    fn new(suite: CipherSuite, secret: TrafficSecret<P>) -> Result<Self, CryptoError> {
         let cipher = Cipher::new(suite, &secret)?;
         let mut iv = Secret::zero();
         let place = iv.expose_mut().get_mut(..cipher.nonce_len());
@@ -142,18 +152,19 @@ pub struct Sealer<P: Provider> {
 }
 
 impl<P: Provider> Sealer<P> {
-    /// Under the AES-128-GCM keys that belong to `secret`, from record 0, for records of any size.
+    /// Under the keys of `suite` that belong to `secret`, from record 0, for records of any size.
     ///
     /// # Errors
-    /// [`CryptoError`] when the provider contradicts itself.
-    pub fn new(secret: TrafficSecret<P::Sha256>) -> Result<Self, CryptoError> {
-        Self::with(Protection::new(RecordSizeLimit::MAX), secret)
+    /// [`CryptoError`] for a secret of another hash, or a provider that does not have the suite.
+    pub fn new(suite: CipherSuite, secret: TrafficSecret<P>) -> Result<Self, CryptoError> {
+        let protection = Protection {
+            suite,
+            ..Protection::new(RecordSizeLimit::MAX)
+        };
+        Self::with(protection, secret)
     }
 
-    pub(crate) fn with(
-        protection: Protection,
-        secret: TrafficSecret<P::Sha256>,
-    ) -> Result<Self, CryptoError> {
+    pub(crate) fn with(protection: Protection, secret: TrafficSecret<P>) -> Result<Self, CryptoError> {
         Ok(Self {
             keyed: Keyed::new(protection.suite, secret)?,
             payload_len_max: protection.peer_limit.payload_len_max(),
@@ -230,7 +241,7 @@ impl<P: Provider> Sealer<P> {
         self.keyed.record_seq
     }
 
-    pub(crate) const fn secret(&self) -> &TrafficSecret<P::Sha256> {
+    pub(crate) const fn secret(&self) -> &TrafficSecret<P> {
         &self.keyed.secret
     }
 
@@ -257,18 +268,19 @@ pub struct Opener<P: Provider> {
 }
 
 impl<P: Provider> Opener<P> {
-    /// Under the AES-128-GCM keys that belong to `secret`, from record 0, for records of any size.
+    /// Under the keys of `suite` that belong to `secret`, from record 0, for records of any size.
     ///
     /// # Errors
-    /// [`CryptoError`] when the provider contradicts itself.
-    pub fn new(secret: TrafficSecret<P::Sha256>) -> Result<Self, CryptoError> {
-        Self::with(Protection::new(RecordSizeLimit::MAX), secret)
+    /// [`CryptoError`] for a secret of another hash, or a provider that does not have the suite.
+    pub fn new(suite: CipherSuite, secret: TrafficSecret<P>) -> Result<Self, CryptoError> {
+        let protection = Protection {
+            suite,
+            ..Protection::new(RecordSizeLimit::MAX)
+        };
+        Self::with(protection, secret)
     }
 
-    pub(crate) fn with(
-        protection: Protection,
-        secret: TrafficSecret<P::Sha256>,
-    ) -> Result<Self, CryptoError> {
+    pub(crate) fn with(protection: Protection, secret: TrafficSecret<P>) -> Result<Self, CryptoError> {
         Ok(Self {
             keyed: Keyed::new(protection.suite, secret)?,
             limit: protection.own_limit,
@@ -347,7 +359,7 @@ impl<P: Provider> Opener<P> {
         self.keyed.record_seq
     }
 
-    pub(crate) const fn secret(&self) -> &TrafficSecret<P::Sha256> {
+    pub(crate) const fn secret(&self) -> &TrafficSecret<P> {
         &self.keyed.secret
     }
 

@@ -2,17 +2,18 @@
 
 use super::auth::{self, Pinned, Proved};
 use super::error::ChannelError;
+use super::group::{Groups, NamedGroup, Share};
 use super::handshake::{Cost, State, Work};
 use super::messages::auth::{emit_certificate_request, parse_certificate, parse_finished};
 use super::messages::client_hello::{ClientHello, OfferedShare};
 use super::messages::server_hello::{emit_encrypted_extensions, emit_retry, emit_server_hello};
 use super::messages::{RANDOM_LEN, SESSION_ID_LEN_MAX};
-use super::suite::{CipherSuite, Encryption, RecordSizeLimit};
+use super::suite::{CipherSuite, RecordSizeLimit, Suites};
 use super::traffic::Outcome;
 use super::transcript::Transcript;
 use super::verify::Alpn;
 use super::{Env, Role, ServerOptions};
-use crate::crypto::{HASH_LEN, POINT_LEN, Provider};
+use crate::crypto::{HASH_LEN, Provider};
 use crate::entropy::{Entropy as _, Watched};
 use crate::wire;
 
@@ -30,39 +31,47 @@ pub(crate) enum Server<P: Provider> {
 }
 
 pub(crate) struct ExpectHello<P: Provider> {
-    transcript: Transcript<P::Sha256>,
-    encryption: Encryption,
-    /// After a HelloRetryRequest: what the second ClientHello has to repeat.
-    fingerprint: Option<[u8; HASH_LEN]>,
+    suites: Suites,
+    groups: Groups,
+    retried: Option<Retried<P>>,
+}
+
+/// What stays of a first ClientHello after a HelloRetryRequest.
+pub(crate) struct Retried<P: Provider> {
+    transcript: Transcript<P>,
+    /// What the second ClientHello has to repeat.
+    fingerprint: [u8; HASH_LEN],
+    /// What it has to bring a share for.
+    group: NamedGroup,
 }
 
 pub(crate) struct SendRetry<P: Provider> {
-    transcript: Transcript<P::Sha256>,
-    encryption: Encryption,
+    retried: Retried<P>,
+    suites: Suites,
+    groups: Groups,
     suite: CipherSuite,
-    fingerprint: [u8; HASH_LEN],
     session_id: SessionId,
 }
 
 pub(crate) struct SendHello<P: Provider> {
-    transcript: Transcript<P::Sha256>,
+    transcript: Transcript<P>,
     random: [u8; RANDOM_LEN],
     session_id: SessionId,
     alpn: Alpn,
     limit: Option<RecordSizeLimit>,
-    client_share: [u8; POINT_LEN],
+    client_share: Share,
 }
 
 /// The ServerHello is out, in clear; what follows is protected. The keys were made before anything changed, so that a
 /// failure is told under keys that the client has.
 pub(crate) struct SendExtensions<P: Provider> {
-    transcript: Transcript<P::Sha256>,
+    transcript: Transcript<P>,
     alpn: Alpn,
     limit: Option<RecordSizeLimit>,
 }
 
 pub(crate) struct SendFlight<P: Provider> {
-    transcript: Transcript<P::Sha256>,
+    transcript: Transcript<P>,
     alpn: Alpn,
     next: Next,
 }
@@ -78,7 +87,7 @@ enum Next {
 
 /// While the client's flight is awaited.
 pub(crate) struct Client<P: Provider> {
-    transcript: Transcript<P::Sha256>,
+    transcript: Transcript<P>,
     alpn: Alpn,
 }
 
@@ -102,11 +111,11 @@ impl SessionId {
 }
 
 impl<P: Provider> Server<P> {
-    pub(crate) fn new(options: ServerOptions) -> Self {
+    pub(crate) const fn new(options: ServerOptions) -> Self {
         Self::ExpectHello(ExpectHello {
-            transcript: Transcript::new(),
-            encryption: options.encryption,
-            fingerprint: None,
+            suites: options.suites(),
+            groups: options.groups(),
+            retried: None,
         })
     }
 
@@ -168,7 +177,7 @@ impl<P: Provider> Server<P> {
     ) -> Result<(Self, Cost), ChannelError> {
         match self {
             Self::SendRetry(state) => state.stage(work),
-            Self::SendHello(state) => state.stage(work),
+            Self::SendHello(state) => state.stage(work, env),
             Self::SendExtensions(state) => state.stage(work),
             Self::SendFlight(state) => state.stage(work, env),
             Self::SwitchKeys(client) => {
@@ -192,35 +201,41 @@ impl<P: Provider> ExpectHello<P> {
         message: &[u8],
     ) -> Result<Server<P>, ChannelError> {
         let Self {
-            mut transcript,
-            encryption,
-            fingerprint,
+            suites,
+            groups,
+            retried,
         } = self;
         let hello = ClientHello::parse(message)?;
         work.hellos.seen = true;
-        let suite = hello.choose_suite(encryption)?;
+        let suite = hello.choose_suite::<P>(suites)?;
         hello.check_signature_algorithm()?;
-        let offered = hello.share()?;
+        let offered = hello.share::<P>(groups)?;
         let limit = hello.record_size_limit()?;
         let alpn = Alpn::new(hello.choose_protocol(env.protocols)?).map_err(|_| ChannelError::Lent)?;
         let session_id = SessionId::new(hello.session_id)?;
-        let client_share = match fingerprint {
-            Some(fingerprint) if fingerprint == hello.fingerprint::<P::Sha256>() => hello.retried_share()?,
-            Some(_) => return Err(ChannelError::HelloChanged),
-            None => match offered {
-                OfferedShare::P256(share) => share,
-                OfferedShare::Other => {
-                    transcript.add(message);
-                    let fingerprint = hello.fingerprint::<P::Sha256>();
-                    return Ok(Server::SendRetry(SendRetry {
-                        transcript,
-                        encryption,
-                        suite,
-                        fingerprint,
-                        session_id,
-                    }));
-                }
-            },
+        let fingerprint = || hello.fingerprint::<P::Sha256>();
+        let (mut transcript, group, client_share) = match (retried, offered) {
+            (Some(retried), _) if retried.fingerprint == fingerprint() => {
+                let share = hello.retried_share::<P>(groups, retried.group)?;
+                (retried.transcript, retried.group, share)
+            }
+            (Some(_), _) => return Err(ChannelError::HelloChanged),
+            (None, OfferedShare::Good(group, share)) => (Transcript::new(suite.hash()), group, share),
+            (None, OfferedShare::Missing(group)) => {
+                let mut transcript = Transcript::new(suite.hash());
+                transcript.add(message);
+                return Ok(Server::SendRetry(SendRetry {
+                    retried: Retried {
+                        transcript: transcript.retried(),
+                        fingerprint: fingerprint(),
+                        group,
+                    },
+                    suites,
+                    groups,
+                    suite,
+                    session_id,
+                }));
+            }
         };
         transcript.add(message);
         #[cfg(feature = "key-log")]
@@ -236,7 +251,8 @@ impl<P: Provider> ExpectHello<P> {
         entropy
             .fill_public(&mut random)
             .map_err(|_| ChannelError::Entropy)?;
-        work.keys.draw(&mut entropy)?;
+        work.keys.draw(group, &mut entropy)?;
+        let client_share = Share::build(|w| w.bytes(client_share)).map_err(|_| ChannelError::State)?;
         Ok(Server::SendHello(SendHello {
             transcript,
             random,
@@ -251,21 +267,22 @@ impl<P: Provider> ExpectHello<P> {
 impl<P: Provider> SendRetry<P> {
     fn stage(self, work: &mut Work<'_, P>) -> Result<(Server<P>, Cost), ChannelError> {
         let Self {
-            transcript,
-            encryption,
+            mut retried,
+            suites,
+            groups,
             suite,
-            fingerprint,
             session_id,
         } = self;
-        let mut transcript = transcript.retried();
-        work.outgoing
-            .stage(&mut transcript, |w| emit_retry(w, session_id.as_bytes(), suite))?;
+        let group = retried.group;
+        work.outgoing.stage(&mut retried.transcript, |w| {
+            emit_retry(w, session_id.as_bytes(), suite, group)
+        })?;
         work.hellos.owe_change_cipher_spec(session_id.as_bytes());
         Ok((
             Server::ExpectHello(ExpectHello {
-                transcript,
-                encryption,
-                fingerprint: Some(fingerprint),
+                suites,
+                groups,
+                retried: Some(retried),
             }),
             Cost::Cheap,
         ))
@@ -275,7 +292,7 @@ impl<P: Provider> SendRetry<P> {
 impl<P: Provider> SendHello<P> {
     /// One public-key operation: the shared secret. It comes before the ServerHello, so that a share that is no point is
     /// refused in clear.
-    fn stage(self, work: &mut Work<'_, P>) -> Result<(Server<P>, Cost), ChannelError> {
+    fn stage(self, work: &mut Work<'_, P>, env: &mut Env<'_, P>) -> Result<(Server<P>, Cost), ChannelError> {
         let Self {
             mut transcript,
             random,
@@ -284,11 +301,12 @@ impl<P: Provider> SendHello<P> {
             limit,
             client_share,
         } = self;
-        let share = work.keys.share()?;
-        work.keys.exchange(&client_share)?;
-        let suite = work.keys.protection.suite;
+        let mut entropy = Watched::new(env.entropy);
+        let share = work.keys.respond(client_share.as_bytes(), &mut entropy)?;
+        let (suite, group) = (work.keys.protection.suite, work.keys.group);
         work.outgoing.stage(&mut transcript, |w| {
-            emit_server_hello(w, &random, session_id.as_bytes(), suite, &share)
+            let share = (group, share.as_bytes());
+            emit_server_hello(w, &random, session_id.as_bytes(), suite, share)
         })?;
         work.hellos.owe_change_cipher_spec(session_id.as_bytes());
         work.keys.handshake_keys(Role::Server, &transcript.hash())?;
@@ -374,19 +392,19 @@ impl<P: Provider> Client<P> {
         message: &[u8],
     ) -> Result<State<P>, ChannelError> {
         let Self { transcript, alpn } = self;
-        let verify_data = parse_finished(message)?;
+        let transcript = transcript.hash();
+        let verify_data = parse_finished(message, transcript.algorithm().len())?;
         let opener = work.keys.opener.as_ref().ok_or(ChannelError::State)?;
         let finished = opener
             .secret()
-            .check_finished(&transcript.hash(), &verify_data)
+            .check_finished(&transcript, verify_data)
             .map_err(|_| ChannelError::BadFinished)?;
         work.keys.switch_opener()?;
-        let suite = work.keys.protection.suite;
         Ok(State::Done(Outcome::new(
             Role::Server,
             alpn,
             (proved, finished),
-            suite,
+            work.keys,
         )))
     }
 }

@@ -1,12 +1,16 @@
 //! Cipher suites, what an operator's ENCRYPTION makes of them, and the limit on the size of records.
 
+use super::digest::HashAlgorithm;
 use super::{HEAD_ROOM, PAYLOAD_LEN_MAX, RECORD_LEN_MAX};
+use crate::crypto::{Provider, RecordKey as _};
 
 /// A cipher suite of the profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CipherSuite {
     /// TLS_AES_128_GCM_SHA256 (RFC 8446 appendix B.4).
     Aes128GcmSha256,
+    /// TLS_AES_256_GCM_SHA384 (RFC 8446 appendix B.4): for servers, where a provider has it.
+    Aes256GcmSha384,
     /// TLS_SHA256_SHA256 (RFC 9150): nothing is encrypted, everything is authenticated.
     Sha256Sha256,
 }
@@ -17,6 +21,7 @@ impl CipherSuite {
     pub const fn code(self) -> u16 {
         match self {
             Self::Aes128GcmSha256 => 0x1301,
+            Self::Aes256GcmSha384 => 0x1302,
             Self::Sha256Sha256 => 0xc0b4,
         }
     }
@@ -26,6 +31,7 @@ impl CipherSuite {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Aes128GcmSha256 => "TLS_AES_128_GCM_SHA256",
+            Self::Aes256GcmSha384 => "TLS_AES_256_GCM_SHA384",
             Self::Sha256Sha256 => "TLS_SHA256_SHA256",
         }
     }
@@ -34,8 +40,17 @@ impl CipherSuite {
     #[must_use]
     pub const fn encrypts(self) -> bool {
         match self {
-            Self::Aes128GcmSha256 => true,
+            Self::Aes128GcmSha256 | Self::Aes256GcmSha384 => true,
             Self::Sha256Sha256 => false,
+        }
+    }
+
+    /// The hash of its transcript and key schedule.
+    #[must_use]
+    pub const fn hash(self) -> HashAlgorithm {
+        match self {
+            Self::Aes128GcmSha256 | Self::Sha256Sha256 => HashAlgorithm::Sha256,
+            Self::Aes256GcmSha384 => HashAlgorithm::Sha384,
         }
     }
 }
@@ -53,14 +68,32 @@ pub enum Encryption {
 }
 
 impl Encryption {
-    /// The suites that are offered and taken, the preferred one first.
+    /// The suites that belong to it, the preferred one first. AES-128 comes first: it is the faster one, and nothing that
+    /// attacks the handshake's 128 bits is kept out by 256 in the records. AES-256 is for a peer that takes nothing else.
     #[must_use]
     pub const fn suites(self) -> &'static [CipherSuite] {
+        use CipherSuite::{Aes128GcmSha256, Aes256GcmSha384, Sha256Sha256};
         match self {
-            Self::Required => &[CipherSuite::Aes128GcmSha256],
-            Self::Supported => &[CipherSuite::Aes128GcmSha256, CipherSuite::Sha256Sha256],
-            Self::Disabled => &[CipherSuite::Sha256Sha256],
+            Self::Required => &[Aes128GcmSha256, Aes256GcmSha384],
+            Self::Supported => &[Aes128GcmSha256, Aes256GcmSha384, Sha256Sha256],
+            Self::Disabled => &[Sha256Sha256],
         }
+    }
+}
+
+/// The suites that one side offers and takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Suites {
+    pub(crate) encryption: Encryption,
+    pub(crate) aes_256: bool,
+}
+
+impl Suites {
+    /// The preferred one first.
+    pub(crate) fn list<P: Provider>(self) -> impl Iterator<Item = CipherSuite> {
+        let aes_256 = self.aes_256 && P::Aes256Gcm::PRESENT;
+        let suites = self.encryption.suites().iter().copied();
+        suites.filter(move |suite| aes_256 || *suite != CipherSuite::Aes256GcmSha384)
     }
 }
 

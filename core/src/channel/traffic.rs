@@ -5,10 +5,10 @@ use super::assembly::parse_alert;
 use super::auth::Proved;
 use super::error::{ChannelError, UseError};
 use super::key_schedule::{ExporterSecret, FinishedVerified};
+use super::keys::Keys;
 use super::post_handshake::{Completed, PostHandshake};
 use super::protect::{Opener, Sealer, UPDATE_DUE_RECORDS, small_record};
 use super::record::{self, ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, Frame, HANDSHAKE};
-use super::suite::CipherSuite;
 use super::verify::Alpn;
 use super::{Established, HEAD_ROOM, Role};
 use crate::crypto::Provider;
@@ -35,16 +35,17 @@ pub struct Halves<P: Provider> {
 pub(crate) struct Outcome(Established);
 
 impl Outcome {
-    pub(crate) fn new(
+    pub(crate) fn new<P: Provider>(
         role: Role,
         alpn: Alpn,
         (proved, _finished): (Proved, FinishedVerified),
-        suite: CipherSuite,
+        keys: &Keys<P>,
     ) -> Self {
         Self(Established {
             role,
             alpn,
-            suite,
+            suite: keys.protection.suite,
+            group: keys.group,
             peer: proved.peer(),
         })
     }
@@ -71,7 +72,7 @@ pub(crate) struct Traffic {
 pub struct Session<P: Provider> {
     /// The facts.
     pub established: Established,
-    pub(crate) exporter: ExporterSecret<P::Sha256>,
+    pub(crate) exporter: ExporterSecret<P>,
 }
 
 impl<P: Provider> Session<P> {

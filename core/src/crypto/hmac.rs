@@ -1,4 +1,4 @@
-//! HMAC-SHA-256 (RFC 2104) and HKDF (RFC 5869), written once over [`Hash`], so that every provider has the same.
+//! HMAC (RFC 2104) and HKDF (RFC 5869), written once over [`Hash`], so that every provider has the same.
 
 use core::marker::PhantomData;
 
@@ -9,31 +9,35 @@ use super::{CryptoError, HASH_LEN, Hash};
 use crate::secret::Secret;
 use crate::wire;
 
-/// Block length of SHA-256 in bytes: what a key is padded to.
-const BLOCK_LEN: usize = 64;
-/// Most bytes that one [`Hkdf::expand`] can give (RFC 5869 §2.3: 255 blocks).
+/// The longest block of any hash in bytes.
+const BLOCK_LEN_MAX: usize = 128;
+/// Most bytes that one [`Hkdf::expand`] over SHA-256 can give (RFC 5869 §2.3: 255 blocks).
 pub const EXPAND_LEN_MAX: usize = 255 * HASH_LEN;
 
 /// One HMAC computation. `Clone` forks the keyed state, which is cheaper than keying again. The states are wiped by
 /// the provider's [`Hash`] when they are dropped.
 #[derive(Clone)]
-pub struct Hmac<H: Hash> {
+pub struct Hmac<H: Hash<LEN>, const LEN: usize = HASH_LEN> {
     inner: H,
     outer: H,
 }
 
-impl<H: Hash> Hmac<H> {
-    /// Keyed with `key` of any length; one above 64 bytes is hashed first, as RFC 2104 §2 has it.
+impl<H: Hash<LEN>, const LEN: usize> Hmac<H, LEN> {
+    /// Keyed with `key` of any length; one longer than a block is hashed first, as RFC 2104 §2 has it.
     #[must_use]
     pub fn new(key: &[u8]) -> Self {
-        let mut block = [0; BLOCK_LEN];
-        if wire::copy(&mut block, key).is_none() {
+        const {
+            assert!(LEN <= H::BLOCK_LEN && H::BLOCK_LEN <= BLOCK_LEN_MAX);
+        }
+        let mut place = [0; BLOCK_LEN_MAX];
+        let block = place.get_mut(..H::BLOCK_LEN).unwrap_or(&mut []);
+        if wire::copy(block, key).is_none() {
             let mut digest = H::digest(key);
-            // 32 bytes into 64: always fits.
-            let _fits = wire::copy(&mut block, &digest);
+            // A digest is no longer than a block.
+            let _fits = wire::copy(block, &digest);
             digest.zeroize();
         }
-        let keyed = |block: &mut [u8; BLOCK_LEN], pad: u8| {
+        let keyed = |block: &mut [u8], pad: u8| {
             for byte in block.iter_mut() {
                 *byte ^= pad;
             }
@@ -41,9 +45,9 @@ impl<H: Hash> Hmac<H> {
             state.update(block);
             state
         };
-        let inner = keyed(&mut block, 0x36);
-        let outer = keyed(&mut block, 0x36 ^ 0x5c);
-        block.zeroize();
+        let inner = keyed(block, 0x36);
+        let outer = keyed(block, 0x36 ^ 0x5c);
+        place.zeroize();
         Self { inner, outer }
     }
 
@@ -54,7 +58,7 @@ impl<H: Hash> Hmac<H> {
 
     /// The tag of all bytes taken in.
     #[must_use]
-    pub fn finish(self) -> [u8; HASH_LEN] {
+    pub fn finish(self) -> [u8; LEN] {
         let Self { inner, mut outer } = self;
         let mut digest = inner.finish();
         outer.update(&digest);
@@ -75,7 +79,7 @@ impl<H: Hash> Hmac<H> {
 
     /// The tag of `parts`, one after the other, in one call.
     #[must_use]
-    pub fn tag(key: &[u8], parts: &[&[u8]]) -> [u8; HASH_LEN] {
+    pub fn tag(key: &[u8], parts: &[&[u8]]) -> [u8; LEN] {
         let mut mac = Self::new(key);
         for part in parts {
             mac.update(part);
@@ -85,26 +89,31 @@ impl<H: Hash> Hmac<H> {
 }
 
 /// HKDF (RFC 5869) over the hash `H`.
-pub struct Hkdf<H>(PhantomData<H>);
+pub struct Hkdf<H, const LEN: usize = HASH_LEN>(PhantomData<H>);
 
-impl<H: Hash> Hkdf<H> {
-    /// HKDF-Extract. An absent salt is the empty slice: padding makes it equal to 32 zero bytes.
+impl<H: Hash<LEN>, const LEN: usize> Hkdf<H, LEN> {
+    /// HKDF-Extract. An absent salt is the empty slice: padding makes it equal to as many zero bytes as a digest has.
     #[must_use]
-    pub fn extract(salt: &[u8], ikm: &[u8]) -> Secret<HASH_LEN> {
-        Secret::new(Hmac::<H>::tag(salt, &[ikm]))
+    pub fn extract(salt: &[u8], ikm: &[u8]) -> Secret<LEN> {
+        Secret::new(Hmac::<H, LEN>::tag(salt, &[ikm]))
     }
 
     /// HKDF-Expand: fills `out` from `prk`. `info` is what its parts give when put together.
     ///
     /// # Errors
-    /// [`CryptoError::BadLength`] when `out` is longer than [`EXPAND_LEN_MAX`]; `out` is then untouched.
-    pub fn expand(prk: &Secret<HASH_LEN>, info: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError> {
-        if out.len() > EXPAND_LEN_MAX {
+    /// [`CryptoError::BadLength`] when `out` is longer than 255 digests; `out` is then untouched.
+    pub fn expand(prk: &Secret<LEN>, info: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError> {
+        Self::expand_from(prk.expose(), info, out)
+    }
+
+    /// [`Self::expand`] for a key that lies elsewhere.
+    pub(crate) fn expand_from(prk: &[u8], info: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError> {
+        if out.len() > LEN.saturating_mul(255) {
             return Err(CryptoError::BadLength);
         }
-        let keyed = Hmac::<H>::new(prk.expose());
-        let mut previous = Secret::<HASH_LEN>::zero();
-        for (index, chunk) in out.chunks_mut(HASH_LEN).enumerate() {
+        let keyed = Hmac::<H, LEN>::new(prk);
+        let mut previous = Secret::<LEN>::zero();
+        for (index, chunk) in out.chunks_mut(LEN.max(1)).enumerate() {
             let counter = u8::try_from(index)
                 .ok()
                 .and_then(|index| index.checked_add(1))

@@ -4,6 +4,7 @@
 //! is static generics with sizes as constants, without allocation. [`rustcrypto`] is the default provider; `aws-lc` for servers
 //! lives in adapters. Every provider passes the same vectors; `no_security`, for simulators and fuzzers, is none that ships.
 
+mod absent;
 pub mod hmac;
 #[cfg(feature = "no-security")]
 pub mod no_security;
@@ -12,24 +13,39 @@ pub mod rustcrypto;
 #[cfg(all(feature = "no-security", not(debug_assertions)))]
 compile_error!("the feature `no-security` is for simulators and fuzzers: build them with debug assertions");
 
+pub use absent::Absent;
+
 use crate::entropy::{Entropy, EntropyError};
 use crate::secret::Secret;
 
 /// Length in bytes of a SHA-256 digest.
 pub const HASH_LEN: usize = 32;
+/// Length in bytes of a SHA-384 digest.
+pub const SHA384_LEN: usize = 48;
 /// Length in bytes of an uncompressed P-256 point (SEC 1: `04 ‖ X ‖ Y`), the only form that is sent or accepted.
 pub const POINT_LEN: usize = 65;
 /// Most bytes of an ECDSA-P256 signature in DER.
 pub const SIGNATURE_LEN_MAX: usize = 72;
+/// Length in bytes of an encapsulation key of ML-KEM-768 (FIPS 203 §8, table 3).
+pub const ENCAPSULATION_KEY_LEN: usize = 1_184;
+/// Length in bytes of a ciphertext of ML-KEM-768.
+pub const CIPHERTEXT_LEN: usize = 1_088;
 
-/// The operations that one provider offers.
+/// The operations that one provider offers. What a device does without, its provider names [`Absent`]: it is then never
+/// offered and never taken.
 pub trait Provider: Sized + 'static {
     /// SHA-256.
     type Sha256: Hash;
     /// AES-128-GCM under one traffic key.
     type Aes128Gcm: RecordKey;
+    /// SHA-384, the hash of the suite of AES-256; or [`Absent`].
+    type Sha384: Hash<SHA384_LEN>;
+    /// AES-256-GCM under one traffic key, or [`Absent`].
+    type Aes256Gcm: RecordKey;
     /// Ephemeral ECDH over P-256.
     type P256: KeyExchange;
+    /// ML-KEM-768, for the hybrid key exchange; or [`Absent`].
+    type MlKem768: Kem;
     /// An own long-term P-256 signing key.
     type SigningKey: SigningKey;
     /// A peer's P-256 public key, parsed once.
@@ -44,17 +60,21 @@ pub trait Provider: Sized + 'static {
     }
 }
 
-/// Incremental SHA-256; `Clone` forks the state at a transcript point.
-pub trait Hash: Clone {
+/// An incremental hash of the SHA-2 family with digests of `LEN` bytes, SHA-256 unless said otherwise; `Clone` forks the
+/// state at a transcript point.
+pub trait Hash<const LEN: usize = HASH_LEN>: Clone {
+    /// Length in bytes of the blocks that it works on, to which HMAC pads a key (FIPS 180-4 §1, figure 1).
+    const BLOCK_LEN: usize = if LEN <= HASH_LEN { 64 } else { 128 };
+
     /// The empty state.
     fn new() -> Self;
     /// Takes in `bytes`.
     fn update(&mut self, bytes: &[u8]);
     /// The digest of all bytes taken in.
-    fn finish(self) -> [u8; HASH_LEN];
+    fn finish(self) -> [u8; LEN];
 
     /// The digest of `bytes` in one call.
-    fn digest(bytes: &[u8]) -> [u8; HASH_LEN] {
+    fn digest(bytes: &[u8]) -> [u8; LEN] {
         let mut state = Self::new();
         state.update(bytes);
         state.finish()
@@ -63,6 +83,8 @@ pub trait Hash: Clone {
 
 /// Record protection under one key. Nonces are built by the caller, who never repeats one.
 pub trait RecordKey: Sized {
+    /// Whether the provider has it at all.
+    const PRESENT: bool = true;
     /// Length of the key in bytes.
     const KEY_LEN: usize;
     /// Length of nonce and IV in bytes.
@@ -113,6 +135,42 @@ pub trait KeyExchange: Sized {
     fn finish(&self, peer_share: &[u8]) -> Result<Secret<32>, CryptoError>;
 }
 
+/// An ephemeral decapsulation key of ML-KEM-768 (FIPS 203). Fresh for each connection; wiped on drop.
+pub trait Kem: Sized {
+    /// Whether the provider has it at all.
+    const PRESENT: bool = true;
+
+    /// Draws a key.
+    ///
+    /// # Errors
+    /// [`CryptoError::Entropy`] when the source fails.
+    fn generate(entropy: &mut dyn Entropy) -> Result<Self, CryptoError>;
+
+    /// Writes the encapsulation key to send.
+    ///
+    /// # Errors
+    /// [`CryptoError`] when the provider contradicts itself.
+    fn encapsulation_key(&self, out: &mut [u8; ENCAPSULATION_KEY_LEN]) -> Result<(), CryptoError>;
+
+    /// The shared secret in a ciphertext. One that was not made for this key gives another secret, and no error (FIPS 203
+    /// §6.3: implicit rejection).
+    ///
+    /// # Errors
+    /// [`CryptoError`] when the provider contradicts itself.
+    fn decapsulate(&self, ciphertext: &[u8; CIPHERTEXT_LEN]) -> Result<Secret<32>, CryptoError>;
+
+    /// The other side: a shared secret for a peer's encapsulation key, and the ciphertext that carries it.
+    ///
+    /// # Errors
+    /// [`CryptoError::BadEncapsulationKey`] for a key with a coefficient that is not reduced (FIPS 203 §7.2),
+    /// [`CryptoError::Entropy`] when the source fails.
+    fn encapsulate(
+        encapsulation_key: &[u8; ENCAPSULATION_KEY_LEN],
+        entropy: &mut dyn Entropy,
+        ciphertext: &mut [u8; CIPHERTEXT_LEN],
+    ) -> Result<Secret<32>, CryptoError>;
+}
+
 /// An own long-term signing key.
 pub trait SigningKey: Sized {
     /// Takes a big-endian private scalar.
@@ -159,6 +217,8 @@ pub enum CryptoError {
     BadLength,
     /// Not an uncompressed point on P-256.
     BadPoint,
+    /// Not an encapsulation key of ML-KEM-768.
+    BadEncapsulationKey,
     /// Not a private key of P-256.
     BadKey,
     /// A tag or signature does not fit, or a signer refused.
@@ -178,6 +238,7 @@ impl core::fmt::Display for CryptoError {
         f.write_str(match self {
             Self::BadLength => "a key, nonce or tag has a wrong length",
             Self::BadPoint => "not an uncompressed point on P-256",
+            Self::BadEncapsulationKey => "not an encapsulation key of ML-KEM-768",
             Self::BadKey => "not a private key of P-256",
             Self::Rejected => "a tag or signature does not fit",
             Self::Entropy => "the entropy source failed",

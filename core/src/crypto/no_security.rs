@@ -32,6 +32,9 @@ const SIGNATURE: [u8; 8] = [0x30, 6, 2, 1, 1, 2, 1, 1];
 impl Provider for NoSecurity {
     type Sha256 = <RustCrypto as Provider>::Sha256;
     type Aes128Gcm = NoKey;
+    type Sha384 = super::Absent;
+    type Aes256Gcm = super::Absent;
+    type MlKem768 = super::Absent;
     type P256 = NoKey;
     type SigningKey = NoKey;
     type VerifyingKey = NoKey;

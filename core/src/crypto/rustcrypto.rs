@@ -3,6 +3,9 @@
 //! Two habits of those crates are kept outside on purpose: compressed points (SEC 1 knows them, this project does
 //! not), and generators that may loop for ever on a stuck source (a scalar is drawn here, with a bound).
 
+#[cfg(feature = "hybrid")]
+mod ml_kem_768;
+
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::signature::hazmat::RandomizedPrehashSigner;
@@ -10,6 +13,8 @@ use p256::elliptic_curve::sec1::ToSec1Point;
 use sha2::Digest;
 use zeroize::Zeroize;
 
+#[cfg(feature = "aes-256")]
+use super::SHA384_LEN;
 use super::{CryptoError, HASH_LEN, Hash, POINT_LEN, Provider, SIGNATURE_LEN_MAX};
 use crate::entropy::{Entropy, EntropyError};
 use crate::secret::Secret;
@@ -28,7 +33,19 @@ pub struct RustCrypto;
 impl Provider for RustCrypto {
     type Sha256 = Sha256;
     type Aes128Gcm = Aes128Gcm;
+    #[cfg(feature = "aes-256")]
+    type Sha384 = Sha384;
+    #[cfg(not(feature = "aes-256"))]
+    type Sha384 = super::Absent;
+    #[cfg(feature = "aes-256")]
+    type Aes256Gcm = Aes256Gcm;
+    #[cfg(not(feature = "aes-256"))]
+    type Aes256Gcm = super::Absent;
     type P256 = EphemeralP256;
+    #[cfg(feature = "hybrid")]
+    type MlKem768 = ml_kem_768::MlKem768;
+    #[cfg(not(feature = "hybrid"))]
+    type MlKem768 = super::Absent;
     type SigningKey = SigningKey;
     type VerifyingKey = VerifyingKey;
 }
@@ -51,44 +68,87 @@ impl Hash for Sha256 {
     }
 }
 
-/// AES-128-GCM (NIST SP 800-38D) with 12-byte nonces and 16-byte tags. Key schedule and GHASH key are wiped on drop.
-pub struct Aes128Gcm(aes_gcm::Aes128Gcm);
+macro_rules! aes_gcm {
+    ($(#[$attribute:meta])* $name:ident, $key_len:literal) => {
+        $(#[$attribute])*
+        pub struct $name(aes_gcm::$name);
 
-impl super::RecordKey for Aes128Gcm {
-    const KEY_LEN: usize = 16;
-    const NONCE_LEN: usize = 12;
-    const TAG_LEN: usize = 16;
+        $(#[$attribute])*
+        impl super::RecordKey for $name {
+            const KEY_LEN: usize = $key_len;
+            const NONCE_LEN: usize = 12;
+            const TAG_LEN: usize = 16;
 
-    fn new(key: &[u8]) -> Result<Self, CryptoError> {
-        aes_gcm::Aes128Gcm::new_from_slice(key)
-            .map(Self)
-            .map_err(|_| CryptoError::BadLength)
+            fn new(key: &[u8]) -> Result<Self, CryptoError> {
+                aes_gcm::$name::new_from_slice(key)
+                    .map(Self)
+                    .map_err(|_| CryptoError::BadLength)
+            }
+
+            fn seal_in_place(
+                &self,
+                nonce: &[u8],
+                aad: &[u8],
+                buf: &mut [u8],
+                tag: &mut [u8],
+            ) -> Result<(), CryptoError> {
+                let nonce = nonce.try_into().map_err(|_| CryptoError::BadLength)?;
+                let tag: &mut [u8; 16] = tag.try_into().map_err(|_| CryptoError::BadLength)?;
+                *tag = self
+                    .0
+                    .encrypt_inout_detached(nonce, aad, buf.into())
+                    .map_err(|_| CryptoError::BadLength)?
+                    .into();
+                Ok(())
+            }
+
+            fn open_in_place(
+                &self,
+                nonce: &[u8],
+                aad: &[u8],
+                buf: &mut [u8],
+                tag: &[u8],
+            ) -> Result<(), CryptoError> {
+                let nonce = nonce.try_into().map_err(|_| CryptoError::BadLength)?;
+                let tag = tag.try_into().map_err(|_| CryptoError::BadLength)?;
+                // The tag is verified before anything is decrypted: after a refusal `buf` is still ciphertext.
+                self.0
+                    .decrypt_inout_detached(nonce, aad, buf.into(), tag)
+                    .map_err(|_| CryptoError::Rejected)
+            }
+        }
+    };
+}
+
+aes_gcm!(
+    /// AES-128-GCM (NIST SP 800-38D) with 12-byte nonces and 16-byte tags. Key schedule and GHASH key are wiped on drop.
+    Aes128Gcm,
+    16
+);
+aes_gcm!(
+    /// AES-256-GCM (NIST SP 800-38D) with 12-byte nonces and 16-byte tags. Key schedule and GHASH key are wiped on drop.
+    #[cfg(feature = "aes-256")]
+    Aes256Gcm,
+    32
+);
+
+/// SHA-384 (FIPS 180-4). Its state is wiped on drop.
+#[cfg(feature = "aes-256")]
+#[derive(Clone)]
+pub struct Sha384(sha2::Sha384);
+
+#[cfg(feature = "aes-256")]
+impl Hash<SHA384_LEN> for Sha384 {
+    fn new() -> Self {
+        Self(sha2::Sha384::new())
     }
 
-    fn seal_in_place(
-        &self,
-        nonce: &[u8],
-        aad: &[u8],
-        buf: &mut [u8],
-        tag: &mut [u8],
-    ) -> Result<(), CryptoError> {
-        let nonce = nonce.try_into().map_err(|_| CryptoError::BadLength)?;
-        let tag: &mut [u8; 16] = tag.try_into().map_err(|_| CryptoError::BadLength)?;
-        *tag = self
-            .0
-            .encrypt_inout_detached(nonce, aad, buf.into())
-            .map_err(|_| CryptoError::BadLength)?
-            .into();
-        Ok(())
+    fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
     }
 
-    fn open_in_place(&self, nonce: &[u8], aad: &[u8], buf: &mut [u8], tag: &[u8]) -> Result<(), CryptoError> {
-        let nonce = nonce.try_into().map_err(|_| CryptoError::BadLength)?;
-        let tag = tag.try_into().map_err(|_| CryptoError::BadLength)?;
-        // The tag is verified before anything is decrypted: after a refusal `buf` is still ciphertext.
-        self.0
-            .decrypt_inout_detached(nonce, aad, buf.into(), tag)
-            .map_err(|_| CryptoError::Rejected)
+    fn finish(self) -> [u8; SHA384_LEN] {
+        self.0.finalize().into()
     }
 }
 
@@ -227,6 +287,8 @@ mod tests {
         fn wiped<T: ZeroizeOnDrop>() {}
         wiped::<sha2::Sha256>();
         wiped::<aes_gcm::Aes128Gcm>();
+        wiped::<aes_gcm::Aes256Gcm>();
+        wiped::<sha2::Sha384>();
         wiped::<aes::Aes256>();
         wiped::<aes_kw::KwAes256>();
         wiped::<aes_kw::KwpAes256>();

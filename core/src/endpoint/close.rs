@@ -1,7 +1,7 @@
 //! Why connections end: one reason each, with its documented number and the step at which it happened.
 
 use super::env::IdentityError;
-use crate::channel::{ChannelError, PeerRefusal};
+use crate::channel::{Alert, ChannelError, PeerRefusal};
 use crate::message::InstanceId;
 use crate::pairing::Refusal;
 
@@ -172,6 +172,7 @@ const fn channel_number(error: ChannelError) -> u32 {
             PeerRefusal::NoLogin { .. } | PeerRefusal::NoConnect { .. } => 28034,
             _ => 28035,
         },
+        ChannelError::PeerAlert(Alert::HandshakeFailure) => 28027,
         ChannelError::PeerAlert(_) => 28047,
         ChannelError::NoCommonVersion
         | ChannelError::NoCommonSuite

@@ -57,7 +57,12 @@ impl<P: Provider> Endpoint<'_, P> {
             self.evict();
         }
         let index = self
-            .open(Channel::server(), true, Purpose::Sessions, Text::EMPTY)
+            .open(
+                Channel::server_with(self.channels),
+                true,
+                Purpose::Sessions,
+                Text::EMPTY,
+            )
             .ok_or(Full)?;
         if let Some(live) = self.live_mut(index) {
             live.source = source;
@@ -118,7 +123,7 @@ impl<P: Provider> Endpoint<'_, P> {
         if self.connections.iter().all(|slot| slot.live.is_some()) {
             self.evict();
         }
-        let channel = Channel::client(ClientOptions::default());
+        let channel = Channel::client(ClientOptions::from(self.channels));
         let index = self.open(channel, false, purpose, address)?;
         self.choose_certificate(env, index, Some(address));
         if let Err(error) = env.directory.identity() {

@@ -48,7 +48,7 @@ pub use pairing::{PairingError, PairingPeer, PairingPlace, Secret as PairingSecr
 pub use slot::{ConnectionSlot, SessionSlot};
 pub use view::{ConnectionState, ConnectionView, LoginState};
 
-use crate::channel::{self, Channel, Protocol};
+use crate::channel::{self, Channel, Protocol, ServerOptions};
 use crate::crypto::{Provider, SigningKey as _};
 use crate::message::codec::CONTROL_LEN_MAX;
 use crate::pairing::PairingVerifier;
@@ -69,6 +69,8 @@ pub const SEND_LEN: usize = channel::HEAD_ROOM + channel::PAYLOAD_LEN_MAX + chan
 /// One mirroring endpoint with all its connections and sessions.
 pub struct Endpoint<'a, P: Provider> {
     config: Config,
+    /// What channels are made with; a client's is the same.
+    channels: ServerOptions,
     connections: &'a mut [ConnectionSlot<P>],
     sessions: &'a mut [SessionSlot],
     events: EventQueue<'a>,
@@ -109,6 +111,7 @@ impl<'a, P: Provider> Endpoint<'a, P> {
     ) -> Self {
         Self {
             config,
+            channels: ServerOptions::default(),
             connections,
             sessions,
             events: EventQueue::new(events),
@@ -135,6 +138,27 @@ impl<'a, P: Provider> Endpoint<'a, P> {
             self.witness.unbind_all();
             self.arbitrate_all(env);
         }
+    }
+
+    /// What channels are made with from now on, in both roles. Connections that stand go on, but for those with a suite that
+    /// `options` does not allow: they are closed, and dialed anew where sessions need them. Returns how many.
+    ///
+    /// An endpoint begins with the default: it requires encryption, and takes records of any size.
+    pub fn set_channels(&mut self, env: &mut Env<'_, P>, options: ServerOptions) -> usize {
+        self.present(env);
+        self.channels = options;
+        let mut count = 0_usize;
+        for index in 0..self.connections.len() {
+            let Some(live) = self.live(index) else { continue };
+            let suite = live.channel.established().map(|established| established.suite);
+            if live.closing.is_none()
+                && suite.is_some_and(|suite| !options.encryption.suites().contains(&suite))
+            {
+                self.end_connection(env, index, CloseReason::Done);
+                count = count.saturating_add(1);
+            }
+        }
+        count
     }
 
     /// The rows of `sys.dm_db_mirroring_connections`.

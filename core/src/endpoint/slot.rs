@@ -361,6 +361,7 @@ impl<P: Provider> Connection<P> {
             last_activity: self.last_activity,
             login: self.login,
             certificate: self.certificate,
+            suite: self.channel.established().map(|established| established.suite),
             own_certificate: self.own_certificate,
             instance: (self.stage == Stage::Online).then_some(self.instance),
             name: self.name,

@@ -1,6 +1,7 @@
 //! What the catalog views show of connections.
 
 use super::output::ConnectionId;
+use crate::channel::CipherSuite;
 use crate::message::{Address, InstanceId, InstanceName};
 use crate::time::Instant;
 
@@ -94,6 +95,8 @@ pub struct ConnectionView {
     pub login: Option<u32>,
     /// `peer_certificate_id`: the local id of the peer's certificate.
     pub certificate: Option<u32>,
+    /// The cipher suite, once the handshake is done.
+    pub suite: Option<CipherSuite>,
     /// The own certificate that the handshake showed, or shows (`Directory::certificate_for`).
     pub own_certificate: u32,
     /// `peer_arbitration_id`: the peer's instance id.

@@ -118,7 +118,7 @@ impl From<CryptoError> for KeyError {
     fn from(error: CryptoError) -> Self {
         match error {
             CryptoError::Entropy => Self::Entropy,
-            CryptoError::BadKey | CryptoError::BadPoint => Self::BadKey,
+            CryptoError::BadEncapsulationKey | CryptoError::BadKey | CryptoError::BadPoint => Self::BadKey,
             CryptoError::BadLength => Self::Malformed,
             CryptoError::Rejected => Self::Rejected,
         }

@@ -97,6 +97,17 @@ fn channel(catalog: &Catalog, error: ChannelError, peer: &str, outbound: bool) -
                 "{peer} does not ask for our certificate, so it would not know who we are: it is no mirroring endpoint."
             )
         }
+        ChannelError::PeerDoesNotEncrypt => format!(
+            "No compatible encryption algorithm: {peer} does not encrypt (ENCRYPTION = DISABLED, or RC4 alone, which is never used), \
+             and this endpoint requires it. ALTER ENDPOINT … (ENCRYPTION = REQUIRED ALGORITHM AES) there."
+        ),
+        ChannelError::PeerRequiresEncryption => format!(
+            "No compatible encryption algorithm: {peer} requires encryption, and this endpoint does not encrypt (ENCRYPTION = \
+             DISABLED, or RC4 alone, which is never used). ALTER ENDPOINT … (ENCRYPTION = REQUIRED ALGORITHM AES) here."
+        ),
+        ChannelError::NoCommonSuite => format!(
+            "No compatible encryption algorithm: {peer} offers no cipher suite that this endpoint knows. It is no mirroring endpoint."
+        ),
         ChannelError::BadSignature => format!(
             "{peer} does not prove that it owns the certificate it sent: it has another private key, or somebody sits between."
         ),
@@ -162,7 +173,10 @@ fn alerted(alert: Alert, peer: &str) -> String {
         Alert::CertificateRequired => "it wants a certificate of ours",
         Alert::NoApplicationProtocol => "it does not speak dbm/1",
         Alert::ProtocolVersion => "it does not speak TLS 1.3 as we do",
-        Alert::HandshakeFailure => "the two have no algorithms in common",
+        Alert::HandshakeFailure => {
+            "no compatible encryption algorithm; one of the two requires encryption and the other does without it: compare \
+             encryption_algorithm_desc of sys.database_mirroring_endpoints on both"
+        }
         _ => "see the error log there",
     };
     format!("{peer} refused this endpoint ({alert}): {why}.")

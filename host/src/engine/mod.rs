@@ -52,6 +52,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use backup::RestoredFile;
+pub use dbmirror_core::channel::Encryption;
 pub use dbmirror_core::endpoint::PairingSecret;
 pub use pairing::{Pairing, PairingId, PairingNews, ProvedPeer};
 pub use succession::{
@@ -108,7 +109,7 @@ impl Engine {
     ///
     /// # Errors
     /// 9692 when the port is taken, 9693 when the address cannot be listened on for another reason, 28036 / 28037 when the
-    /// certificate or key is not usable, 28027 when ENCRYPTION and ALGORITHM leave nothing that can be negotiated.
+    /// certificate or key is not usable.
     pub fn start_endpoint(&self, config: EndpointConfig) -> Result<SocketAddr, EngineError> {
         self.shared.handle.ask(move |i| i.start_endpoint(&config))?
     }
@@ -133,6 +134,15 @@ impl Engine {
     /// 9666 when the endpoint was not started, 28036 / 28037 when certificate or key is not usable.
     pub fn set_identity(&self, identity: EndpointIdentity) -> Result<(), EngineError> {
         self.shared.handle.ask(move |i| i.set_identity(&identity))?
+    }
+
+    /// From now on new connections are made with `encryption`. Those that stand go on, but for those that it does not allow:
+    /// they are closed, and dialled anew. Returns how many.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub fn set_encryption(&self, encryption: Encryption) -> Result<usize, EngineError> {
+        self.shared.handle.ask(move |i| i.set_encryption(encryption))
     }
 
     /// Replaces what matters beside the endpoint's certificate, and what peers are told.

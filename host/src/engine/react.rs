@@ -1,5 +1,6 @@
 //! What the engine does about the endpoint's events: log lines, errors, statements that waited, capture and redo.
 
+use dbmirror_core::channel::CipherSuite;
 use dbmirror_core::endpoint::{CloseReason, ConnectionEvent, ConnectionId, Event, Step};
 use dbmirror_core::session::{
     DatabaseId, EndedBy, Reason, ReseedReason, SessionError, SessionEvent, SessionState,
@@ -68,8 +69,10 @@ impl Instance<'_> {
             }
             ConnectionEvent::LoggedIn { login, certificate } => {
                 let name = self.world.catalog.login_name(login).unwrap_or("?").to_owned();
+                let suite = self.endpoint.connection(id).and_then(|view| view.suite);
+                let suite = suite.map_or("?", CipherSuite::name);
                 self.world
-                    .tell_probe(id, ok("tls", "TLS 1.3, TLS_AES_128_GCM_SHA256, dbm/1".into()));
+                    .tell_probe(id, ok("tls", format!("TLS 1.3, {suite}, dbm/1")));
                 self.world.tell_probe(
                     id,
                     ok(

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant as Clock};
 
 use dbmirror_adapters::address::ServerAddress;
 use dbmirror_adapters::blocklog::{BlockLog, Options, Recovery};
+use dbmirror_core::channel::{Encryption, ServerOptions};
 use dbmirror_core::endpoint::{self, Config, ConnectionId, Limits};
 use dbmirror_core::message::{Address, InstanceId, InstanceName};
 
@@ -16,8 +17,8 @@ use super::run::{self, Handle, Instance};
 use super::storage::Logs;
 use super::world::{Probe, Site};
 use super::{
-    ConnectionState, ConnectionView, EndpointConfig, EndpointEncryption, EngineConfig, EngineError,
-    LoginState, Notices, PeerSelector, TestStep,
+    ConnectionState, ConnectionView, EndpointConfig, EngineConfig, EngineError, LoginState, Notices,
+    PeerSelector, TestStep,
 };
 
 /// How long a test waits for the next step: longer than connecting and shaking hands may take.
@@ -88,21 +89,6 @@ impl Instance<'_> {
     }
 
     pub(super) fn start_endpoint(&mut self, config: &EndpointConfig) -> Result<SocketAddr, EngineError> {
-        match config.encryption {
-            EndpointEncryption::Disabled => {
-                return Err(EngineError::new(
-                    28027,
-                    "ENCRYPTION = DISABLED can not run yet: this version negotiates AES only. The endpoint stays STOPPED.",
-                ));
-            }
-            EndpointEncryption::Supported { aes: false } | EndpointEncryption::Required { aes: false } => {
-                return Err(EngineError::new(
-                    28027,
-                    "ALGORITHM lists RC4 only, which is never negotiated: nothing is left. The endpoint stays STOPPED; use AES.",
-                ));
-            }
-            EndpointEncryption::Supported { aes: true } | EndpointEncryption::Required { aes: true } => {}
-        }
         if self.world.address.is_some() {
             self.stop_endpoint()?;
         }
@@ -123,6 +109,7 @@ impl Instance<'_> {
         })?;
         self.world.address = Some(address);
         self.set_role(config.role.into());
+        self.set_encryption(config.encryption);
         let now = self.now();
         self.endpoint.set_running(&mut self.world.env_at(now), true);
         self.world.log(
@@ -132,6 +119,18 @@ impl Instance<'_> {
             Vec::new(),
         );
         Ok(address)
+    }
+
+    /// What channels are made with from now on. Returns how many that stand were closed because they could not be made any more.
+    pub(super) fn set_encryption(&mut self, encryption: Encryption) -> usize {
+        let now = self.now();
+        let options = ServerOptions {
+            encryption,
+            aes_256: true,
+            hybrid: true,
+            ..ServerOptions::default()
+        };
+        self.endpoint.set_channels(&mut self.world.env_at(now), options)
     }
 
     pub(super) fn stop_endpoint(&mut self) -> Result<(), EngineError> {
@@ -180,7 +179,7 @@ impl Instance<'_> {
                         .map(str::to_owned),
                     login_id: v.login.map(u32::cast_signed),
                     peer_certificate_id: v.certificate.map(u32::cast_signed),
-                    encryption_algorithm: v.login.map(|_| 2),
+                    encryption_algorithm: v.suite.map(|suite| if suite.encrypts() { 2 } else { 0 }),
                     peer_arbitration_id: v.instance.map(|i| i.0),
                     is_send_flow_controlled: self.driver.is_send_blocked(v.connection),
                     is_receive_flow_controlled: false,

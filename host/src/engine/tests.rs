@@ -123,7 +123,7 @@ impl Member {
             bind: self.ip,
             port: 7024,
             role: EndpointRole::Partner,
-            encryption: EndpointEncryption::Required { aes: true },
+            encryption: dbmirror_core::channel::Encryption::Required,
             identity: EndpointIdentity {
                 certificate_id: 1,
                 certificate_der: self.der.clone(),

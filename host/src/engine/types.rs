@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use dbmirror_core::channel::Encryption;
 use dbmirror_core::secret::Secret;
 
 /// A database or session guid as its 16 bytes, in the order in which they are stored and sent.
@@ -28,8 +29,8 @@ pub struct EndpointConfig {
     pub port: u16,
     /// ROLE.
     pub role: EndpointRole,
-    /// ENCRYPTION and ALGORITHM.
-    pub encryption: EndpointEncryption,
+    /// What ENCRYPTION and ALGORITHM come to.
+    pub encryption: Encryption,
     /// The certificate that AUTHENTICATION = CERTIFICATE names, with its private key.
     pub identity: EndpointIdentity,
 }
@@ -53,23 +54,6 @@ pub enum EndpointRole {
     Witness,
     /// 3: both.
     All,
-}
-
-/// What ENCRYPTION and ALGORITHM ask for. RC4 is never negotiated, whatever is listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndpointEncryption {
-    /// DISABLED.
-    Disabled,
-    /// SUPPORTED; `aes`: whether ALGORITHM lists AES.
-    Supported {
-        /// ALGORITHM lists AES.
-        aes: bool,
-    },
-    /// REQUIRED; `aes`: whether ALGORITHM lists AES.
-    Required {
-        /// ALGORITHM lists AES.
-        aes: bool,
-    },
 }
 
 /// One row of `sys.database_mirroring_witnesses`. What was not told yet, or is gone since the session was dropped, is `None`.
@@ -279,7 +263,7 @@ pub struct ConnectionView {
     pub login_id: Option<i32>,
     /// The local id of the peer's certificate.
     pub peer_certificate_id: Option<i32>,
-    /// 2 (AES) once keys are agreed.
+    /// Once keys are agreed: 2 (AES), or 0 (NONE) where records are authenticated and not encrypted.
     pub encryption_algorithm: Option<i64>,
     /// The peer's instance id once it has said it.
     pub peer_arbitration_id: Option<Guid>,

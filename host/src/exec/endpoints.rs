@@ -3,13 +3,14 @@
 //! What can run, runs before the statement is committed: a port that is taken refuses the statement, and nothing is
 //! changed. What this release cannot run is stored and shown as it was written, STOPPED, and the client is told why.
 
+use dbmirror_core::channel::Encryption::Disabled;
 use rusqlite::Connection;
 
 use super::{Done, Out, SqlSession, Stop};
 use crate::catalog::endpoints::{self, Endpoint};
 use crate::catalog::{MASTER_ID, SA_ID, certificates, principals};
-use crate::instance::endpoint::{DISABLED, STARTED, STOPPED, config, identity, obstacle};
-use crate::messages::{M7801, M7862, M7863, M7869, M15151, M50102};
+use crate::instance::endpoint::{DISABLED, STARTED, STOPPED, config, encryption, identity, obstacle};
+use crate::messages::{M7801, M7862, M7863, M7869, M15151, M50102, M50104, M50105};
 use crate::tsql::ast::{
     Algorithm, AlterEndpoint, Authentication, CreateEndpoint, Encryption, EndpointRole, EndpointState,
     ListenerIp, MirroringOptions, Name, TcpOptions, WindowsMethod,
@@ -127,6 +128,9 @@ impl SqlSession {
             endpoint.stopped_reason = Some(reason.to_owned());
             notes.push(M50102.inform(&[&endpoint.name, &reason]));
         }
+        if endpoint.state == STARTED && encryption(endpoint.encryption_algorithm) == Some(Disabled) {
+            notes.push(M50105.inform(&[&endpoint.name]));
+        }
         endpoints::store(catalog, &endpoint)?;
         let engine = self.instance.engine();
         if endpoint.state == STARTED {
@@ -138,7 +142,16 @@ impl SqlSession {
                         && (before.port, &before.ip_address) == (endpoint.port, &endpoint.ip_address)
                 });
             if listens {
-                engine.set_identity(identity(&self.instance, catalog, endpoint.certificate_id)?)?;
+                let config = config(&self.instance, catalog, &endpoint)?;
+                engine.set_identity(config.identity)?;
+                let closed = engine.set_encryption(config.encryption)?;
+                if closed > 0 {
+                    let whose = format!(
+                        "the endpoint '{}', which its ENCRYPTION does not allow any more,",
+                        endpoint.name
+                    );
+                    notes.push(M50104.inform(&[&closed, &whose]));
+                }
             } else if let Err(error) = engine.start_endpoint(config(&self.instance, catalog, &endpoint)?) {
                 if let Some(before) = before.filter(|before| before.state == STARTED) {
                     // The statement is refused with its own error, whatever becomes of this.

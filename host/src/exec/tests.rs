@@ -320,13 +320,13 @@ fn endpoints_are_stored_and_shown_as_written() {
     // What cannot run yet is stored, STOPPED, and the reason is said.
     assert_eq!(
         f.ok(
-            "ALTER ENDPOINT Endpoint_Mirroring STATE = STARTED FOR DATABASE_MIRRORING (ENCRYPTION = DISABLED)"
+            "ALTER ENDPOINT Endpoint_Mirroring STATE = STARTED FOR DATABASE_MIRRORING (ENCRYPTION = REQUIRED ALGORITHM RC4)"
         ),
         [50102]
     );
     assert_eq!(
         f.rows("SELECT state_desc, encryption_algorithm_desc FROM sys.database_mirroring_endpoints"),
-        ["STOPPED|NONE"]
+        ["STOPPED|RC4"]
     );
     assert_eq!(f.refused("DROP CERTIFICATE A_cert"), [3716]);
     assert_eq!(f.refused("DROP ENDPOINT none"), [15151]);

@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use dbmirror_core::channel::Encryption;
 use dbmirror_core::secret::Secret;
 use rusqlite::Connection;
 
 use super::Instance;
 use crate::catalog::endpoints::Endpoint;
 use crate::catalog::{MASTER_ID, certificates, dates, endpoints, keys};
-use crate::engine::{EndpointConfig, EndpointEncryption, EndpointIdentity, EndpointRole};
+use crate::engine::{EndpointConfig, EndpointIdentity, EndpointRole};
 use crate::messages::{M7810, M28055, Raised};
 
 /// STARTED.
@@ -31,14 +32,23 @@ pub fn obstacle(endpoint: &Endpoint) -> Option<&'static str> {
             "Windows authentication is not available. ALTER ENDPOINT … FOR DATABASE_MIRRORING (AUTHENTICATION = CERTIFICATE …)",
         );
     }
-    match endpoint.encryption_algorithm {
-        0 => Some(
-            "ENCRYPTION = DISABLED is not available yet. ALTER ENDPOINT … FOR DATABASE_MIRRORING (ENCRYPTION = REQUIRED ALGORITHM AES)",
-        ),
-        1 | 3 => Some(
+    if encryption(endpoint.encryption_algorithm).is_none() {
+        return Some(
             "RC4 is broken and is never negotiated, and nothing else is listed. ALTER ENDPOINT … FOR DATABASE_MIRRORING (ENCRYPTION = REQUIRED ALGORITHM AES)",
-        ),
-        _ => None,
+        );
+    }
+    None
+}
+
+/// What ENCRYPTION and ALGORITHM, by the code of `sys.database_mirroring_endpoints.encryption_algorithm`, come to once RC4 is
+/// struck from the list: nothing is left of REQUIRED ALGORITHM RC4, and SUPPORTED ALGORITHM RC4 is left with no encryption.
+#[must_use]
+pub const fn encryption(code: i32) -> Option<Encryption> {
+    match code {
+        0 | 3 => Some(Encryption::Disabled),
+        1 => None,
+        4 | 7 | 8 => Some(Encryption::Supported),
+        _ => Some(Encryption::Required),
     }
 }
 
@@ -89,13 +99,8 @@ pub fn config(
             2 => EndpointRole::Witness,
             _ => EndpointRole::All,
         },
-        encryption: match endpoint.encryption_algorithm {
-            0 => EndpointEncryption::Disabled,
-            1 => EndpointEncryption::Required { aes: false },
-            3 => EndpointEncryption::Supported { aes: false },
-            4 | 7 | 8 => EndpointEncryption::Supported { aes: true },
-            _ => EndpointEncryption::Required { aes: true },
-        },
+        // Who has nothing left is kept from starting by `obstacle`; required is what fails safe.
+        encryption: encryption(endpoint.encryption_algorithm).unwrap_or(Encryption::Required),
         identity: identity(instance, master, endpoint.certificate_id)?,
     })
 }
@@ -153,3 +158,6 @@ pub fn identity(
         signing_key,
     })
 }
+
+#[cfg(test)]
+mod tests;

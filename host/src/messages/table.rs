@@ -293,6 +293,7 @@ catalogue! {
     M50102 50102 10 "The endpoint '{0}' was created, but it is STOPPED: {1}."
     M50103 50103 10 "{0} live connection(s) of login '{1}' go on until they end: {2}. DENY CONNECT closes them."
     M50104 50104 10 "{0} connection(s) of {1} were closed."
+    M50105 50105 10 "The endpoint '{0}' authenticates every byte and encrypts none: whoever is on the way can read what crosses. ALTER ENDPOINT … FOR DATABASE_MIRRORING (ENCRYPTION = REQUIRED ALGORITHM AES) encrypts."
     M50120 50120 10 "Rotation: the certificate '{0}' was made to follow '{1}', and is handed to the partners."
     M50121 50121 10 "Rotation: {0} has stored the successor '{1}'."
     M50122 50122 10 "Rotation: new connections are made with the certificate '{0}'. '{1}' is kept until every partner has seen the new one."

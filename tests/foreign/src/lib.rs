@@ -1,5 +1,7 @@
 //! Our side of a connection in memory, and the conversation that every foreign peer must be able to hold with it.
 
+pub mod rustls_pin;
+
 use dbmirror_adapters::entropy::OsEntropy;
 use dbmirror_core::cert;
 use dbmirror_core::channel::{
@@ -66,15 +68,29 @@ impl Own {
 }
 
 /// Accepts one certificate, byte for byte.
-struct Pin<'a>(&'a Own);
+pub struct Pin {
+    der: Vec<u8>,
+    point: [u8; 65],
+}
 
-impl PeerVerifier for Pin<'_> {
+impl Pin {
+    /// That of `peer`.
+    #[must_use]
+    pub fn of(peer: &Own) -> Self {
+        Self {
+            der: peer.der.clone(),
+            point: peer.point,
+        }
+    }
+}
+
+impl PeerVerifier for Pin {
     fn verify(&self, _: &[u8], der: &[u8], _: UnixSeconds) -> Result<VerifiedPeer, PeerRefusal> {
-        if der != self.0.der {
+        if der != self.der {
             return Err(PeerRefusal::Unknown);
         }
         Ok(VerifiedPeer {
-            point: self.0.point,
+            point: self.point,
             login_id: 1,
             certificate_id: 1,
         })
@@ -87,7 +103,7 @@ pub struct Ours<'a, P: Provider> {
     pub channel: Channel<P>,
     key: P::SigningKey,
     own: &'a Own,
-    peer: Pin<'a>,
+    peer: Pin,
     rx: Vec<u8>,
     /// Data received and not looked at.
     pub heard: Vec<u8>,
@@ -106,7 +122,7 @@ impl<'a, P: Provider> Ours<'a, P> {
             channel,
             key: P::SigningKey::from_scalar(&Secret::new(own.scalar)).expect("a key"),
             own,
-            peer: Pin(peer),
+            peer: Pin::of(peer),
             rx: Vec::new(),
             heard: Vec::new(),
             closed: false,

@@ -7,7 +7,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::sync::{Arc, Mutex};
 
 use dbmirror_core::channel::{
-    CHANNEL_BINDING_LABEL, Channel, ChannelError, CipherSuite, ClientOptions, Encryption, ServerOptions,
+    CHANNEL_BINDING_LABEL, Channel, ChannelError, CipherSuite, ClientOptions, Encryption, NamedGroup,
+    ServerOptions,
 };
 use dbmirror_core::crypto::Provider;
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
@@ -236,6 +237,7 @@ fn server(own: &Own, suites: &str, groups: &str) -> OpenSsl {
 fn our_client<'a, P: Provider>(own: &'a Own, peer: &'a Own, encryption: Encryption) -> Ours<'a, P> {
     let options = ClientOptions {
         encryption,
+        aes_256: true,
         ..ClientOptions::default()
     };
     Ours::new(Channel::client(options), own, peer)
@@ -244,12 +246,14 @@ fn our_client<'a, P: Provider>(own: &'a Own, peer: &'a Own, encryption: Encrypti
 fn our_server<'a, P: Provider>(own: &'a Own, peer: &'a Own, encryption: Encryption) -> Ours<'a, P> {
     let options = ServerOptions {
         encryption,
+        aes_256: true,
         ..ServerOptions::default()
     };
     Ours::new(Channel::server_with(options), own, peer)
 }
 
 const GCM: &str = "TLS_AES_128_GCM_SHA256";
+const GCM_256: &str = "TLS_AES_256_GCM_SHA384";
 const INTEGRITY: &str = "TLS_SHA256_SHA256";
 
 #[test]
@@ -267,6 +271,7 @@ fn both_suites_in_both_roles() {
     let (a, b) = (Own::new(1), Own::new(2));
     for (suites, encryption, suite) in [
         (GCM, Encryption::Required, CipherSuite::Aes128GcmSha256),
+        (GCM_256, Encryption::Required, CipherSuite::Aes256GcmSha384),
         (INTEGRITY, Encryption::Disabled, CipherSuite::Sha256Sha256),
         (INTEGRITY, Encryption::Supported, CipherSuite::Sha256Sha256),
         (
@@ -293,13 +298,52 @@ fn both_suites_in_both_roles() {
 }
 
 #[test]
+fn the_hybrid_in_both_roles() {
+    let (a, b) = (Own::new(1), Own::new(2));
+    const PQ: &str = "SecP256r1MLKEM768";
+    for (groups, chosen) in [
+        (PQ, NamedGroup::SecP256r1MlKem768),
+        ("X25519:SecP256r1MLKEM768:P-256", NamedGroup::SecP256r1MlKem768),
+        ("P-256", NamedGroup::Secp256r1),
+    ] {
+        let options = ServerOptions {
+            hybrid: true,
+            ..ServerOptions::default()
+        };
+        let mut ours = Ours::<RustCrypto>::new(Channel::server_with(options), &b, &a);
+        let mut theirs = client(&a, GCM, groups);
+        settle(&mut ours, &mut theirs);
+        assert_eq!(
+            ours.channel.established().expect("it stands").group,
+            chosen,
+            "{groups}"
+        );
+        converse(&mut ours, &mut theirs, true);
+        let mut ours = Ours::<RustCrypto>::new(Channel::client(options.into()), &a, &b);
+        let mut theirs = server(&b, GCM, groups);
+        settle(&mut ours, &mut theirs);
+        assert_eq!(
+            ours.channel.established().expect("it stands").group,
+            chosen,
+            "{groups}"
+        );
+        converse(&mut ours, &mut theirs, true);
+    }
+}
+
+#[test]
 fn settings_that_exclude_each_other() {
     let (a, b) = (Own::new(1), Own::new(2));
     for (suites, encryption, error) in [
         (INTEGRITY, Encryption::Required, ChannelError::PeerDoesNotEncrypt),
         (GCM, Encryption::Disabled, ChannelError::PeerRequiresEncryption),
         (
-            "TLS_AES_256_GCM_SHA384",
+            GCM_256,
+            Encryption::Disabled,
+            ChannelError::PeerRequiresEncryption,
+        ),
+        (
+            "TLS_CHACHA20_POLY1305_SHA256",
             Encryption::Supported,
             ChannelError::NoCommonSuite,
         ),
@@ -341,6 +385,9 @@ mod key_log {
     impl Provider for Telling {
         type Sha256 = <RustCrypto as Provider>::Sha256;
         type Aes128Gcm = <RustCrypto as Provider>::Aes128Gcm;
+        type Sha384 = <RustCrypto as Provider>::Sha384;
+        type Aes256Gcm = <RustCrypto as Provider>::Aes256Gcm;
+        type MlKem768 = <RustCrypto as Provider>::MlKem768;
         type P256 = <RustCrypto as Provider>::P256;
         type SigningKey = <RustCrypto as Provider>::SigningKey;
         type VerifyingKey = <RustCrypto as Provider>::VerifyingKey;

@@ -4,13 +4,17 @@ use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
 use dbmirror_adapters::aws_lc::AwsLc;
-use dbmirror_core::channel::{CHANNEL_BINDING_LABEL, Channel, ChannelError, ClientOptions};
+use dbmirror_core::channel::{
+    CHANNEL_BINDING_LABEL, Channel, ChannelError, CipherSuite, ClientOptions, NamedGroup, ServerOptions,
+};
 use dbmirror_core::crypto::Provider;
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
+use dbmirror_foreign::rustls_pin::{chain, client_config, server_config};
 use dbmirror_foreign::{ALPN, Ours, Own, Theirs, converse, settle};
+use rustls::SupportedCipherSuite;
 use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::ServerName;
 
 struct Rustls {
     connection: rustls::Connection,
@@ -69,119 +73,35 @@ impl Theirs for Rustls {
     }
 }
 
-/// One certificate, byte for byte, and the signature that proves its key.
-#[derive(Debug)]
-struct Pin {
-    der: Vec<u8>,
-    algorithms: rustls::crypto::WebPkiSupportedAlgorithms,
+/// What rustls is restricted to.
+#[derive(Clone, Copy)]
+struct Offer<'a> {
+    groups: &'a [&'static dyn SupportedKxGroup],
+    suites: &'a [SupportedCipherSuite],
 }
 
-impl Pin {
-    fn check(&self, der: &[u8]) -> Result<(), rustls::Error> {
-        if der == self.der {
-            Ok(())
-        } else {
-            Err(rustls::Error::General("another certificate".to_owned()))
-        }
+/// Its own preference, AES-256, first.
+const SUITES: &[SupportedCipherSuite] = &[
+    cipher_suite::TLS13_AES_256_GCM_SHA384,
+    cipher_suite::TLS13_AES_128_GCM_SHA256,
+];
+
+impl Offer<'_> {
+    fn provider(self) -> Arc<CryptoProvider> {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.cipher_suites = self.suites.to_vec();
+        provider.kx_groups = self.groups.to_vec();
+        Arc::new(provider)
     }
-}
-
-type Verified = rustls::client::danger::HandshakeSignatureValid;
-
-macro_rules! signatures {
-    () => {
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &rustls::DigitallySignedStruct,
-        ) -> Result<Verified, rustls::Error> {
-            Err(rustls::Error::General("TLS 1.3 only".to_owned()))
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &rustls::DigitallySignedStruct,
-        ) -> Result<Verified, rustls::Error> {
-            rustls::crypto::verify_tls13_signature(message, cert, dss, &self.algorithms)
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-            vec![rustls::SignatureScheme::ECDSA_NISTP256_SHA256]
-        }
-    };
-}
-
-impl rustls::client::danger::ServerCertVerifier for Pin {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        self.check(end_entity)
-            .map(|()| rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    signatures!();
-}
-
-impl rustls::server::danger::ClientCertVerifier for Pin {
-    fn root_hint_subjects(&self) -> &[rustls::DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<rustls::server::danger::ClientCertVerified, rustls::Error> {
-        self.check(end_entity)
-            .map(|()| rustls::server::danger::ClientCertVerified::assertion())
-    }
-
-    signatures!();
-}
-
-fn provider(groups: &[&'static dyn SupportedKxGroup]) -> Arc<CryptoProvider> {
-    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-    provider.cipher_suites = vec![
-        cipher_suite::TLS13_AES_256_GCM_SHA384,
-        cipher_suite::TLS13_AES_128_GCM_SHA256,
-    ];
-    provider.kx_groups = groups.to_vec();
-    Arc::new(provider)
-}
-
-fn pin(peer: &Own, provider: &CryptoProvider) -> Arc<Pin> {
-    Arc::new(Pin {
-        der: peer.der.clone(),
-        algorithms: provider.signature_verification_algorithms,
-    })
-}
-
-fn chain(own: &Own) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-    (
-        vec![CertificateDer::from(own.der.clone())],
-        PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.pkcs8())),
-    )
 }
 
 fn client(own: &Own, peer: &Own, groups: &[&'static dyn SupportedKxGroup], alpn: &[u8]) -> Rustls {
-    let provider = provider(groups);
-    let (chain, key) = chain(own);
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("TLS 1.3")
-        .dangerous()
-        .with_custom_certificate_verifier(pin(peer, &provider))
-        .with_client_auth_cert(chain, key)
-        .expect("a client");
+    let suites = SUITES;
+    client_with(own, peer, Offer { groups, suites }, alpn)
+}
+
+fn client_with(own: &Own, peer: &Own, offer: Offer<'_>, alpn: &[u8]) -> Rustls {
+    let mut config = client_config(&offer.provider(), chain(own), peer);
     config.alpn_protocols = vec![alpn.to_vec()];
     let name = ServerName::try_from("foreign").expect("a name");
     let connection = rustls::ClientConnection::new(Arc::new(config), name).expect("a client");
@@ -192,17 +112,15 @@ fn client(own: &Own, peer: &Own, groups: &[&'static dyn SupportedKxGroup], alpn:
     }
 }
 
-/// With tickets, which a client of ours ignores.
 fn server(own: &Own, peer: &Own) -> Rustls {
-    let provider = provider(&[kx_group::X25519, kx_group::SECP256R1]);
-    let (chain, key) = chain(own);
-    let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("TLS 1.3")
-        .with_client_cert_verifier(pin(peer, &provider))
-        .with_single_cert(chain, key)
-        .expect("a server");
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    let groups: &[&'static dyn SupportedKxGroup] = &[kx_group::X25519, kx_group::SECP256R1];
+    let suites = SUITES;
+    server_with(own, peer, Offer { groups, suites })
+}
+
+/// With tickets, which a client of ours ignores.
+fn server_with(own: &Own, peer: &Own, offer: Offer<'_>) -> Rustls {
+    let config = server_config(&offer.provider(), chain(own), peer);
     let connection = rustls::ServerConnection::new(Arc::new(config)).expect("a server");
     Rustls {
         connection: connection.into(),
@@ -231,14 +149,108 @@ fn all_of<P: Provider>() {
     }
 }
 
+/// TLS_AES_256_GCM_SHA384: chosen by a rustls that prefers or takes nothing else, and never where it was not asked for.
+fn aes_256<P: Provider>() {
+    let (a, b) = (Own::new(1), Own::new(2));
+    let alone = &SUITES[..1];
+    let p256: &[&'static dyn SupportedKxGroup] = &[kx_group::SECP256R1];
+    let of = |suites| Offer { groups: p256, suites };
+    for (aes_256, suites, chosen) in [
+        (true, alone, CipherSuite::Aes256GcmSha384),
+        (true, SUITES, CipherSuite::Aes256GcmSha384),
+        (false, SUITES, CipherSuite::Aes128GcmSha256),
+    ] {
+        let options = ClientOptions {
+            aes_256,
+            ..ClientOptions::default()
+        };
+        let mut ours = Ours::<P>::new(Channel::client(options), &a, &b);
+        converse(&mut ours, &mut server_with(&b, &a, of(suites)), true);
+        assert_eq!(ours.channel.established().expect("it stands").suite, chosen);
+    }
+    for (aes_256, suites, chosen) in [
+        (true, alone, CipherSuite::Aes256GcmSha384),
+        // Our server prefers the faster one.
+        (true, SUITES, CipherSuite::Aes128GcmSha256),
+        (false, SUITES, CipherSuite::Aes128GcmSha256),
+    ] {
+        for groups in [
+            &[kx_group::SECP256R1][..],
+            &[kx_group::X25519, kx_group::SECP256R1],
+        ] {
+            let options = ServerOptions {
+                aes_256,
+                ..ServerOptions::default()
+            };
+            let mut ours = Ours::<P>::new(Channel::server_with(options), &b, &a);
+            converse(
+                &mut ours,
+                &mut client_with(&a, &b, Offer { groups, suites }, ALPN),
+                true,
+            );
+            assert_eq!(ours.channel.established().expect("it stands").suite, chosen);
+        }
+    }
+}
+
+/// SecP256r1MLKEM768 in both roles; asked for by a retry where the first share was for something else; and P-256 where the other
+/// side does without, by a retry too.
+fn hybrid<P: Provider>() {
+    let (a, b) = (Own::new(1), Own::new(2));
+    fn of<'a>(groups: &'a [&'static dyn SupportedKxGroup]) -> Offer<'a> {
+        let suites = SUITES;
+        Offer { groups, suites }
+    }
+    let (pq, p256) = (kx_group::SECP256R1MLKEM768, kx_group::SECP256R1);
+    for (groups, chosen, flights) in [
+        (vec![pq, p256], NamedGroup::SecP256r1MlKem768, 2),
+        (vec![pq], NamedGroup::SecP256r1MlKem768, 2),
+        (vec![p256], NamedGroup::Secp256r1, 3),
+        (vec![kx_group::X25519, pq], NamedGroup::SecP256r1MlKem768, 2),
+    ] {
+        let options = ClientOptions {
+            hybrid: true,
+            ..ClientOptions::default()
+        };
+        let mut theirs = server_with(&b, &a, of(&groups));
+        let mut ours = Ours::<P>::new(Channel::client(options), &a, &b);
+        assert_eq!(settle(&mut ours, &mut theirs), flights);
+        converse(&mut ours, &mut theirs, true);
+        let mut ours = Ours::<P>::new(Channel::client(options), &a, &b);
+        settle(&mut ours, &mut server_with(&b, &a, of(&groups)));
+        assert_eq!(ours.channel.established().expect("it stands").group, chosen);
+    }
+    for (groups, chosen) in [
+        (vec![pq, p256], NamedGroup::SecP256r1MlKem768),
+        (vec![p256], NamedGroup::Secp256r1),
+        // Its share is for the first: worth a retry, for what both prefer.
+        (vec![kx_group::X25519, p256, pq], NamedGroup::SecP256r1MlKem768),
+        (vec![kx_group::X25519, p256], NamedGroup::Secp256r1),
+    ] {
+        let options = ServerOptions {
+            hybrid: true,
+            ..ServerOptions::default()
+        };
+        let mut ours = Ours::<P>::new(Channel::server_with(options), &b, &a);
+        let mut theirs = client_with(&a, &b, of(&groups), ALPN);
+        settle(&mut ours, &mut theirs);
+        assert_eq!(ours.channel.established().expect("it stands").group, chosen);
+        converse(&mut ours, &mut theirs, true);
+    }
+}
+
 #[test]
 fn with_rustcrypto() {
     all_of::<RustCrypto>();
+    aes_256::<RustCrypto>();
+    hybrid::<RustCrypto>();
 }
 
 #[test]
 fn with_aws_lc() {
     all_of::<AwsLc>();
+    aes_256::<AwsLc>();
+    hybrid::<AwsLc>();
 }
 
 #[test]

@@ -6,7 +6,6 @@ use super::{
 };
 use crate::channel::CERTIFICATE_LEN_MAX;
 use crate::channel::error::ChannelError;
-use crate::crypto::HASH_LEN;
 use crate::wire::{Full, Reader, Writer};
 
 /// Bytes of a Certificate message before the certificate: header, empty context, two lengths.
@@ -128,15 +127,15 @@ pub(crate) fn parse_certificate_verify(message: &[u8]) -> Result<&[u8], ChannelE
 }
 
 /// Writes a Finished.
-pub(crate) fn emit_finished(w: &mut Writer<'_>, verify_data: &[u8; HASH_LEN]) -> Result<(), Full> {
+pub(crate) fn emit_finished(w: &mut Writer<'_>, verify_data: &[u8]) -> Result<(), Full> {
     message(w, message_type::FINISHED, |w| w.bytes(verify_data))
 }
 
-/// Takes a Finished apart: `verify_data`, not yet compared.
-pub(crate) fn parse_finished(message: &[u8]) -> Result<[u8; HASH_LEN], ChannelError> {
+/// Takes a Finished apart: `verify_data` of `len` bytes, not yet compared.
+pub(crate) fn parse_finished(message: &[u8], len: usize) -> Result<&[u8], ChannelError> {
     let kind = Kind(message_type::FINISHED);
     let mut r: Reader<'_> = expect(message, message_type::FINISHED)?;
-    let verify_data = r.array().map_err(|m| kind.malformed(m))?;
+    let verify_data = r.bytes(len).map_err(|m| kind.malformed(m))?;
     kind.finish(r)?;
     Ok(verify_data)
 }

@@ -1,13 +1,14 @@
 //! ClientHello (RFC 8446 §4.1.2).
 
 use super::{
-    ECDSA_SECP256R1_SHA256, Extensions, Kind, LEGACY_VERSION, RANDOM_LEN, SECP256R1, SESSION_ID_LEN_MAX,
-    TLS_1_3, expect, extension, extension_type, message, message_type,
+    ECDSA_SECP256R1_SHA256, Extensions, Kind, LEGACY_VERSION, RANDOM_LEN, SESSION_ID_LEN_MAX, TLS_1_3,
+    expect, extension, extension_type, message, message_type,
 };
 use crate::channel::error::ChannelError;
-use crate::channel::suite::{CipherSuite, Encryption, RecordSizeLimit};
+use crate::channel::group::{Groups, NamedGroup};
+use crate::channel::suite::{CipherSuite, Encryption, RecordSizeLimit, Suites};
 use crate::channel::verify::Protocol;
-use crate::crypto::{HASH_LEN, Hash, POINT_LEN};
+use crate::crypto::{HASH_LEN, Hash, Provider};
 use crate::wire::{Full, Reader, Writer};
 
 const KIND: Kind = Kind(message_type::CLIENT_HELLO);
@@ -28,11 +29,11 @@ pub(crate) struct ClientHello<'a> {
 
 /// What the client sent as key shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OfferedShare {
-    /// One for secp256r1.
-    P256([u8; POINT_LEN]),
-    /// None for secp256r1, which it could do: worth a HelloRetryRequest.
-    Other,
+pub(crate) enum OfferedShare<'a> {
+    /// One that we take, of the length that belongs to its group.
+    Good(NamedGroup, &'a [u8]),
+    /// None that we take, though it could do this group: worth a HelloRetryRequest.
+    Missing(NamedGroup),
 }
 
 impl<'a> ClientHello<'a> {
@@ -76,12 +77,13 @@ impl<'a> ClientHello<'a> {
     }
 
     /// The first of our cipher suites that the client offers too.
-    pub(crate) fn choose_suite(&self, encryption: Encryption) -> Result<CipherSuite, ChannelError> {
-        for suite in encryption.suites() {
+    pub(crate) fn choose_suite<P: Provider>(&self, suites: Suites) -> Result<CipherSuite, ChannelError> {
+        for suite in suites.list::<P>() {
             if KIND.contains(self.suites, suite.code())? {
-                return Ok(*suite);
+                return Ok(suite);
             }
         }
+        let encryption = suites.encryption;
         // Two sides that speak the same and are set up against each other.
         if encryption != Encryption::Disabled && self.offers_any_of(Encryption::Disabled)? {
             return Err(ChannelError::PeerDoesNotEncrypt);
@@ -119,18 +121,18 @@ impl<'a> ClientHello<'a> {
         }
     }
 
-    /// The client's share for the one group. Shares and groups must fit each other (§4.2.8).
-    pub(crate) fn share(&self) -> Result<OfferedShare, ChannelError> {
+    /// The client's share for the first of our groups that it sends one for; if there is none, the first of our groups that it
+    /// could do. Shares and groups must fit each other (§4.2.8).
+    pub(crate) fn share<P: Provider>(&self, own: Groups) -> Result<OfferedShare<'a>, ChannelError> {
         let bad = |m| KIND.malformed(m);
         let mut body = self.required(extension_type::SUPPORTED_GROUPS)?;
         let groups = body.vec16_be().map_err(bad)?;
         KIND.finish(body)?;
-        let p256_supported = KIND.contains(groups, SECP256R1)?;
         let mut body = self.required(extension_type::KEY_SHARE)?;
         let shares = body.vec16_be().map_err(bad)?;
         KIND.finish(body)?;
         let mut rest = shares;
-        let mut found = OfferedShare::Other;
+        let mut found: Option<(NamedGroup, &[u8])> = None;
         while !rest.is_empty() {
             let before = shares
                 .peek()
@@ -141,22 +143,39 @@ impl<'a> ClientHello<'a> {
             if !KIND.contains(groups, group)? || share_groups(before).any(|g| g == group) {
                 return Err(ChannelError::BadKeyShare);
             }
-            if group == SECP256R1 {
-                found = OfferedShare::P256(share.peek().try_into().map_err(|_| ChannelError::BadKeyShare)?);
+            let Some(group) = own.list::<P>().find(|known| known.code() == group) else {
+                continue;
+            };
+            if share.remaining() != group.client_share_len() {
+                return Err(ChannelError::BadKeyShare);
+            }
+            let preferred = own
+                .list::<P>()
+                .find(|known| *known == group || found.is_some_and(|(before, _)| before == *known));
+            if preferred == Some(group) {
+                found = Some((group, share.peek()));
             }
         }
-        if p256_supported {
-            Ok(found)
-        } else {
-            Err(ChannelError::NoCommonGroup)
+        if let Some((group, share)) = found {
+            return Ok(OfferedShare::Good(group, share));
         }
+        for group in own.list::<P>() {
+            if KIND.contains(groups, group.code())? {
+                return Ok(OfferedShare::Missing(group));
+            }
+        }
+        Err(ChannelError::NoCommonGroup)
     }
 
     /// The share of a second ClientHello: exactly the one that was asked for (§4.1.2).
-    pub(crate) fn retried_share(&self) -> Result<[u8; POINT_LEN], ChannelError> {
-        match self.share()? {
-            OfferedShare::P256(share) if self.share_count() == 1 => Ok(share),
-            OfferedShare::P256(_) | OfferedShare::Other => Err(ChannelError::HelloChanged),
+    pub(crate) fn retried_share<P: Provider>(
+        &self,
+        own: Groups,
+        asked: NamedGroup,
+    ) -> Result<&'a [u8], ChannelError> {
+        match self.share::<P>(own)? {
+            OfferedShare::Good(group, share) if group == asked && self.share_count() == 1 => Ok(share),
+            OfferedShare::Good(..) | OfferedShare::Missing(_) => Err(ChannelError::HelloChanged),
         }
     }
 
@@ -264,9 +283,12 @@ fn share_groups(shares: &[u8]) -> impl Iterator<Item = u16> {
 pub(crate) struct Offer<'a> {
     pub(crate) random: &'a [u8; RANDOM_LEN],
     pub(crate) session_id: &'a [u8],
-    pub(crate) share: &'a [u8; POINT_LEN],
+    pub(crate) groups: Groups,
+    /// The group of the one share.
+    pub(crate) group: NamedGroup,
+    pub(crate) share: &'a [u8],
     pub(crate) protocols: &'a [Protocol<'a>],
-    pub(crate) suites: &'a [CipherSuite],
+    pub(crate) suites: Suites,
     pub(crate) record_size_limit: RecordSizeLimit,
     /// From a HelloRetryRequest; empty without one.
     pub(crate) cookie: &'a [u8],
@@ -274,23 +296,31 @@ pub(crate) struct Offer<'a> {
 
 impl Offer<'_> {
     /// Writes the whole message.
-    pub(crate) fn emit(&self, w: &mut Writer<'_>) -> Result<(), Full> {
+    pub(crate) fn emit<P: Provider>(&self, w: &mut Writer<'_>) -> Result<(), Full> {
         message(w, message_type::CLIENT_HELLO, |w| {
             w.u16_be(LEGACY_VERSION)?;
             w.bytes(self.random)?;
             w.vec8(|w| w.bytes(self.session_id))?;
-            w.vec16_be(|w| self.suites.iter().try_for_each(|suite| w.u16_be(suite.code())))?;
+            w.vec16_be(|w| {
+                self.suites
+                    .list::<P>()
+                    .try_for_each(|suite| w.u16_be(suite.code()))
+            })?;
             w.vec8(|w| w.u8(0))?;
             w.vec16_be(|w| {
                 extension(w, extension_type::SUPPORTED_VERSIONS, |w| {
                     w.vec8(|w| w.u16_be(TLS_1_3))
                 })?;
                 extension(w, extension_type::SUPPORTED_GROUPS, |w| {
-                    w.vec16_be(|w| w.u16_be(SECP256R1))
+                    w.vec16_be(|w| {
+                        self.groups
+                            .list::<P>()
+                            .try_for_each(|group| w.u16_be(group.code()))
+                    })
                 })?;
                 extension(w, extension_type::KEY_SHARE, |w| {
                     w.vec16_be(|w| {
-                        w.u16_be(SECP256R1)?;
+                        w.u16_be(self.group.code())?;
                         w.vec16_be(|w| w.bytes(self.share))
                     })
                 })?;

@@ -48,8 +48,6 @@ pub(crate) mod extension_type {
 pub(crate) const LEGACY_VERSION: u16 = 0x0303;
 /// The one version that is spoken.
 pub(crate) const TLS_1_3: u16 = 0x0304;
-/// secp256r1
-pub(crate) const SECP256R1: u16 = 23;
 /// ecdsa_secp256r1_sha256
 pub(crate) const ECDSA_SECP256R1_SHA256: u16 = 0x0403;
 

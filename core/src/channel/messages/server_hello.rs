@@ -1,13 +1,14 @@
 //! ServerHello and HelloRetryRequest (RFC 8446 §4.1.3, §4.1.4), and EncryptedExtensions (§4.3.1).
 
 use super::{
-    Extensions, Kind, LEGACY_VERSION, RANDOM_LEN, SECP256R1, TLS_1_3, expect, extension, extension_type,
-    message, message_type,
+    Extensions, Kind, LEGACY_VERSION, RANDOM_LEN, TLS_1_3, expect, extension, extension_type, message,
+    message_type,
 };
 use crate::channel::error::ChannelError;
-use crate::channel::suite::{CipherSuite, Encryption, RecordSizeLimit};
+use crate::channel::group::{Groups, NamedGroup};
+use crate::channel::suite::{CipherSuite, RecordSizeLimit, Suites};
 use crate::channel::verify::{Alpn, Protocol};
-use crate::crypto::POINT_LEN;
+use crate::crypto::Provider;
 use crate::wire::{Full, Reader, Writer};
 
 const KIND: Kind = Kind(message_type::SERVER_HELLO);
@@ -27,25 +28,35 @@ pub(crate) enum ServerAnswer<'a> {
     Hello {
         /// Of those that we offered.
         suite: CipherSuite,
-        /// Its share for secp256r1; whether it is a point is for the provider to say.
+        /// Its share for the group of ours; whether it is one is for the provider to say.
         share: &'a [u8],
     },
-    /// It wants another ClientHello, which repeats this cookie.
+    /// It wants another ClientHello, with a share for this group or a cookie that is repeated, or both.
     Retry {
         /// Of those that we offered; the ServerHello must name the same.
         suite: CipherSuite,
+        /// One that we offered and sent no share for.
+        group: Option<NamedGroup>,
+        /// Empty without one.
         cookie: &'a [u8],
     },
 }
 
+/// What we said in our ClientHello, as far as an answer is held against it.
+#[derive(Clone, Copy)]
+pub(crate) struct Said<'a> {
+    pub(crate) session_id: &'a [u8],
+    pub(crate) suites: Suites,
+    pub(crate) groups: Groups,
+    /// The group of the share that we sent.
+    pub(crate) group: NamedGroup,
+    /// Whether it was the second time: there is no third.
+    pub(crate) again: bool,
+}
+
 impl<'a> ServerAnswer<'a> {
-    /// Takes a whole message apart and holds it against what we offered: TLS 1.3, the suites that belong
-    /// to `encryption`, one group with a share.
-    pub(crate) fn parse(
-        message: &'a [u8],
-        session_id: &[u8],
-        encryption: Encryption,
-    ) -> Result<Self, ChannelError> {
+    /// Takes a whole message apart and holds it against what we offered: TLS 1.3, the suites, the groups, one share.
+    pub(crate) fn parse<P: Provider>(message: &'a [u8], said: &Said<'_>) -> Result<Self, ChannelError> {
         let bad = |m| KIND.malformed(m);
         let mut r = expect(message, message_type::SERVER_HELLO)?;
         let legacy_version = r.u16_be().map_err(bad)?;
@@ -55,6 +66,10 @@ impl<'a> ServerAnswer<'a> {
         let compression = r.u8().map_err(bad)?;
         if r.is_empty() {
             return Err(refused_version(&random));
+        }
+        if said.again && random == RETRY_RANDOM {
+            let message_type = message_type::SERVER_HELLO;
+            return Err(ChannelError::UnexpectedMessage { message_type });
         }
         let extensions = Extensions::parse(KIND, &mut r)?;
         KIND.finish(r)?;
@@ -80,31 +95,32 @@ impl<'a> ServerAnswer<'a> {
         let mut version = version.ok_or_else(|| refused_version(&random))?;
         let selected = version.u16_be().map_err(bad)?;
         KIND.finish(version)?;
-        let offered = encryption
-            .suites()
-            .iter()
-            .find(|suite| suite.code() == suite_code);
-        let suite = *offered.ok_or(KIND.illegal())?;
-        if selected != TLS_1_3 || legacy_version != LEGACY_VERSION || echoed.peek() != session_id {
+        let offered = said.suites.list::<P>().find(|suite| suite.code() == suite_code);
+        let suite = offered.ok_or(KIND.illegal())?;
+        if selected != TLS_1_3 || legacy_version != LEGACY_VERSION || echoed.peek() != said.session_id {
             return Err(KIND.illegal());
         }
         if compression != 0 {
             return Err(ChannelError::Compression);
         }
         if random == RETRY_RANDOM {
-            Self::retry(suite, key_share, cookie)
+            Self::retry::<P>(said, suite, key_share, cookie)
         } else {
-            Self::hello(suite, key_share)
+            Self::hello(said, suite, key_share)
         }
     }
 
-    fn hello(suite: CipherSuite, key_share: Option<Reader<'a>>) -> Result<Self, ChannelError> {
+    fn hello(
+        said: &Said<'_>,
+        suite: CipherSuite,
+        key_share: Option<Reader<'a>>,
+    ) -> Result<Self, ChannelError> {
         let extension_type = extension_type::KEY_SHARE;
         let mut body = key_share.ok_or(ChannelError::MissingExtension { extension_type })?;
         let group = body.u16_be().map_err(|m| KIND.malformed(m))?;
         let share = body.vec16_be().map_err(|m| KIND.malformed(m))?;
         KIND.finish(body)?;
-        if group == SECP256R1 {
+        if group == said.group.code() {
             let share = share.peek();
             Ok(Self::Hello { suite, share })
         } else {
@@ -112,23 +128,37 @@ impl<'a> ServerAnswer<'a> {
         }
     }
 
-    /// We offer one group and its share at once. So a group that is asked for was either not offered or already sent,
-    /// and only a cookie can change anything.
-    fn retry(
+    /// A group that is asked for is one that we offered and sent no share for, and something must be asked for (§4.1.4).
+    fn retry<P: Provider>(
+        said: &Said<'_>,
         suite: CipherSuite,
         key_share: Option<Reader<'a>>,
         cookie: Option<Reader<'a>>,
     ) -> Result<Self, ChannelError> {
-        if key_share.is_some() {
-            return Err(ChannelError::BadRetryRequest);
-        }
-        let mut body = cookie.ok_or(ChannelError::BadRetryRequest)?;
-        let cookie = KIND.non_empty(body.vec16_be().map_err(|m| KIND.malformed(m))?)?;
-        KIND.finish(body)?;
-        Ok(Self::Retry {
-            suite,
-            cookie: cookie.peek(),
-        })
+        let bad = |m| KIND.malformed(m);
+        let group = match key_share {
+            None => None,
+            Some(mut body) => {
+                let code = body.u16_be().map_err(bad)?;
+                KIND.finish(body)?;
+                let offered = said.groups.list::<P>().find(|group| group.code() == code);
+                Some(
+                    offered
+                        .filter(|group| *group != said.group)
+                        .ok_or(ChannelError::BadRetryRequest)?,
+                )
+            }
+        };
+        let cookie = match cookie {
+            None if group.is_none() => return Err(ChannelError::BadRetryRequest),
+            None => &[],
+            Some(mut body) => {
+                let cookie = KIND.non_empty(body.vec16_be().map_err(bad)?)?;
+                KIND.finish(body)?;
+                cookie.peek()
+            }
+        };
+        Ok(Self::Retry { suite, group, cookie })
     }
 }
 
@@ -147,17 +177,22 @@ pub(crate) fn emit_server_hello(
     random: &[u8; RANDOM_LEN],
     session_id: &[u8],
     suite: CipherSuite,
-    share: &[u8; POINT_LEN],
+    (group, share): (NamedGroup, &[u8]),
 ) -> Result<(), Full> {
     emit(w, random, session_id, suite, |w| {
-        w.u16_be(SECP256R1)?;
+        w.u16_be(group.code())?;
         w.vec16_be(|w| w.bytes(share))
     })
 }
 
-/// Writes a HelloRetryRequest that asks for a share of secp256r1.
-pub(crate) fn emit_retry(w: &mut Writer<'_>, session_id: &[u8], suite: CipherSuite) -> Result<(), Full> {
-    emit(w, &RETRY_RANDOM, session_id, suite, |w| w.u16_be(SECP256R1))
+/// Writes a HelloRetryRequest that asks for a share of `group`.
+pub(crate) fn emit_retry(
+    w: &mut Writer<'_>,
+    session_id: &[u8],
+    suite: CipherSuite,
+    group: NamedGroup,
+) -> Result<(), Full> {
+    emit(w, &RETRY_RANDOM, session_id, suite, |w| w.u16_be(group.code()))
 }
 
 fn emit(

@@ -6,6 +6,8 @@
 
 mod auth;
 mod client_hello;
+#[cfg(feature = "hybrid")]
+mod hybrid;
 mod limits;
 mod offences;
 mod pair;
@@ -36,9 +38,9 @@ pub(crate) struct Tamper {
 }
 
 impl Tamper {
-    pub(crate) fn apply(&mut self, transcript: [u8; 32], mut message: Vec<u8>) -> Option<Vec<u8>> {
+    pub(crate) fn apply(&mut self, transcript: &digest::Digest, mut message: Vec<u8>) -> Option<Vec<u8>> {
         let hook = self.hook.as_mut()?;
-        hook(transcript, &mut message);
+        hook(*transcript.as_bytes().first_chunk().unwrap(), &mut message);
         Some(message)
     }
 }

@@ -14,8 +14,14 @@ const TESTS: [(u8, &[&str]); 53] = [
     (8, &["client_hello::key_shares"]),
     (9, &["client_hello::a_share_that_does_not_fit_is_asked_for_again"]),
     (10, &["client_hello::key_shares"]),
-    // A hybrid share: this profile has none, and a share of an unknown group is passed over.
-    (11, &["client_hello::shares_of_unknown_groups_are_passed_over"]),
+    // A hybrid share: without the hybrid, a share of an unknown group, which is passed over.
+    (
+        11,
+        &[
+            "client_hello::shares_of_unknown_groups_are_passed_over",
+            "hybrid::shares_of_a_client_that_are_none",
+        ],
+    ),
     (12, &["client_hello::cipher_suites"]),
     (
         13,
@@ -140,9 +146,10 @@ const TESTS: [(u8, &[&str]); 53] = [
     (53, &["pair::failing_entropy_ends_cleanly"]),
 ];
 
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("auth", include_str!("auth.rs")),
     ("client_hello", include_str!("client_hello.rs")),
+    ("hybrid", include_str!("hybrid.rs")),
     ("limits", include_str!("limits.rs")),
     ("pair", include_str!("pair.rs")),
     ("records", include_str!("records.rs")),

@@ -388,8 +388,15 @@ fn sizes_stay_what_they_are_said_to_be() {
         size_of::<Reader<RustCrypto>>(),
         size_of::<Writer<RustCrypto>>(),
     );
+    std::println!("a channel {channel} bytes, its halves {reader} and {writer}");
+    // What a device does without is not there; on a server it may cost.
+    let (most, half) = if cfg!(any(feature = "aes-256", feature = "hybrid")) {
+        (8_704, 800)
+    } else {
+        (5_632, 672)
+    };
     assert!(
-        channel <= 5_632 && reader <= 640 && writer <= 640,
+        channel <= most && reader <= half && writer <= half,
         "{channel} {reader} {writer}"
     );
 }

@@ -101,10 +101,11 @@ fn integrity_only_is_refused_where_encryption_is_required() {
 /// Offence 51: keys of one suite open nothing of the other, and a nonce of 12 bytes is another nonce.
 #[test]
 fn keys_of_one_suite_open_nothing_of_another() {
+    use digest::HashAlgorithm;
     use key_schedule::TrafficSecret;
     use protect::{Opener, Sealer};
     type H = <RustCrypto as Provider>::Sha256;
-    let secret = || TrafficSecret::<H>::new(Secret::new([9; 32]));
+    let secret = || TrafficSecret::<RustCrypto>::fixed(HashAlgorithm::Sha256, 9);
     let with = |suite| suite::Protection {
         suite,
         ..suite::Protection::new(RecordSizeLimit::MAX)
@@ -227,4 +228,111 @@ fn the_suite_of_a_retry_stays() {
         client.channel.error(),
         Some(ChannelError::IllegalValue { message_type })
     );
+}
+
+/// AES-256, where the provider has it (feature `aes-256`).
+#[cfg(feature = "aes-256")]
+mod aes_256 {
+    use super::*;
+
+    fn set_up(client: bool, server: bool) -> (Side, Side) {
+        let options = ClientOptions {
+            encryption: Encryption::Supported,
+            aes_256: client,
+            ..ClientOptions::default()
+        };
+        let server_options = ServerOptions {
+            encryption: Encryption::Supported,
+            aes_256: server,
+            ..ServerOptions::default()
+        };
+        strangers_with(options, server_options)
+    }
+
+    /// Where the list of suites starts in a ClientHello without a session id: at its length.
+    const SUITES_AT: usize = 4 + 2 + 32 + 1;
+
+    /// Has a client offer nothing but AES-256, however often it greets.
+    fn nothing_else(client: &mut Side) {
+        client.tamper(|_, m| {
+            if m[0] == CLIENT_HELLO {
+                assert_eq!(m[SUITES_AT..SUITES_AT + 8], [0, 6, 0x13, 1, 0x13, 2, 0xc0, 0xb4]);
+                m.drain(SUITES_AT + 2..SUITES_AT + 4);
+                m.drain(SUITES_AT + 4..SUITES_AT + 6);
+                m[SUITES_AT + 1] = 2;
+                fix_length(m);
+            }
+        });
+    }
+
+    #[test]
+    fn taken_where_nothing_else_is_offered() {
+        for (piece, room) in [(1, 20_000), (usize::MAX, WRITE_ROOM_MIN), (usize::MAX, 20_000)] {
+            let (mut client, mut server) = set_up(true, true);
+            (client.tx_room, server.tx_room) = (room, room);
+            nothing_else(&mut client);
+            run(&mut client, &mut server, piece);
+            let mut bindings = [[0; 32]; 2];
+            for (side, binding) in [&client, &server].into_iter().zip(&mut bindings) {
+                let established = side.channel.established().unwrap();
+                assert_eq!(established.suite, CipherSuite::Aes256GcmSha384);
+                assert!(established.suite.encrypts());
+                side.channel.export(CHANNEL_BINDING_LABEL, &[], binding).unwrap();
+            }
+            assert_eq!(bindings[0], bindings[1]);
+            for n in 0..3 {
+                let record = client.seal(&[n; 16_384]);
+                assert_eq!(record.len(), HEAD_ROOM + 16_384 + 1 + 16);
+                deliver(&mut server, &record, usize::MAX);
+                assert_eq!(core::mem::take(&mut server.data), [n; 16_384]);
+                client.channel.update_keys();
+                let update = client.flush();
+                deliver(&mut server, &update, usize::MAX);
+            }
+        }
+    }
+
+    /// The message_hash of a retry is of the suite's hash too.
+    #[test]
+    fn taken_after_a_retry() {
+        let (mut client, mut server) = set_up(true, true);
+        nothing_else(&mut client);
+        let hello = client.flush();
+        deliver(&mut server, &hello, usize::MAX);
+        let mut retry = super::super::server_hello::retry(&[(messages::extension_type::COOKIE, &[0, 1, 7])]);
+        retry[39..41].copy_from_slice(&[0x13, 2]);
+        deliver(&mut client, &plain_record(22, &retry), usize::MAX);
+        assert_eq!(client.channel.error(), None);
+        assert!(client.channel.wants_write());
+    }
+
+    #[test]
+    fn neither_offered_nor_taken_unless_asked_for() {
+        for (client, server) in [(false, false), (false, true), (true, false), (true, true)] {
+            let (mut a, mut b) = set_up(client, server);
+            run(&mut a, &mut b, usize::MAX);
+            let suite = a.channel.established().unwrap().suite;
+            assert_eq!(suite, CipherSuite::Aes128GcmSha256, "the faster one is preferred");
+        }
+        let (mut client, mut server) = set_up(true, false);
+        nothing_else(&mut client);
+        run(&mut client, &mut server, usize::MAX);
+        refused(
+            "AES-256 alone",
+            ChannelError::NoCommonSuite,
+            &mut server,
+            &mut client,
+        );
+        let (mut client, mut server) = set_up(false, true);
+        server.tamper(once(SERVER_HELLO, |m| m[39..41].copy_from_slice(&[0x13, 2])));
+        let hello = client.flush();
+        deliver(&mut server, &hello, usize::MAX);
+        let flight = server.flush();
+        deliver(&mut client, &flight, usize::MAX);
+        let message_type = SERVER_HELLO;
+        assert_eq!(
+            client.channel.error(),
+            Some(ChannelError::IllegalValue { message_type })
+        );
+    }
 }
