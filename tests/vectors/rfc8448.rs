@@ -338,7 +338,7 @@ fn section_6_client_authentication() {
     let content = [
         &[b' '; 64][..],
         b"TLS 1.3, server CertificateVerify\0",
-        &signed.hash(),
+        signed.hash().as_bytes(),
     ]
     .concat();
     let certificate = trace.get("server_certificate");

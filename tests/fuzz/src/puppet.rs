@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use dbmirror_core::channel::digest::{Digest, HashAlgorithm};
 use dbmirror_core::channel::key_schedule::{HandshakeSecret, TrafficSecret, TrafficSecrets};
 use dbmirror_core::channel::transcript::Transcript;
 use dbmirror_core::channel::{CipherSuite, HEAD_ROOM};
@@ -25,27 +26,32 @@ const RETRY: [u8; 4] = [0xcf, 0x21, 0xad, 0x74];
 /// Bytes of a hello before its random.
 const RANDOM_AT: usize = 6;
 
+/// The suites that the provider without security has are all of SHA-256.
+fn nothing_said() -> Transcript<NoSecurity> {
+    Transcript::new(HashAlgorithm::Sha256)
+}
+
 /// The keys that it writes with.
 struct Writing {
-    secret: Rc<TrafficSecret<Sha256>>,
+    secret: Rc<TrafficSecret<NoSecurity>>,
     suite: CipherSuite,
     records: u64,
 }
 
 /// What both sides can compute once the hellos are out.
 struct Shared {
-    handshake: HandshakeSecret<Sha256>,
-    client: Rc<TrafficSecret<Sha256>>,
-    server: Rc<TrafficSecret<Sha256>>,
+    handshake: HandshakeSecret<NoSecurity>,
+    client: Rc<TrafficSecret<NoSecurity>>,
+    server: Rc<TrafficSecret<NoSecurity>>,
     suite: CipherSuite,
 }
 
 /// What follows the server's Finished.
 struct Application {
-    client: Rc<TrafficSecret<Sha256>>,
-    server: Rc<TrafficSecret<Sha256>>,
+    client: Rc<TrafficSecret<NoSecurity>>,
+    server: Rc<TrafficSecret<NoSecurity>>,
     /// The hash of all messages up to there.
-    transcript: [u8; HASH_LEN],
+    transcript: Digest,
 }
 
 /// A peer that says what it is told to say.
@@ -57,7 +63,7 @@ pub(crate) struct Puppet {
     looked: usize,
     /// Handshake bytes of the victim's that are no whole message yet.
     partial: Vec<u8>,
-    transcript: Transcript<Sha256>,
+    transcript: Transcript<NoSecurity>,
     shared: Option<Shared>,
     writing: Option<Writing>,
     /// What follows the server's Finished.
@@ -83,7 +89,7 @@ impl Puppet {
             victim_is_client,
             looked: 0,
             partial: Vec::new(),
-            transcript: Transcript::new(),
+            transcript: nothing_said(),
             shared: None,
             writing: None,
             application: None,
@@ -104,7 +110,7 @@ impl Puppet {
         }
         let is_retry = is_retry(message);
         if is_retry && self.victim_is_client {
-            self.transcript = std::mem::take(&mut self.transcript).retried();
+            self.transcript = std::mem::replace(&mut self.transcript, nothing_said()).retried();
         }
         self.transcript.add(message);
         if ours == SERVER_HELLO && self.victim_is_client && !is_retry {
@@ -139,7 +145,7 @@ impl Puppet {
         let data = secret
             .finished(&self.transcript.hash())
             .expect("a hash that works");
-        self.say(&message(FINISHED, &data));
+        self.say(&message(FINISHED, data.as_bytes()));
     }
 
     /// Says handshake bytes that need not be a message; nobody can tell what comes of the transcript.
@@ -220,7 +226,7 @@ impl Puppet {
         // Both sides have the one share that there is.
         let point = NoKey.share();
         let secret = NoKey.finish(&point).expect("a point");
-        let handshake = HandshakeSecret::new(secret.expose()).expect("a hash that works");
+        let handshake = HandshakeSecret::new(HashAlgorithm::Sha256, secret.expose()).expect("a hash that works");
         let TrafficSecrets { client, server } = handshake
             .traffic(&self.transcript.hash())
             .expect("a hash that works");
@@ -285,7 +291,7 @@ impl Puppet {
         }
         let is_retry = is_retry(message);
         if is_retry {
-            self.transcript = std::mem::take(&mut self.transcript).retried();
+            self.transcript = std::mem::replace(&mut self.transcript, nothing_said()).retried();
         }
         self.transcript.add(message);
         if self.victim_is_client || is_retry {
@@ -310,7 +316,7 @@ impl Writing {
         let [high, low] = len.to_be_bytes();
         let header = [APPLICATION_DATA, 3, 3, high, low];
         let tag = match self.suite {
-            CipherSuite::Aes128GcmSha256 => vec![0; 16],
+            CipherSuite::Aes128GcmSha256 | CipherSuite::Aes256GcmSha384 => vec![0; 16],
             CipherSuite::Sha256Sha256 => {
                 let (mut key, mut nonce) = ([0; HASH_LEN], [0; HASH_LEN]);
                 self.secret.key(&mut key).expect("a hash that works");
@@ -372,7 +378,7 @@ fn plain(content_type: u8, content: &[u8]) -> Vec<u8> {
 
 const fn tag_len(suite: CipherSuite) -> usize {
     match suite {
-        CipherSuite::Aes128GcmSha256 => 16,
+        CipherSuite::Aes128GcmSha256 | CipherSuite::Aes256GcmSha384 => 16,
         CipherSuite::Sha256Sha256 => HASH_LEN,
     }
 }

@@ -93,6 +93,7 @@ impl Side {
         Self::new(Channel::server_with(ServerOptions {
             encryption: settings.encryption,
             record_size_limit: settings.limit,
+            ..ServerOptions::default()
         }))
     }
 
@@ -102,6 +103,7 @@ impl Side {
             encryption: settings.encryption,
             record_size_limit: settings.limit,
             middlebox_compatible: settings.compatible,
+            ..ClientOptions::default()
         }))
     }
 

@@ -102,6 +102,7 @@ fn run(arguments: &[String]) -> Result<(), String> {
         options: ServerOptions {
             encryption,
             record_size_limit,
+            ..ServerOptions::default()
         },
     });
     let listener = TcpListener::bind(address).map_err(|error| format!("{address}: {error}"))?;
