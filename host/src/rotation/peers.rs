@@ -133,12 +133,13 @@ fn successor(
     let parsed = dbmirror_core::cert::Certificate::parse::<Crypto>(der)
         .map_err(|_| no(28035, Reason::BadCertificate))?;
     let mut master = instance.master();
-    let transaction = master.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // It waited for its turn, and an operator may have dropped what the connection was made with: DROP CERTIFICATE closes
-    // connections before it lets go of the catalog, so that nothing said on them is taken after it.
+    // connections before it lets go of the catalog, so that nothing said on them is taken after it. Asked before the
+    // transaction begins: the engine writes records of its own to the same file, and would wait for this one meanwhile.
     if !stands(told.connection) {
         return Err(no(28034, Reason::NoAuthority));
     }
+    let transaction = master.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let granted = match endpoints::mirroring(&transaction)? {
         Some(endpoint) => endpoints::connect_of(&transaction, endpoint.id, login_id)?,
         None => Connect::None,
