@@ -40,6 +40,10 @@
 #[cfg(test)]
 extern crate std;
 
+/// Whether this is a build for the simulator, with bugs that can be planted and a provider that protects nothing. No program that ships
+/// may have it: the server refuses to be built so.
+pub const SIMULATION: bool = cfg!(feature = "simulation");
+
 mod asn1;
 pub mod cert;
 pub mod channel;
@@ -49,6 +53,10 @@ pub mod entropy;
 pub mod keys;
 pub mod message;
 pub mod pairing;
+#[cfg(feature = "simulation")]
+pub mod planted;
+#[cfg(not(feature = "simulation"))]
+mod planted;
 pub mod secret;
 pub mod session;
 pub mod time;

@@ -6,6 +6,12 @@ use clap::Parser as _;
 use dbmirror::cli::{Cli, Command};
 use dbmirror::{exit, pair, quickstart, serve, sqlcmd, test_connection};
 
+// A test build of the whole workspace may have it, a release never.
+const _: () = assert!(
+    cfg!(debug_assertions) || !dbmirror_core::SIMULATION,
+    "core is built for the simulator: build the server by itself"
+);
+
 fn main() -> ExitCode {
     ExitCode::from(match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),

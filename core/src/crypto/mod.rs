@@ -10,7 +10,7 @@ pub mod hmac;
 pub mod no_security;
 pub mod rustcrypto;
 
-#[cfg(all(feature = "no-security", not(debug_assertions)))]
+#[cfg(all(feature = "no-security", not(feature = "simulation"), not(debug_assertions)))]
 compile_error!("the feature `no-security` is for simulators and fuzzers: build them with debug assertions");
 
 pub use absent::Absent;

@@ -230,7 +230,13 @@ impl<P: Provider> Endpoint<'_, P> {
         };
         live.messages_sent = live.messages_sent.saturating_add(said);
         match live.channel.seal(buf, len) {
-            Ok(sealed) => Turn::Bytes(sealed),
+            Ok(sealed) => {
+                if live.closing.is_some() {
+                    // GOODBYE is in the record; a closed channel would not have sealed it.
+                    live.channel.close();
+                }
+                Turn::Bytes(sealed)
+            }
             Err(_) => {
                 // What was said is lost, and so is the binding: it is all said again on the next one.
                 let error = live
@@ -317,7 +323,6 @@ impl<P: Provider> Endpoint<'_, P> {
                 let number = closing.reason.number();
                 say(to, Goodbye { number }.into())?;
                 closing.goodbye = false;
-                live.channel.close();
             }
             return Ok(());
         }

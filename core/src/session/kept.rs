@@ -5,6 +5,7 @@
 //! may be sent.
 
 use super::stored::Stored;
+use crate::planted::{Bug, planted};
 
 /// A [`Stored`], or what a witness keeps, and how far it is on its way to the storage.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +57,10 @@ impl<T: Copy + PartialEq> Kept<T> {
     }
 
     /// The value, if the storage has confirmed exactly it.
-    pub(crate) const fn durable(&self) -> Option<&T> {
+    pub(crate) fn durable(&self) -> Option<&T> {
+        if planted(Bug::SaidBeforeDurable) {
+            return Some(&self.value);
+        }
         match self.state {
             State::Durable => Some(&self.value),
             State::Volatile | State::Dirty | State::Writing { .. } => None,

@@ -10,6 +10,7 @@ use super::storage::{BlockChunk, DatabaseId, StorageError};
 use super::view::SeedProgress;
 use crate::message::codec::{Ack, Block, Seed, Tail};
 use crate::message::{LogEnd, Position, Timeline, Timelines};
+use crate::planted::{Bug, planted};
 use crate::time::{Duration, Instant};
 
 /// First pause after the storage refused; doubles.
@@ -275,6 +276,7 @@ impl Session {
             && !side.adopting_awaits(end)
         {
             side.settled = true;
+            let new_timeline = new_timeline && !planted(Bug::SameTimeline);
             (ctx.events)(SessionEvent::MayCapture { new_timeline });
         }
     }
@@ -522,7 +524,8 @@ impl Session {
     /// A read for the mirror failed.
     pub(crate) fn read_failed(&mut self, ctx: &mut Ctx<'_>, error: StorageError) {
         let acked = self.principal().map_or(Position::START, |side| side.acked);
-        if error == StorageError::Gone {
+        // What is damaged here stays so: a restart would end the log before it, a seed leaves it behind.
+        if matches!(error, StorageError::Gone | StorageError::Corrupt) {
             self.reseed(ctx, ReseedReason::LogGone, acked);
             return;
         }

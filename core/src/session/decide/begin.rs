@@ -2,6 +2,7 @@
 
 use super::super::event::{Reason, SessionError};
 use crate::message::{InstanceId, Record, Sync};
+use crate::planted::{Bug, planted};
 use core::cmp::Ordering;
 
 /// Whether a START's record is one to begin with: (1, the sender, 0, UNSYNC) and not forced (R0).
@@ -64,6 +65,9 @@ pub enum HeardNone {
 /// What `none` does to the member that hears it.
 #[must_use]
 pub fn hear_none(stage: Stage, own: &Record, me: InstanceId) -> HeardNone {
+    if planted(Bug::NoneEnds) {
+        return HeardNone::WaitAgain;
+    }
     if stage == Stage::Untouched && own.owner != me && *own == Record::first(own.owner) {
         HeardNone::WaitAgain
     } else {
@@ -109,7 +113,7 @@ pub fn hear_tombstone(own: &Record, theirs: &Record, me: InstanceId, incomplete:
     } else {
         own
     };
-    if higher.owner != me {
+    if higher.owner != me && !planted(Bug::TombstoneAlone) {
         AfterEnd::ClosedMirror
     } else if incomplete {
         AfterEnd::StayIncomplete

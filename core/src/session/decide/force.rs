@@ -4,6 +4,7 @@ use super::record::assign;
 use super::takeover::Ask;
 use super::witness::Keeping;
 use crate::message::{InstanceId, Record};
+use crate::planted::{Bug, planted};
 
 /// What FORCE_SERVICE_ALLOW_DATA_LOSS looks at where it is typed.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +56,7 @@ pub enum ForceRefused {
 /// takes the next role_sequence on its operator's word.
 #[must_use]
 pub fn force(facts: &Forcing) -> Force {
-    if (facts.partner_bound || facts.serves) && !facts.clash {
+    if (facts.partner_bound || facts.serves) && !facts.clash && !planted(Bug::ForceWhileBound) {
         return Force::Refused(ForceRefused::PartnerConnected);
     }
     let above = if facts.clash {

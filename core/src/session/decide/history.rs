@@ -3,6 +3,7 @@
 use super::super::event::ReseedReason;
 use super::super::storage::StorageError;
 use crate::message::{Chain, LogEnd, Position, Timeline, Timelines};
+use crate::planted::{Bug, planted};
 
 /// How the principal's log and its mirror's go on together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +42,16 @@ pub(crate) fn join(
         return Ok(Join::Resume);
     }
     let theirs = mirror.timelines.fork_of(at.timeline);
-    let same_timeline = principal.timelines.fork_of(at.timeline) == theirs || theirs.is_none();
+    let same_timeline =
+        principal.timelines.fork_of(at.timeline) == theirs || theirs.is_none() || planted(Bug::ForkIgnored);
     if !same_timeline || principal.timelines.locate(at.sequence) != Some(at) {
         return Ok(Join::Seed(ReseedReason::LeftBehind));
     }
     if at.sequence > principal.end.position.sequence {
         // Its own last timeline, and beyond its end. Without a settled log this is the tail of R7.
+        if planted(Bug::TailIgnored) {
+            return Ok(Join::Resume);
+        }
         let reason = if settled {
             ReseedReason::ChainMismatch
         } else {
@@ -56,7 +61,7 @@ pub(crate) fn join(
     }
     Ok(match chain_at(at)? {
         None => Join::Seed(ReseedReason::LogGone),
-        Some(chain) if chain == mirror.end.chain => Join::Resume,
+        Some(chain) if chain == mirror.end.chain || planted(Bug::ChainNotCompared) => Join::Resume,
         Some(_) => Join::Seed(ReseedReason::ChainMismatch),
     })
 }
@@ -105,7 +110,9 @@ pub fn fork_point(one: History<'_>, other: History<'_>) -> (u64, bool) {
     let common = ours
         .iter()
         .zip(theirs)
-        .take_while(|(a, b)| a.number == b.number && a.fork == b.fork && a.first == b.first)
+        .take_while(|(a, b)| {
+            a.number == b.number && (a.fork == b.fork || planted(Bug::ForkIgnored)) && a.first == b.first
+        })
         .count();
     let end_of = |list: &[Timeline], end: u64| {
         list.get(common)
@@ -131,6 +138,9 @@ pub fn meet<E>(
     let (until, newest) = fork_point(principal, mirror);
     let (ours, theirs) = (principal.end.position.sequence, mirror.end.position.sequence);
     if theirs > until {
+        if planted(Bug::TailIgnored) {
+            return Ok(Meeting::Send { after: until });
+        }
         return Ok(if newest && until == ours {
             Meeting::Tail { after: until }
         } else {
@@ -138,7 +148,9 @@ pub fn meet<E>(
         });
     }
     Ok(match chain_at(theirs)? {
-        Some(chain) if chain != mirror.end.chain => Meeting::Corrupt { at: theirs },
+        Some(chain) if chain != mirror.end.chain && !planted(Bug::ChainNotCompared) => {
+            Meeting::Corrupt { at: theirs }
+        }
         Some(_) | None => Meeting::Send { after: theirs },
     })
 }

@@ -2,6 +2,7 @@
 //! (`docs/safety.md` R1, R2).
 
 use crate::message::{InstanceId, Record, Sync};
+use crate::planted::{Bug, planted};
 use core::cmp::Ordering;
 
 /// Most that another's role_sequence may be ahead (`docs/safety.md` R11).
@@ -40,7 +41,7 @@ pub fn same(one: &Record, other: &Record) -> bool {
 /// that shows it (R1, R2, stories F4, F45). An answer and a grant show no ask.
 #[must_use]
 pub fn confirms(own: &Record, shown: &Record, ask_open: bool) -> bool {
-    !ask_open && same(own, shown)
+    (!ask_open || planted(Bug::AskConfirms)) && same(own, shown)
 }
 
 /// Who showed a record.
@@ -117,7 +118,7 @@ pub fn hear(hearing: &Hearing) -> Heard {
         Ordering::Greater if theirs.role_sequence == own.role_sequence => {
             let by_owner = part == Sender::Partner && theirs.owner == hearing.sender;
             let unsync_by_witness = part == Sender::Witness && theirs.sync == Sync::Unsync;
-            if theirs.owner == me || hearing.asks {
+            if theirs.owner == me || (hearing.asks && !planted(Bug::RecordWhileAsking)) {
                 // Only the owner raises within its role_sequence; and an asker is deaf for the owner that it replaces.
                 Heard::Nothing
             } else if by_owner || unsync_by_witness {
@@ -126,6 +127,7 @@ pub fn hear(hearing: &Hearing) -> Heard {
                 Heard::Nothing
             }
         }
+        Ordering::Greater if planted(Bug::NoYield) && own.owner == me => Heard::Nothing,
         Ordering::Greater if theirs.owner != me => Heard::Take(theirs),
         Ordering::Greater if hearing.sender_asks => Heard::Nothing,
         Ordering::Greater => Heard::Role(theirs),
@@ -152,9 +154,9 @@ pub struct Commit {
 
 /// Whether a gated commit may be acknowledged to its application (I1, R1, R6).
 #[must_use]
-pub const fn may_acknowledge(commit: &Commit) -> bool {
-    commit.serves
-        && (commit.hardened || commit.alone)
+pub fn may_acknowledge(commit: &Commit) -> bool {
+    (commit.serves || planted(Bug::AckWhileClosed))
+        && (commit.hardened || commit.alone || planted(Bug::AckWithoutMirror))
         && (commit.durable_here || (commit.partner_durability && commit.sync && commit.hardened))
 }
 
@@ -179,6 +181,7 @@ pub struct Alone {
 pub fn alone(facts: &Alone) -> bool {
     facts.own.sync == Sync::Unsync
         && (facts.by_mirror
+            || planted(Bug::AloneUnconfirmed)
             || if facts.witness_set {
                 facts.by_witness
             } else {
@@ -211,8 +214,8 @@ pub fn may_record_sync(facts: &Level) -> bool {
     facts.own.owner == facts.me
         && facts.own.sync == Sync::Unsync
         && facts.serves
-        && facts.safety_full
-        && facts.level
+        && (facts.safety_full || planted(Bug::SyncWhileOff))
+        && (facts.level || planted(Bug::SyncNotLevel))
         && facts.by_mirror
         && facts.one_witness
 }

@@ -2,6 +2,7 @@
 
 use super::record::assign;
 use crate::message::{InstanceId, Record, Sync};
+use crate::planted::{Bug, planted};
 
 /// What a principal looks at at FAILOVER.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +32,7 @@ pub fn failover(facts: &Failover) -> Option<Record> {
     let may = facts.own.owner == facts.me
         && facts.own.sync == Sync::Sync
         && facts.serves
-        && facts.settled
-        && facts.level
+        && (facts.settled && facts.level || planted(Bug::FailoverUnsettled))
         && facts.by_mirror
         && !facts.incomplete;
     may.then(|| assign(facts.own.role_sequence.saturating_add(1), facts.mirror, false))
@@ -42,9 +42,9 @@ pub fn failover(facts: &Failover) -> Option<Record> {
 /// reached the end that FAILOVER told (R4). The witness's grant tells no end, and neither does a hello: who shows this member's role there
 /// either gave it when both were level, or has yielded it with blocks that it never sent (docs/decisions/0006).
 #[must_use]
-pub const fn may_take_role(own_end: u64, told_end: Option<u64>) -> bool {
+pub fn may_take_role(own_end: u64, told_end: Option<u64>) -> bool {
     match told_end {
-        Some(end) => own_end >= end,
+        Some(end) => own_end >= end || planted(Bug::RoleBehind),
         None => true,
     }
 }
@@ -123,11 +123,18 @@ pub fn reopen(facts: &Reopening) -> Reopen {
     }
     match facts.mirror {
         Mirror::Bound { asks: true, .. } => Reopen::Closed(Closed::Ask),
-        Mirror::Bound { adopted, .. } if !adopted || facts.incomplete => Reopen::Closed(Closed::Adopt),
+        Mirror::Bound { adopted, .. } if (!adopted && !planted(Bug::OpenWithoutTail)) || facts.incomplete => {
+            Reopen::Closed(Closed::Adopt)
+        }
         Mirror::Bound { .. } => Reopen::Open,
         _ if facts.incomplete => Reopen::Closed(Closed::Adopt),
+        Mirror::Unknown if planted(Bug::OpenUnheard) => Reopen::Open,
         Mirror::Unknown => Reopen::Closed(Closed::Waiting),
-        Mirror::Lost | Mirror::HasNone if !facts.prepared || facts.own.sync == Sync::Sync => Reopen::Prepare,
+        Mirror::Lost | Mirror::HasNone
+            if (!facts.prepared || facts.own.sync == Sync::Sync) && !planted(Bug::OpenUnprepared) =>
+        {
+            Reopen::Prepare
+        }
         Mirror::Lost | Mirror::HasNone if facts.alone => Reopen::Open,
         Mirror::Lost | Mirror::HasNone => Reopen::Closed(Closed::Quorum),
     }

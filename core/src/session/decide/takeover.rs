@@ -3,6 +3,7 @@
 use super::record::{assign, same};
 use super::witness::{Keeping, counts};
 use crate::message::{InstanceId, Record, Sync};
+use crate::planted::{Bug, planted};
 
 /// A partner's highest ask. It is persisted before it is sent; `Ask::NONE` before the first one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,9 +70,9 @@ pub struct Asking {
 #[must_use]
 pub fn ask(facts: &Asking) -> Option<Ask> {
     let may = facts.own.owner != facts.me
-        && facts.own.sync == Sync::Sync
+        && (facts.own.sync == Sync::Sync || planted(Bug::AskUnsync))
         && facts.owner_lost
-        && facts.may_take_over
+        && (facts.may_take_over || planted(Bug::AskNotLevel))
         && facts.witness_bound
         && !facts.witness_pending
         && !facts.ask.open;
@@ -115,29 +116,40 @@ pub fn answer(held: &Keeping, asked: &Asked) -> Answer {
     };
     let next = asked.record.role_sequence.saturating_add(1);
     let equal = same(own, &asked.record) && own.sync == Sync::Sync && own.owner != asked.asker;
+    if planted(Bug::GrantTwice) && !asked.force && own.role_sequence == next {
+        return Answer::Grant(assign(next, asked.asker, false));
+    }
+    let equal = equal || (planted(Bug::GrantUnequal) && own.owner != asked.asker);
     if asked.force {
-        if asked.other_bound || own.role_sequence >= next {
+        if asked.other_bound || (own.role_sequence >= next && !planted(Bug::ForceNotLower)) {
             return Answer::Denial;
         }
         return Answer::Grant(assign(next, asked.asker, !equal));
     }
-    if equal && !asked.owner_heard {
-        return Answer::Grant(assign(own.role_sequence.saturating_add(1), asked.asker, false));
+    if equal && (!asked.owner_heard || planted(Bug::GrantWhileHeard)) {
+        let granted = assign(own.role_sequence.saturating_add(1), asked.asker, false);
+        if planted(Bug::GrantSync) {
+            return Answer::Grant(Record {
+                sync: Sync::Sync,
+                ..granted
+            });
+        }
+        return Answer::Grant(granted);
     }
     Answer::Denial
 }
 
 /// Whether an answer closes the ask: only one that quotes it (R3, story F4).
 #[must_use]
-pub const fn answer_closes(ask: &Ask, quoted: u32) -> bool {
-    ask.open && ask.number == quoted
+pub fn answer_closes(ask: &Ask, quoted: u32) -> bool {
+    ask.open && (ask.number == quoted || planted(Bug::AnyAnswerCloses))
 }
 
 /// Whether the witness's hello closes the ask: only on a later binding than the one that the ask was sent over, where an
 /// answer to it cannot come any more (R3, story F4). Then the hello's record shows whether it was granted.
 #[must_use]
-pub const fn hello_closes(ask: &Ask, sent_over_this_binding: bool) -> bool {
-    ask.open && !sent_over_this_binding
+pub fn hello_closes(ask: &Ask, sent_over_this_binding: bool) -> bool {
+    ask.open && (!sent_over_this_binding || planted(Bug::AnyHelloCloses))
 }
 
 /// Whether a record that was persisted closes the ask: one of a higher role_sequence (R3).
@@ -195,7 +207,7 @@ pub enum Proposed {
 #[must_use]
 pub fn proposed(own: &Record, proposal: &Record, sender: InstanceId) -> Proposed {
     let higher = proposal.role_sequence > own.role_sequence;
-    if higher && proposal.owner == sender && own.owner == sender {
+    if higher && proposal.owner == sender && (own.owner == sender || planted(Bug::HandBackAfterGrant)) {
         Proposed::Take(*proposal)
     } else {
         Proposed::AnswerByHello
@@ -205,8 +217,9 @@ pub fn proposed(own: &Record, proposal: &Record, sender: InstanceId) -> Proposed
 /// Whether a mirror takes blocks, hardens, acknowledges and confirms for its owner: not while an ask is open, and only what
 /// comes under the number of its record (R2, R3).
 #[must_use]
-pub const fn takes_blocks(own: &Record, ask: &Ask, role_sequence: u32) -> bool {
-    !ask.open && own.role_sequence == role_sequence
+pub fn takes_blocks(own: &Record, ask: &Ask, role_sequence: u32) -> bool {
+    (!ask.open || planted(Bug::HardenWhileAsking))
+        && (own.role_sequence == role_sequence || planted(Bug::OldBlocks))
 }
 
 /// Whether the record that the witness shows counts for a member that named it at `named` (R5).

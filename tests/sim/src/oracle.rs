@@ -1,0 +1,629 @@
+//! What must hold after every event (docs/simulator.md, "What is checked").
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dbmirror_core::crypto::Provider;
+use dbmirror_core::message::codec::Message;
+use dbmirror_core::message::{InstanceId, LogEnd, Position, Record, SessionGuid};
+use dbmirror_core::session::{DatabaseId, Phase, Role, SessionState, Stored};
+
+use dbmirror_core::session::decide::witness::Keeping;
+use dbmirror_core::witness::WitnessStored;
+
+use crate::coverage::Row;
+use crate::disk::{Db, RecordChange};
+use crate::node::Node;
+use crate::world::World;
+
+/// Bytes beyond its credit that a mirror may hold unconfirmed: the block that was begun and the one that ends it.
+const CREDIT_SLACK: usize = 2 * 81_000;
+
+/// What the checks remember from event to event.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    /// The state that was shown last.
+    states: BTreeMap<(usize, DatabaseId), SessionState>,
+    /// Who owns a role_sequence, in any storage, ever.
+    owners: BTreeMap<(SessionGuid, u32), InstanceId>,
+    /// The highest record that a member ever held durably.
+    records: BTreeMap<(usize, SessionGuid), Record>,
+    /// By database: rows that applications were told to be committed, with their place in the log.
+    acknowledged: BTreeMap<DatabaseId, BTreeMap<u64, u64>>,
+    /// By database: who opened last under the highest role_sequence, and whether by force.
+    top: BTreeMap<DatabaseId, Top>,
+    /// Databases whose role was forced, to be opened under it.
+    forcing: BTreeMap<DatabaseId, usize>,
+    /// Principals that refuse writes for want of a quorum.
+    no_quorum: BTreeSet<(usize, DatabaseId)>,
+    /// Sessions that have ended at a member: never to be held again.
+    ended: BTreeMap<(usize, SessionGuid), ()>,
+}
+
+/// Who serves under the highest role_sequence.
+#[derive(Clone, Copy, Debug)]
+struct Top {
+    guid: SessionGuid,
+    role_sequence: u32,
+    at: usize,
+    forced: bool,
+}
+
+impl Oracle {
+    /// There is no session any more: what was acknowledged in it is nobody's promise.
+    pub fn over(&mut self, database: DatabaseId) {
+        self.acknowledged.remove(&database);
+        self.top.remove(&database);
+        self.forcing.remove(&database);
+    }
+
+    /// The state that is shown now, for that which was.
+    pub fn shown(&mut self, at: usize, database: DatabaseId, state: SessionState) -> SessionState {
+        self.states
+            .insert((at, database), state)
+            .unwrap_or(SessionState::Disconnected)
+    }
+
+    /// A principal stops for want of a quorum.
+    pub fn quorum_lost(&mut self, at: usize, database: DatabaseId) {
+        self.no_quorum.insert((at, database));
+    }
+
+    /// A principal serves. Whether it had stopped for that.
+    pub fn quorum_back(&mut self, at: usize, database: DatabaseId) -> bool {
+        self.no_quorum.remove(&(at, database))
+    }
+
+    /// Nothing is shown any more.
+    pub fn restarted(&mut self, at: usize, database: DatabaseId) {
+        self.states.remove(&(at, database));
+    }
+
+    /// A record has become durable at a member. What is wrong with it.
+    pub fn recorded(&mut self, at: usize, change: &RecordChange) -> Option<String> {
+        if let RecordChange::Witness(guid, bytes, _) = change {
+            let record = match WitnessStored::decode(bytes) {
+                Ok(stored) => match stored.keeping {
+                    Keeping::Record(record) => record,
+                    Keeping::Dropped { .. } | Keeping::Blank => return None,
+                },
+                Err(error) => return Some(format!("what it keeps as a witness cannot be read: {error}")),
+            };
+            let owner = *self
+                .owners
+                .entry((*guid, record.role_sequence))
+                .or_insert(record.owner);
+            if owner != record.owner && !record.forced {
+                return Some(format!(
+                    "role_sequence {} of session {guid} has two owners: {owner} and, by the witness, {}",
+                    record.role_sequence, record.owner
+                ));
+            }
+            return None;
+        }
+        let (bytes, ended) = match change {
+            RecordChange::Live(_, bytes) => (bytes, false),
+            RecordChange::Ended(_, _, bytes) => (bytes, true),
+            RecordChange::Removed(_) | RecordChange::Witness(..) | RecordChange::WitnessRemoved(_) => {
+                return None;
+            }
+        };
+        let stored = match Stored::decode(bytes) {
+            Ok(stored) => stored,
+            Err(error) => return Some(format!("its record cannot be read: {error}")),
+        };
+        if stored.guid == SessionGuid::default() {
+            return None;
+        }
+        let key = (at, stored.guid);
+        if ended {
+            self.ended.insert(key, ());
+        } else if self.ended.contains_key(&key) {
+            return Some(format!("session {} is held again after its end", stored.guid));
+        }
+        let record = stored.record;
+        let owner = *self
+            .owners
+            .entry((stored.guid, record.role_sequence))
+            .or_insert(record.owner);
+        if owner != record.owner && !record.forced {
+            return Some(format!(
+                "role_sequence {} of session {} has two owners: {owner} and {}",
+                record.role_sequence, stored.guid, record.owner
+            ));
+        }
+        let before = self.records.insert(key, record);
+        if let Some(before) = before
+            && before.compare(&record).is_gt()
+        {
+            return Some(format!("its record goes back from {before:?} to {record:?}"));
+        }
+        None
+    }
+
+    /// Something is said by a member. What is claimed and not durable.
+    pub fn claimed<P: Provider + 'static>(
+        &mut self,
+        node: &Node<P>,
+        message: &Message<'_>,
+    ) -> Option<String> {
+        let known = |guid: &SessionGuid| node.disk.known.get(guid);
+        let record = |guid: &SessionGuid, record: &Record| match known(guid) {
+            Some((_, stored)) if stored.record == *record => None,
+            Some((_, stored)) => Some(format!("{record:?}, and {:?} is durable", stored.record)),
+            None => Some(format!("{record:?}, and nothing is durable")),
+        };
+        let end = |guid: &SessionGuid, end: &LogEnd| {
+            let (database, _) = known(guid)?;
+            let db = node.disk.db(*database)?;
+            not_durable(db, end)
+        };
+        match message {
+            Message::SessionHello(hello) if node.disk.witnessed.contains_key(&hello.guid) => {
+                let kept = node
+                    .disk
+                    .witnessed
+                    .get(&hello.guid)
+                    .and_then(|bytes| WitnessStored::decode(bytes).ok());
+                match kept.map(|kept| kept.keeping) {
+                    Some(Keeping::Record(kept)) if kept == hello.record => None,
+                    other => Some(format!(
+                        "{:?} as a witness, and {other:?} is durable",
+                        hello.record
+                    )),
+                }
+            }
+            Message::Grant(grant) => {
+                let kept = node
+                    .disk
+                    .witnessed
+                    .get(&grant.guid)
+                    .and_then(|bytes| WitnessStored::decode(bytes).ok());
+                match kept.map(|kept| kept.keeping) {
+                    Some(Keeping::Record(kept)) if kept == grant.record => None,
+                    other => Some(format!(
+                        "the grant of {:?}, and {other:?} is durable",
+                        grant.record
+                    )),
+                }
+            }
+            Message::SessionHello(hello) => {
+                record(&hello.guid, &hello.record).or_else(|| end(&hello.guid, &hello.end))
+            }
+            Message::StartAccepted(accepted) => {
+                record(&accepted.guid, &accepted.record).or_else(|| end(&accepted.guid, &accepted.end))
+            }
+            Message::Ack(ack) => {
+                let (database, _) = known(&ack.guid)?;
+                let db = node.disk.db(*database)?;
+                let at = db.chain(ack.position.sequence);
+                let held = at.is_some_and(|(position, chain)| {
+                    position == ack.position
+                        && chain.prefix() == ack.chain_prefix
+                        && position.sequence <= db.durable_end().position.sequence
+                });
+                (!held).then(|| {
+                    format!(
+                        "{:?} hardened, and the log is durable to {:?}",
+                        ack.position,
+                        db.durable_end()
+                    )
+                })
+            }
+            Message::Tombstone(tombstone) => {
+                let stored = node
+                    .disk
+                    .tombstones
+                    .get(&tombstone.guid)
+                    .and_then(|bytes| Stored::decode(bytes).ok());
+                match stored {
+                    Some(stored) if stored.record == tombstone.record => None,
+                    _ => Some(format!(
+                        "the end of session {}, which is not durable",
+                        tombstone.guid
+                    )),
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
+fn not_durable(db: &Db, end: &LogEnd) -> Option<String> {
+    let held = *end == LogEnd::START
+        || db.chain(end.position.sequence).is_some_and(|(position, chain)| {
+            position == end.position
+                && chain == end.chain
+                && position.sequence <= db.durable_end().position.sequence
+        });
+    (!held).then(|| {
+        format!(
+            "a log that ends at {:?}, and it is durable to {:?}",
+            end.position,
+            db.durable_end().position
+        )
+    })
+}
+
+impl<P: Provider + 'static> World<P> {
+    /// A record has become durable.
+    pub fn recorded(&mut self, at: usize, change: &RecordChange) {
+        if let Some(wrong) = self.oracle.recorded(at, change) {
+            self.fail(format!("instance {at}: {wrong}"));
+        }
+    }
+
+    /// All rows that an instance holds, in its file or in its log.
+    fn rows_of(&self, at: usize, database: DatabaseId) -> BTreeSet<u64> {
+        self.nodes[at]
+            .disk
+            .db(database)
+            .map(|db| db.rows.iter().copied().chain(db.undone_rows()).collect())
+            .unwrap_or_default()
+    }
+
+    /// Applications are told that everything up to a block is committed.
+    pub fn acknowledged(&mut self, at: usize, database: DatabaseId, upto: Position) {
+        self.coverage.hit(Row::Acknowledged);
+        let gated = self.shops.iter().any(|shop| shop.id == database && shop.gated);
+        let Some(view) = self.view(at, database).filter(|_| gated) else {
+            return;
+        };
+        let from = self.nodes[at]
+            .running(database)
+            .map_or(0, |running| running.acknowledged);
+        let Some(db) = self.nodes[at].disk.db(database) else {
+            return;
+        };
+        let upto_row = db.base_rows + upto.sequence.saturating_sub(db.base.position.sequence) as usize;
+        if upto_row > db.base_rows + db.durable {
+            let text = format!(
+                "instance {at} db {}: acknowledged to {upto:?}, durable to {:?}",
+                database.0,
+                db.durable_end().position
+            );
+            self.fail(text);
+            return;
+        }
+        let from = from.min(upto_row);
+        let fresh: Vec<(u64, u64)> = db.rows[from.min(db.rows.len())..upto_row.min(db.rows.len())]
+            .iter()
+            .enumerate()
+            .map(|(index, row)| {
+                let block = (from + index + 1).saturating_sub(db.base_rows) as u64;
+                (*row, db.base.position.sequence + block)
+            })
+            .collect();
+        if let Some(running) = self.nodes[at].running(database) {
+            running.acknowledged = upto_row;
+        }
+        let number = view.record.role_sequence;
+        let top = self.oracle.top.get(&database).copied();
+        if let Some(top) = top.filter(|top| Some(top.guid) == view.guid) {
+            if number == top.role_sequence && at != top.at && !top.forced {
+                self.fail(format!(
+                    "db {}: instances {} and {at} acknowledge under role_sequence {number}",
+                    database.0, top.at
+                ));
+                return;
+            }
+            if number < top.role_sequence || at != top.at {
+                if top.forced {
+                    return; // The operator's word: these are lost, or were there before.
+                }
+                let there = self.rows_of(top.at, database);
+                if let Some((row, _)) = fresh.iter().find(|(row, _)| !there.contains(row)) {
+                    self.fail(format!(
+                        "db {}: instance {at} acknowledges row {row:x} under role_sequence {number}, and {} serves without it under {}",
+                        database.0, top.at, top.role_sequence
+                    ));
+                    return;
+                }
+            }
+        }
+        self.oracle
+            .acknowledged
+            .entry(database)
+            .or_default()
+            .extend(fresh);
+    }
+
+    /// Service was forced: acknowledged rows may be lost after `common`, and none may if no loss is possible.
+    pub fn forced(&mut self, at: usize, database: DatabaseId, common: Position, loss_possible: bool) {
+        let here = self.rows_of(at, database);
+        let lost: Vec<(u64, u64)> = self
+            .oracle
+            .acknowledged
+            .get(&database)
+            .map_or_else(Vec::new, |rows| {
+                rows.iter()
+                    .filter(|(row, _)| !here.contains(row))
+                    .map(|(row, at)| (*row, *at))
+                    .collect()
+            });
+        if let Some((row, position)) = lost.iter().find(|(_, position)| *position <= common.sequence) {
+            self.fail(format!(
+                "db {}: forced service loses row {row:x} at {position}, and reports {common:?} as common",
+                database.0
+            ));
+            return;
+        }
+        if !loss_possible && !lost.is_empty() {
+            self.fail(format!(
+                "db {}: forced service loses {} rows, and reports that it loses none",
+                database.0,
+                lost.len()
+            ));
+            return;
+        }
+        if let Some(rows) = self.oracle.acknowledged.get_mut(&database) {
+            for (row, _) in lost {
+                rows.remove(&row);
+            }
+        }
+        self.oracle.forcing.insert(database, at);
+    }
+
+    /// A member opens to applications.
+    pub fn serving(&mut self, at: usize, database: DatabaseId, role_sequence: u32) {
+        let Some(guid) = self.view(at, database).and_then(|view| view.guid) else {
+            return;
+        };
+        let forced = self.oracle.forcing.get(&database) == Some(&at);
+        if forced {
+            self.oracle.forcing.remove(&database);
+        }
+        let before = self
+            .oracle
+            .top
+            .get(&database)
+            .copied()
+            .filter(|top| top.guid == guid);
+        if let Some(top) = before {
+            let wrong = if role_sequence == top.role_sequence {
+                at != top.at && !forced && !top.forced
+            } else {
+                role_sequence < top.role_sequence && !top.forced
+            };
+            if wrong {
+                self.fail(format!(
+                    "db {}: instance {at} opens under role_sequence {role_sequence}, and {} has opened under {}",
+                    database.0, top.at, top.role_sequence
+                ));
+                return;
+            }
+            if role_sequence < top.role_sequence {
+                return;
+            }
+        }
+        let stays = before.is_some_and(|top| top.forced && top.role_sequence == role_sequence);
+        let top = Top {
+            guid,
+            role_sequence,
+            at,
+            forced: forced || stays,
+        };
+        self.oracle.top.insert(database, top);
+        let here = self.rows_of(at, database);
+        let rows = self.oracle.acknowledged.get(&database);
+        let lost = rows.and_then(|rows| rows.keys().find(|row| !here.contains(row)).copied());
+        if let Some(row) = lost {
+            self.fail(format!(
+                "db {}: instance {at} opens under role_sequence {role_sequence} without acknowledged row {row:x}",
+                database.0
+            ));
+        }
+    }
+
+    /// Everything that must hold of an instance now.
+    pub fn check(&mut self, at: usize) {
+        if self.violation.is_some() {
+            return;
+        }
+        let mut wrong = None;
+        for index in 0..self.shops.len() {
+            let shop = &self.shops[index];
+            if !shop.pair.contains(&at) {
+                continue;
+            }
+            let (id, other) = (shop.id, shop.pair[usize::from(shop.pair[0] == at)]);
+            let Some(view) = self.nodes[at].view(id) else {
+                continue;
+            };
+            let (Some(mine), Some(theirs)) = (self.nodes[at].disk.db(id), self.nodes[other].disk.db(id))
+            else {
+                continue;
+            };
+            // I5: what this run goes by is durable here.
+            if view.phase == Phase::Established
+                && let Some(text) = not_durable(mine, &view.end)
+            {
+                wrong = Some(format!("instance {at} db {} goes by {text}", id.0));
+                break;
+            }
+            // I1, I5: what a principal counts as hardened was so on its mirror.
+            if view.role == Role::Principal
+                && view.bound
+                && view.hardened_on_both.sequence > theirs.ever_durable
+            {
+                wrong = Some(format!(
+                    "instance {at} db {} counts {:?} as hardened, and instance {other} never had more than {}",
+                    id.0, view.hardened_on_both, theirs.ever_durable
+                ));
+                break;
+            }
+            // Bounded memory.
+            let waiting: usize = mine
+                .blocks
+                .get(mine.durable..)
+                .unwrap_or_default()
+                .iter()
+                .map(|b| b.bytes.len())
+                .sum();
+            if view.role == Role::Mirror && waiting > self.nodes[at].limits.credit as usize + CREDIT_SLACK {
+                wrong = Some(format!(
+                    "instance {at} db {}: {waiting} bytes were taken beyond the credit",
+                    id.0
+                ));
+                break;
+            }
+            // I4: one history.
+            if let Some(text) = self.one_history(at, other, id) {
+                wrong = Some(text);
+                break;
+            }
+        }
+        if let Some(wrong) = wrong {
+            self.fail(wrong);
+        }
+    }
+
+    /// Two logs of one session never differ at a position of one timeline.
+    fn one_history(&self, at: usize, other: usize, id: DatabaseId) -> Option<String> {
+        let session = |node: usize| {
+            self.nodes[node]
+                .disk
+                .known
+                .values()
+                .find(|(known, _)| *known == id)
+                .map(|(_, stored)| stored)
+        };
+        let (a, b) = (session(at)?, session(other)?);
+        if a.guid != b.guid {
+            return None;
+        }
+        let (mine, theirs) = (self.nodes[at].disk.db(id)?, self.nodes[other].disk.db(id)?);
+        let sequence = mine.end().position.sequence.min(theirs.end().position.sequence);
+        let ((at_mine, mine_chain), (at_theirs, their_chain)) =
+            (mine.chain(sequence)?, theirs.chain(sequence)?);
+        let same_timeline = at_mine == at_theirs
+            && match (
+                a.timelines.fork_of(at_mine.timeline),
+                b.timelines.fork_of(at_theirs.timeline),
+            ) {
+                (Some(ours), Some(other)) => ours == other,
+                _ => false,
+            };
+        (same_timeline && mine_chain != their_chain).then(|| {
+            format!(
+                "db {}: the logs of {at} and {other} differ at {at_mine:?} of one timeline",
+                id.0
+            )
+        })
+    }
+
+    /// Whether every session is level, log and file; else what is not.
+    pub fn unsettled(&mut self) -> Option<String> {
+        for index in 0..self.shops.len() {
+            let shop = self.shops[index].clone();
+            let (p, id) = (self.owner(index), shop.id);
+            let m = shop.pair[usize::from(shop.pair[0] == p)];
+            let Some(principal) = self.view(p, id) else {
+                return Some(format!("db {}: instance {p} has no session", id.0));
+            };
+            let Some(mirror) = self.view(m, id) else {
+                return Some(format!("db {}: instance {m} has no session", id.0));
+            };
+            for (who, view) in [(p, &principal), (m, &mirror)] {
+                if view.state != SessionState::Synchronized {
+                    return Some(format!(
+                        "db {}: instance {who} shows {:?}, trouble {:?}",
+                        id.0, view.state, view.trouble
+                    ));
+                }
+            }
+            let (Some(a), Some(b)) = (self.nodes[p].disk.db(id), self.nodes[m].disk.db(id)) else {
+                return Some(format!("db {}: a database is gone", id.0));
+            };
+            if a.log_rows() != a.rows.len() || principal.end != a.end() {
+                return Some(format!(
+                    "db {}: {} rows, {} captured, end {:?}",
+                    id.0,
+                    a.rows.len(),
+                    a.log_rows(),
+                    principal.end
+                ));
+            }
+            if a.durable_end() != b.durable_end() || mirror.end != b.durable_end() {
+                return Some(format!(
+                    "db {}: logs end at {:?} and {:?}",
+                    id.0,
+                    a.durable_end(),
+                    b.durable_end()
+                ));
+            }
+            if principal.hardened_on_both != principal.end.position {
+                return Some(format!(
+                    "db {}: hardened on both to {:?}",
+                    id.0, principal.hardened_on_both
+                ));
+            }
+            if a.pages() != b.pages() {
+                return Some(format!(
+                    "db {}: the files have {} and {} rows",
+                    id.0,
+                    a.rows.len(),
+                    b.rows.len()
+                ));
+            }
+            let properties = |view: &dbmirror_core::session::SessionView| {
+                (view.safety, view.safety_sequence, view.suspended, view.timeout)
+            };
+            if properties(&principal) != properties(&mirror) {
+                return Some(format!(
+                    "db {}: {:?} and {:?}",
+                    id.0,
+                    properties(&principal),
+                    properties(&mirror)
+                ));
+            }
+        }
+        None
+    }
+
+    /// Whether every mirror has hardened what applications committed; else where it has not.
+    pub fn unhardened(&mut self) -> Option<String> {
+        for index in 0..self.shops.len() {
+            let shop = self.shops[index].clone();
+            let (p, id) = (self.owner(index), shop.id);
+            let m = shop.pair[usize::from(shop.pair[0] == p)];
+            let view = self.view(p, id);
+            let (Some(view), Some(a), Some(b)) = (view, self.nodes[p].disk.db(id), self.nodes[m].disk.db(id))
+            else {
+                return Some(format!("db {}: no session", id.0));
+            };
+            if a.rows.len() != a.log_rows()
+                || view.hardened_on_both != a.end().position
+                || b.durable_end() != a.end()
+            {
+                return Some(format!(
+                    "db {}: {} rows, hardened on both to {:?}",
+                    id.0,
+                    a.rows.len(),
+                    view.hardened_on_both
+                ));
+            }
+        }
+        None
+    }
+
+    /// Whether each pair of instances is down to one connection; else which is not.
+    pub fn surplus(&mut self) -> Option<String> {
+        for a in 0..self.nodes.len() {
+            for b in a + 1..self.nodes.len() {
+                let both = |pipe: &crate::net::Pipe| {
+                    let ends = [pipe.ends[0].node, pipe.ends[1].node];
+                    ends.contains(&a) && ends.contains(&b) && !pipe.ends[0].over && !pipe.ends[1].over
+                };
+                let count = self.net.pipes.iter().flatten().filter(|pipe| both(pipe)).count();
+                let shared = self
+                    .shops
+                    .iter()
+                    .any(|shop| shop.pair.contains(&a) && shop.pair.contains(&b));
+                if shared && count != 1 || count > 1 {
+                    return Some(format!("{count} connections between {a} and {b}"));
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,58 @@
+//! A few seeds in every test run; thousands are the command's (docs/simulator.md).
+
+use dbmirror_sim::mutants::Mutant;
+use dbmirror_sim::run::{Settings, run};
+
+fn clean(seeds: std::ops::RangeInclusive<u64>, settings: Settings) {
+    for seed in seeds {
+        let outcome = run(seed, settings);
+        if let Some(violation) = outcome.violation {
+            panic!("seed {seed} at {} us: {}", violation.at, violation.text);
+        }
+        assert!(
+            outcome.coverage.commits > 0 && outcome.coverage.faults > 0,
+            "seed {seed} did nothing"
+        );
+    }
+}
+
+#[test]
+fn some_seeds_end_clean() {
+    clean(1..=40, Settings::default());
+}
+
+#[test]
+fn some_seeds_end_clean_with_the_real_cryptography() {
+    let settings = Settings {
+        real: true,
+        ..Settings::default()
+    };
+    clean(1..=2, settings);
+}
+
+#[test]
+fn a_seed_is_the_same_every_time() {
+    let count = || {
+        let coverage = run(7, Settings::default()).coverage;
+        (
+            coverage.events,
+            coverage.commits,
+            coverage.faults,
+            coverage.micros,
+        )
+    };
+    assert_eq!(count(), count());
+}
+
+#[test]
+fn a_driver_that_breaks_its_promise_is_found() {
+    let mutant = Mutant::all()
+        .into_iter()
+        .find(|mutant| mutant.name() == "AckBeforeSync");
+    let settings = Settings {
+        // A bug of the driver: nothing is planted in the process, which other tests share.
+        bug: mutant.and_then(Mutant::plant),
+        ..Settings::default()
+    };
+    assert!((1..=20).any(|seed| run(seed, settings).violation.is_some()));
+}
