@@ -2,179 +2,19 @@
 //!
 //! Our side is the binary `channel-peer`. Everything runs on 127.83.0.0/16, one address a test.
 
-use std::io::{BufRead, BufReader, Read, Write as _};
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::time::{Duration, Instant};
+mod peers;
 
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Two parties and a stranger, each with a key and a certificate that OpenSSL made: NAME.key (PEM), NAME.key.der,
-/// NAME.pem, NAME.der.
-struct Parties(tempfile::TempDir);
-
-impl Parties {
-    fn new() -> Self {
-        let parties = Self(tempfile::tempdir().expect("a directory"));
-        for name in ["ours", "theirs", "stranger"] {
-            let run = |arguments: &str| parties.openssl(&arguments.replace("NAME", name));
-            run("ecparam -name prime256v1 -genkey -noout -out NAME.key");
-            run("ec -in NAME.key -outform DER -out NAME.key.der");
-            run("req -new -x509 -key NAME.key -days 2 -subj /CN=NAME -out NAME.pem");
-            run("x509 -in NAME.pem -outform DER -out NAME.der");
-        }
-        parties
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn openssl(&self, arguments: &str) -> Output {
-        let output = Command::new("openssl")
-            .args(arguments.split(' '))
-            .current_dir(self.path())
-            .output()
-            .expect("the openssl command is installed");
-        assert!(
-            output.status.success(),
-            "openssl {arguments}\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        output
-    }
-}
-
-/// A process whose every line can be waited for.
-struct Process {
-    child: Child,
-    lines: Receiver<String>,
-    seen: Vec<String>,
-}
-
-impl Process {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let (sender, lines) = mpsc::channel();
-        let pump = |stream: Box<dyn Read + Send>, sender: mpsc::Sender<String>| {
-            std::thread::spawn(move || {
-                let mut stream = BufReader::new(stream);
-                let mut line = Vec::new();
-                while stream.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-                    let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                    line.clear();
-                    if sender.send(text).is_err() {
-                        break;
-                    }
-                }
-            })
-        };
-        pump(Box::new(child.stdout.take().expect("piped")), sender.clone());
-        pump(Box::new(child.stderr.take().expect("piped")), sender);
-        Self {
-            child,
-            lines,
-            seen: Vec::new(),
-        }
-    }
-
-    /// Our side.
-    fn peer(parties: &Parties, arguments: &str) -> Self {
-        Self::start(
-            Command::new(env!("CARGO_BIN_EXE_channel-peer"))
-                .args(arguments.split(' '))
-                .current_dir(parties.path()),
-        )
-    }
-
-    fn openssl(parties: &Parties, arguments: &str) -> Self {
-        Self::start(
-            Command::new("openssl")
-                .args(arguments.split(' '))
-                .current_dir(parties.path()),
-        )
-    }
-
-    /// Waits for a line that contains `text`.
-    fn expect(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
-                Ok(line) => {
-                    self.seen.push(line.clone());
-                    if line.contains(text) {
-                        return line;
-                    }
-                }
-                Err(_) => panic!("no line with {text:?} in:\n{}", self.seen.join("\n")),
-            }
-        }
-    }
-
-    fn say(&mut self, line: &str) {
-        let stdin = self.child.stdin.as_mut().expect("piped");
-        // In one write: OpenSSL sends what one read of its standard input gives.
-        stdin
-            .write_all(format!("{line}\n").as_bytes())
-            .expect("it listens");
-    }
-
-    /// Waits for the end; answers all lines and whether it was a success.
-    fn end(mut self) -> (String, bool) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                self.seen.extend(self.lines.iter());
-                return (self.seen.join("\n"), status.success());
-            }
-            assert!(Instant::now() < deadline, "it hangs:\n{}", self.seen.join("\n"));
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It has ended, or the test has failed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A port on `address` that was free a moment ago. The address is this test's own, so it still is.
-fn free_port(address: &str) -> u16 {
-    let listener = TcpListener::bind((address, 0)).expect("an address of this machine");
-    listener.local_addr().expect("bound").port()
-}
-
-/// `channel-peer` as server on `address`, and where it listens.
-fn listen(parties: &Parties, address: &str) -> (Process, String) {
-    let mut server = Process::peer(
-        parties,
-        &format!("listen {address}:0 ours.key.der ours.der theirs.der"),
-    );
-    let line = server.expect("listening ");
-    let address = line.trim_start_matches("listening ").to_owned();
-    (server, address)
-}
+use peers::{Parties, Process, free_port, listen};
 
 const GOOD: &str = "-tls1_3 -alpn dbm/1 -cert theirs.pem -key theirs.key";
 
 #[test]
 fn s_client_with_default_key_shares_gets_in_after_a_retry() {
     let parties = Parties::new();
-    let (mut server, address) = listen(&parties, "127.83.1.1");
+    let (mut server, address) = listen(&parties, "127.83.1.1", "");
     let export = "-keymatexport EXPORTER-Channel-Binding -keymatexportlen 32";
-    let mut client = Process::openssl(
+    let mut client = Process::of(
+        "openssl",
         &parties,
         &format!("s_client -connect {address} {GOOD} -state -msg {export}"),
     );
@@ -227,9 +67,13 @@ fn s_client_with_default_key_shares_gets_in_after_a_retry() {
 #[test]
 fn s_client_with_a_share_that_fits_needs_no_retry() {
     let parties = Parties::new();
-    let (mut server, address) = listen(&parties, "127.83.1.2");
+    let (mut server, address) = listen(&parties, "127.83.1.2", "");
     let options = "-groups P-256 -msg -no_middlebox";
-    let mut client = Process::openssl(&parties, &format!("s_client -connect {address} {GOOD} {options}"));
+    let mut client = Process::of(
+        "openssl",
+        &parties,
+        &format!("s_client -connect {address} {GOOD} {options}"),
+    );
     server.expect("established");
     client.say("Q");
     let (log, _) = client.end();
@@ -288,8 +132,12 @@ fn s_client_is_refused_with_the_alert_that_fits() {
     .into_iter()
     .enumerate()
     {
-        let (server, address) = listen(&parties, &format!("127.83.2.{}", n + 1));
-        let client = Process::openssl(&parties, &format!("s_client -connect {address} {arguments}"));
+        let (server, address) = listen(&parties, &format!("127.83.2.{}", n + 1), "");
+        let client = Process::of(
+            "openssl",
+            &parties,
+            &format!("s_client -connect {address} {arguments}"),
+        );
         let (log, success) = server.end();
         assert!(log.contains(error) && !success, "{arguments}:\n{log}");
         assert!(!log.contains("established"), "{arguments}:\n{log}");
@@ -305,7 +153,7 @@ fn s_client_is_refused_with_the_alert_that_fits() {
 #[test]
 fn s_client_with_the_right_certificate_and_another_key_is_refused() {
     let parties = Parties::new();
-    let (server, address) = listen(&parties, "127.83.3.1");
+    let (server, address) = listen(&parties, "127.83.3.1", "");
     // s_client itself refuses such a pair, so the thief is ours.
     let thief = Process::peer(
         &parties,
@@ -325,7 +173,7 @@ fn s_server(parties: &Parties, address: &str, arguments: &str) -> (Process, Stri
     let address = format!("{address}:{}", free_port(address));
     let arguments =
         format!("s_server -accept {address} -cert theirs.pem -key theirs.key -naccept 1 {arguments}");
-    let mut server = Process::openssl(parties, &arguments);
+    let mut server = Process::of("openssl", parties, &arguments);
     server.expect("ACCEPT");
     (server, address)
 }
@@ -348,6 +196,31 @@ fn s_server_that_verifies_is_accepted() {
     server.expect("SSLv3/TLS read client certificate");
     client.expect("closed");
     assert!(client.end().1);
+}
+
+/// `K`: OpenSSL changes its keys and asks for ours to change. `k`: it changes its own only.
+#[test]
+fn s_server_that_changes_its_keys_is_followed() {
+    let parties = Parties::new();
+    for (address, command) in [("127.83.4.4", "K"), ("127.83.4.5", "k")] {
+        let arguments = "-tls1_3 -alpn dbm/1 -Verify 1 -msg";
+        let (mut server, address) = s_server(&parties, address, arguments);
+        let mut client = Process::peer(
+            &parties,
+            &format!("dial {address} ours.key.der ours.der theirs.der"),
+        );
+        client.expect("established alpn=dbm/1");
+        server.expect("hello");
+        server.say(command);
+        server.expect(">>> TLS 1.3, Handshake [length 0005], KeyUpdate");
+        server.say("under other keys");
+        client.expect("data under other keys\\n");
+        assert!(client.end().1);
+        if command == "K" {
+            // Ours, in answer.
+            server.expect("<<< TLS 1.3, Handshake [length 0005], KeyUpdate");
+        }
+    }
 }
 
 /// The one HelloRetryRequest that can come to a client with one group: for a cookie.

@@ -2,9 +2,11 @@
 //! for anybody who wants to look at one connection.
 //!
 //! ```text
-//! channel-peer listen ADDRESS:PORT KEY OWN PEER [ALPN…]     one connection, then the end
-//! channel-peer dial   ADDRESS:PORT KEY OWN PEER [ALPN…]
+//! channel-peer [--limit N] [--update] listen ADDRESS:PORT KEY OWN PEER [ALPN…]     one connection, then the end
+//! channel-peer [--limit N] [--update] dial   ADDRESS:PORT KEY OWN PEER [ALPN…]
 //! ```
+//!
+//! `--limit` is the record size limit that the peer is told; `--update` changes our keys before each record.
 //!
 //! KEY is a private key as `openssl ecparam -genkey -outform DER` writes it, OWN and PEER are certificates in DER; the
 //! protocol is `dbm/1` unless another is named. A server sends back what arrives. A client sends `hello` and a newline,
@@ -21,7 +23,8 @@ use dbmirror_adapters::entropy::OsEntropy;
 use dbmirror_core::cert::Certificate;
 use dbmirror_core::channel::{
     CHANNEL_BINDING_LABEL, Channel, ChannelError, ClientOptions, Env, Event, HEAD_ROOM, Identity,
-    PeerRefusal, PeerVerifier, Protocol, RECORD_LEN_MAX, Role, TAIL_ROOM, UseError, VerifiedPeer,
+    PeerRefusal, PeerVerifier, Protocol, RECORD_LEN_MAX, RecordSizeLimit, Role, ServerOptions, TAIL_ROOM,
+    UseError, VerifiedPeer,
 };
 use dbmirror_core::crypto::rustcrypto::{RustCrypto, SigningKey};
 use dbmirror_core::crypto::{POINT_LEN, SigningKey as _};
@@ -72,11 +75,27 @@ impl From<UseError> for Failure {
     }
 }
 
-fn run(arguments: &[String]) -> Result<(), Failure> {
+fn run(mut arguments: &[String]) -> Result<(), Failure> {
+    let usage = || {
+        Failure(
+            "usage: channel-peer [--limit N] [--update] listen|dial ADDRESS:PORT KEY OWN PEER [ALPN…]"
+                .to_owned(),
+        )
+    };
+    let (mut limit, mut update) = (RecordSizeLimit::MAX, false);
+    if let [option, number, rest @ ..] = arguments
+        && option == "--limit"
+    {
+        let number = number.parse().ok().and_then(RecordSizeLimit::new);
+        (limit, arguments) = (number.ok_or_else(usage)?, rest);
+    }
+    if let [option, rest @ ..] = arguments
+        && option == "--update"
+    {
+        (update, arguments) = (true, rest);
+    }
     let [side, address, key, own, peer, alpn @ ..] = arguments else {
-        return Err(Failure(
-            "usage: channel-peer listen|dial ADDRESS:PORT KEY OWN PEER [ALPN…]".to_owned(),
-        ));
+        return Err(usage());
     };
     let own = std::fs::read(own)?;
     let pinned = Pinned::new(std::fs::read(peer)?)?;
@@ -101,10 +120,17 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         "listen" => {
             let listener = TcpListener::bind(address)?;
             println!("listening {}", listener.local_addr()?);
-            (Channel::server(), listener.accept()?.0, Role::Server)
+            let options = ServerOptions {
+                record_size_limit: limit,
+                ..ServerOptions::default()
+            };
+            (Channel::server_with(options), listener.accept()?.0, Role::Server)
         }
         "dial" => (
-            Channel::client(ClientOptions::default()),
+            Channel::client(ClientOptions {
+                record_size_limit: limit,
+                ..ClientOptions::default()
+            }),
             TcpStream::connect(address)?,
             Role::Client,
         ),
@@ -117,6 +143,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         lent,
         entropy: OsEntropy,
         side,
+        update,
     }
     .run()
 }
@@ -174,6 +201,7 @@ struct Connection<'a> {
     lent: Lent<'a>,
     entropy: OsEntropy,
     side: Role,
+    update: bool,
 }
 
 impl Connection<'_> {
@@ -260,10 +288,18 @@ impl Connection<'_> {
     }
 
     fn send(&mut self, payload: &[u8]) -> Result<(), Failure> {
-        let mut buf = vec![0; HEAD_ROOM + payload.len() + TAIL_ROOM];
-        buf[HEAD_ROOM..HEAD_ROOM + payload.len()].copy_from_slice(payload);
-        let len = self.channel.seal(&mut buf, payload.len())?;
-        Ok(self.stream.write_all(&buf[..len])?)
+        // A peer may take less in one record than it sends.
+        for piece in payload.chunks(self.channel.payload_len_max()) {
+            if self.update {
+                self.channel.update_keys();
+                self.flush()?;
+            }
+            let mut buf = vec![0; HEAD_ROOM + piece.len() + TAIL_ROOM];
+            buf[HEAD_ROOM..HEAD_ROOM + piece.len()].copy_from_slice(piece);
+            let len = self.channel.seal(&mut buf, piece.len())?;
+            self.stream.write_all(&buf[..len])?;
+        }
+        Ok(())
     }
 
     fn introduce(&self) {
@@ -271,7 +307,11 @@ impl Connection<'_> {
         let exported = self.channel.export(CHANNEL_BINDING_LABEL, &[], &mut binding);
         if let (Some(facts), Ok(())) = (self.channel.established(), exported) {
             let alpn = facts.alpn.as_bytes().escape_ascii();
-            println!("established alpn={alpn} binding={}", hex::encode(binding));
+            let limit = self.channel.payload_len_max();
+            println!(
+                "established alpn={alpn} payload={limit} binding={}",
+                hex::encode(binding)
+            );
         }
     }
 }
