@@ -22,11 +22,12 @@ mod start;
 mod storage;
 mod stored;
 mod takeover;
+mod telling;
 mod tie;
 mod view;
 
 #[cfg(test)]
-mod table;
+mod tests;
 
 pub use command::{MirrorCopy, Safety, StartAsPrincipal, WaitAsMirror};
 pub use event::{

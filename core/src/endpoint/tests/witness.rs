@@ -471,3 +471,36 @@ fn a_restart_of_the_whole_group_ends_level() {
     all_sync(&world);
     assert_eq!(world.view(0).unwrap().end.position.timeline, timeline, "no fork");
 }
+
+/// F23: values of an earlier owner, however high their numbers, give way to those of the present one.
+#[test]
+fn the_present_owners_properties_win() {
+    let mut world = group(false);
+    link(&mut world, 0, 1, false);
+    link(&mut world, 0, W, false);
+    after(&mut world, 1);
+    for suspended in [true, false, true] {
+        let _ = world.with(0, |e, env| e.set_suspended(env, DB, suspended));
+        let safety = crate::session::Safety::Off;
+        let _ = world.with(0, |e, env| e.set_safety(env, DB, safety));
+    }
+    after(&mut world, 2);
+    assert_eq!(serving(&world), [1]);
+    link(&mut world, 0, 1, true);
+    link(&mut world, 0, W, true);
+    after(&mut world, 15);
+    let (p, m) = (world.view(1).unwrap(), world.view(0).unwrap());
+    assert!(!m.suspended && m.safety == crate::session::Safety::Full);
+    assert_eq!((p.safety_sequence, p.suspended), (m.safety_sequence, m.suspended));
+    world.assert_level(1, 0);
+}
+
+/// R0: the owner's PARTNER OFF ends the session at the witness too.
+#[test]
+fn the_witness_hears_of_the_end() {
+    let mut world = group(false);
+    world.with(0, |e, env| e.partner_off(env, DB)).unwrap();
+    after(&mut world, 2);
+    assert!(world.view(0).is_none() && world.view(1).is_none());
+    assert_eq!(world.nodes[W].endpoint.witnesses().count(), 0);
+}

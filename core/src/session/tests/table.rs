@@ -5,15 +5,15 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 use std::{format, println};
 
-use super::binding::{Binding, Heard};
-use super::machine::{Ctx, Session, Side};
-use super::storage::{
+use super::super::binding::{Binding, Heard};
+use super::super::machine::{Ctx, Session, Side};
+use super::super::storage::{
     BlockChunk, BlockRead, DatabaseId, SeedInfo, SeedOpen, SeedRead, Storage, StorageError,
 };
-use super::stored::{Stored, StoredPhase};
-use super::tie::Part;
-use super::view::Role;
-use super::{Safety, SessionEvent};
+use super::super::stored::{Stored, StoredPhase};
+use super::super::tie::Part;
+use super::super::view::Role;
+use super::super::{Safety, SessionEvent};
 use crate::message::codec::{Confirm, Denial, Grant, Properties, Propose, SessionHello, Tombstone};
 use crate::message::{
     Chain, DatabaseSum, FamilyGuid, ForkId, InstanceId, LogEnd, Position, Record, SessionGuid, Sync, Text,
@@ -252,7 +252,7 @@ fn state(name: &str) -> Session {
         }
         "P restarted" => {
             let mut session = principal(Sync::Sync, false, Some(false));
-            session.q = super::quorum::Quorum {
+            session.q = super::super::quorum::Quorum {
                 lost_at: Some(NOW.after(Duration::from_secs(1))),
                 ..Default::default()
             };
@@ -287,7 +287,7 @@ fn state(name: &str) -> Session {
 }
 
 fn settle(session: &mut Session) {
-    let mut place = [0; super::STORED_LEN_MAX];
+    let mut place = [0; super::super::STORED_LEN_MAX];
     if session.write_record(1, &mut place).is_some() {
         with(session, |s, ctx| s.persisted(ctx, 1));
     }
@@ -338,7 +338,7 @@ const EVENTS: [&str; 24] = [
     "TOMBSTONE",
 ];
 
-fn refused(result: Result<(), super::SessionError>) -> String {
+fn refused(result: Result<(), super::super::SessionError>) -> String {
     match result {
         Ok(()) => String::new(),
         Err(error) => format!("{}", error.number),
@@ -366,8 +366,9 @@ fn happen(session: &mut Session, event: &str) -> Result<(String, Vec<SessionEven
     };
     let higher = |owner| record(own.role_sequence + 1, owner, 0, Sync::Unsync);
     let guid = session.guid();
-    let said =
-        |(result, events): (Result<(), super::SessionError>, Vec<SessionEvent>)| (refused(result), events);
+    let said = |(result, events): (Result<(), super::super::SessionError>, Vec<SessionEvent>)| {
+        (refused(result), events)
+    };
     let done = |((), events): ((), Vec<SessionEvent>)| (String::new(), events);
     Ok(match event {
         "FAILOVER" => said(with(session, |s, ctx| s.failover(ctx))),
@@ -579,7 +580,7 @@ fn what_each_state_does_at_each_event() {
     }
     if std::env::var_os("DBMIRROR_ACCEPT").is_some() {
         std::fs::write(
-            concat!(env!("CARGO_MANIFEST_DIR"), "/src/session/table.txt"),
+            concat!(env!("CARGO_MANIFEST_DIR"), "/src/session/tests/table.txt"),
             &text,
         )
         .unwrap();

@@ -1,0 +1,3 @@
+//! A session by itself, without connections.
+
+mod table;
