@@ -472,6 +472,37 @@ fn a_restart_of_the_whole_group_ends_level() {
     assert_eq!(world.view(0).unwrap().end.position.timeline, timeline, "no fork");
 }
 
+/// R9, failover time with a hang: the mirror takes over within the time-out and one ping, and the old principal has stopped by then or
+/// acknowledges nothing that the new one lacks.
+#[test]
+fn a_principal_that_hangs_is_replaced_within_its_time_out_and_a_ping() {
+    for reversed in [false, true] {
+        let mut world = group(reversed);
+        world.commit(0, 5, 40);
+        after(&mut world, 1);
+        for pipe in &mut world.pipes {
+            pipe.frozen |= pipe.ends.iter().any(|(node, _)| *node == 0);
+        }
+        // Whoever dials it is not answered either.
+        world.blocked.extend([(0, 1), (0, W)]);
+        let before = acknowledged(&world, 0);
+        world.commit(0, 6, 40);
+        after(&mut world, 9);
+        assert_eq!(serving(&world), [0], "not before the time-out");
+        assert_eq!(acknowledged(&world, 0), before, "and it waits for its mirror");
+        after(&mut world, 4);
+        assert_eq!(serving(&world), [1]);
+        world.blocked.clear();
+        after(&mut world, 20);
+        assert_eq!(serving(&world), [1]);
+        world.commit(1, 7, 40);
+        after(&mut world, 2);
+        world.assert_level(1, 0);
+        assert_eq!(world.content(1), [1, 2, 5, 7], "what nobody was told is undone");
+        all_sync(&world);
+    }
+}
+
 /// F23: values of an earlier owner, however high their numbers, give way to those of the present one.
 #[test]
 fn the_present_owners_properties_win() {
