@@ -163,6 +163,14 @@ impl Inflow {
         if planted(Bug::CreditKept) {
             return;
         }
+        if sequence >= self.received.sequence {
+            // All that came whole. A mark alone would leave out what came after it, and with it the credit that the rest of an
+            // unfinished block waits for.
+            let open = self.partial.map_or(0, |(have, _)| u64::from(have));
+            self.confirmed = self.confirmed.max(self.bytes.saturating_sub(open));
+            self.mark = None;
+            return;
+        }
         if let Some((marked, bytes)) = self.mark
             && sequence >= marked
         {
@@ -266,6 +274,18 @@ mod tests {
         assert_eq!(inflow.due(), Some(160));
         inflow.written(600);
         assert_eq!(inflow.due(), Some(190), "never more than came");
+    }
+
+    /// Seed 173 of the simulator: one sync hardened several blocks, the credit of all but the first was kept, and the rest of the next
+    /// one could never come.
+    #[test]
+    fn what_is_hardened_at_once_gives_all_its_credit_back() {
+        let mut inflow = Inflow::new(at(0), 100);
+        inflow.block(at(1), 0, 10, 10).unwrap();
+        inflow.block(at(2), 0, 80, 80).unwrap();
+        inflow.block(at(3), 0, 40, 10).unwrap();
+        inflow.hardened(2);
+        assert_eq!(inflow.due(), Some(200));
     }
 
     #[test]
