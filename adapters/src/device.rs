@@ -4,7 +4,10 @@
 //! each, and a buffer for what is sent. It calls [`Driver::poll`] whenever the network device has something, and at the
 //! latest at the instant that the last call named.
 //!
-//! A socket either listens, or carries a connection; when that ends it listens again. Addresses to dial must be numeric.
+//! A socket is free, listens, or carries a connection. Some sockets are *for strangers*: those that listen, and those whose
+//! peer has not proved who it is. They are never more than the caller says, so that strangers, however many and slow, take
+//! nothing from the others, which authenticated peers and dialled connections have for themselves. One stranger's socket
+//! always listens: the longest half-open or dying connection makes room for it. Addresses to dial must be numeric.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -22,6 +25,10 @@ use crate::world::World;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a closed connection may take to send what is queued.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a stranger may take for the transport's own handshake while nobody else waits.
+const HALF_OPEN_TIMEOUT: Duration = Duration::from_secs(3);
+/// And when every socket for strangers is taken.
+const HALF_OPEN_LEAST: Duration = Duration::from_millis(300);
 /// Where the local ports of dialled connections begin (RFC 6335).
 const FIRST_PORT: u16 = 49_152;
 
@@ -31,11 +38,13 @@ pub struct Slot<'a> {
     stage: Stage,
     receive: &'a mut [u8],
     filled: usize,
+    /// A listening socket is half open since then.
+    half_open: Option<Instant>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Not in use: listens when the driver does.
+    /// Carries nothing; may listen.
     Free,
     Connecting {
         id: ConnectionId,
@@ -44,9 +53,12 @@ enum Stage {
     Open {
         id: ConnectionId,
         ended: bool,
+        /// It came from outside and has not proved anything yet.
+        stranger: bool,
     },
     Draining {
         deadline: Instant,
+        stranger: bool,
     },
 }
 
@@ -59,6 +71,16 @@ impl<'a> Slot<'a> {
             stage: Stage::Free,
             receive,
             filled: 0,
+            half_open: None,
+        }
+    }
+
+    /// Whether the socket is one of those for strangers now.
+    fn is_strangers(&self, sockets: &SocketSet<'_>) -> bool {
+        match self.stage {
+            Stage::Free => sockets.get::<Socket>(self.handle).state() != State::Closed,
+            Stage::Open { stranger, .. } | Stage::Draining { stranger, .. } => stranger,
+            Stage::Connecting { .. } => false,
         }
     }
 
@@ -85,21 +107,22 @@ pub struct Driver<'a> {
     slots: &'a mut [Slot<'a>],
     scratch: &'a mut [u8],
     listen: Option<u16>,
-    /// Sockets that are kept for being dialled to.
-    listeners: usize,
+    /// Most sockets for strangers at a time.
+    strangers: usize,
     next_port: u16,
     deadline: Option<Instant>,
 }
 
 impl<'a> Driver<'a> {
-    /// A driver over `slots`, of which at least `listeners` are kept for connections that come from outside. `scratch` takes
-    /// what is sent, one record at a time.
-    pub fn new(slots: &'a mut [Slot<'a>], scratch: &'a mut [u8], listeners: usize) -> Self {
+    /// A driver over `slots`, of which at most `strangers` listen or carry a connection whose peer has not proved anything yet.
+    /// One more than the endpoint's [`Limits::unauthenticated`](dbmirror_core::endpoint::Limits) keeps one listening always. `scratch`
+    /// takes what is sent, one record at a time.
+    pub fn new(slots: &'a mut [Slot<'a>], scratch: &'a mut [u8], strangers: usize) -> Self {
         Self {
             slots,
             scratch,
             listen: None,
-            listeners,
+            strangers,
             next_port: FIRST_PORT,
             deadline: None,
         }
@@ -124,6 +147,7 @@ impl<'a> Driver<'a> {
         for index in 0..self.slots.len() {
             self.serve(now, index, network, endpoint, world);
         }
+        self.keep_listening(now, network.sockets, endpoint);
         if self.deadline.is_some_and(|at| at <= now) {
             endpoint.handle_timeout(&mut world.env(now));
         }
@@ -134,8 +158,11 @@ impl<'a> Driver<'a> {
             .poll_at(timestamp, network.sockets)
             .map(|at| Instant::from_micros(u64::try_from(at.total_micros()).unwrap_or(0)));
         let slots = self.slots.iter().filter_map(|s| match s.stage {
-            Stage::Connecting { deadline, .. } | Stage::Draining { deadline } => Some(deadline),
-            Stage::Free | Stage::Open { .. } => None,
+            Stage::Connecting { deadline, .. } | Stage::Draining { deadline, .. } => Some(deadline),
+            Stage::Free => s
+                .half_open
+                .map(|since| since.after(HALF_OPEN_LEAST).max(now.after(HALF_OPEN_LEAST))),
+            Stage::Open { .. } => None,
         });
         slots.chain(stack).chain(self.deadline).min()
     }
@@ -209,17 +236,28 @@ impl<'a> Driver<'a> {
         let socket = network.sockets.get_mut::<Socket>(slot.handle);
         match slot.stage {
             Stage::Free => match (socket.state(), listen) {
-                (State::Closed, Some(port)) => {
-                    let _ = socket.listen(port);
-                }
                 (State::Listen, None) => socket.abort(),
-                (State::Listen | State::Closed | State::SynReceived, _) => {}
+                (State::Listen | State::Closed, _) => slot.half_open = None,
+                (State::SynReceived, _) => {
+                    let since = *slot.half_open.get_or_insert(now);
+                    if since.after(HALF_OPEN_TIMEOUT) <= now {
+                        socket.abort();
+                        slot.half_open = None;
+                    }
+                }
                 _ => {
+                    slot.half_open = None;
                     let source = socket
                         .remote_endpoint()
                         .map_or_else(Source::default, |peer| Source::of(peer.addr.into()));
                     match endpoint.accept(&mut world.env(now), source) {
-                        Ok(id) => slot.stage = Stage::Open { id, ended: false },
+                        Ok(id) => {
+                            slot.stage = Stage::Open {
+                                id,
+                                ended: false,
+                                stranger: true,
+                            };
+                        }
                         // A full endpoint answers by closing.
                         Err(_) => socket.abort(),
                     }
@@ -236,7 +274,11 @@ impl<'a> Driver<'a> {
                 };
                 match failed {
                     None => {
-                        slot.stage = Stage::Open { id, ended: false };
+                        slot.stage = Stage::Open {
+                            id,
+                            ended: false,
+                            stranger: false,
+                        };
                         endpoint.connected(&mut world.env(now), id);
                     }
                     Some(e) => {
@@ -248,7 +290,7 @@ impl<'a> Driver<'a> {
                 self.drain(now, network, endpoint, world);
             }
             Stage::Open { .. } => self.read(now, index, network, endpoint, world),
-            Stage::Draining { deadline } => {
+            Stage::Draining { deadline, .. } => {
                 // What still comes is thrown away: closing over it would reset the connection, and our last alert with it.
                 let _ = socket.recv(|bytes| (bytes.len(), ()));
                 if socket.state() == State::Closed || socket.state() == State::TimeWait || deadline <= now {
@@ -271,7 +313,7 @@ impl<'a> Driver<'a> {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
             };
-            let Stage::Open { id, ended } = slot.stage else {
+            let Stage::Open { id, ended, stranger } = slot.stage else {
                 return;
             };
             let socket = network.sockets.get_mut::<Socket>(slot.handle);
@@ -301,13 +343,78 @@ impl<'a> Driver<'a> {
                     slot.stage = Stage::Free;
                     endpoint.handle_eof(&mut world.env(now), id, true);
                 } else if !socket.may_recv() && !ended {
-                    slot.stage = Stage::Open { id, ended: true };
+                    slot.stage = Stage::Open {
+                        id,
+                        ended: true,
+                        stranger,
+                    };
                     endpoint.handle_eof(&mut world.env(now), id, false);
+                } else if slot.filled == slot.receive.len() && !ended {
+                    // A record that is longer than the longest we said we take: nothing more can come of this connection.
+                    socket.abort();
+                    slot.stage = Stage::Free;
+                    endpoint.handle_eof(&mut world.env(now), id, true);
                 } else {
                     return;
                 }
             }
             self.drain(now, network, endpoint, world);
+        }
+    }
+
+    /// Lets sockets listen while strangers have not taken all that are theirs, and makes room when they have.
+    fn keep_listening<P: Provider>(
+        &mut self,
+        now: Instant,
+        sockets: &mut SocketSet<'_>,
+        endpoint: &Endpoint<'_, P>,
+    ) {
+        let Some(port) = self.listen else {
+            return;
+        };
+        for slot in self.slots.iter_mut() {
+            if let Stage::Open { id, stranger, .. } = &mut slot.stage
+                && *stranger
+                && endpoint.connection(*id).is_some_and(|view| view.login.is_some())
+            {
+                *stranger = false;
+            }
+        }
+        let listens = |s: &Slot<'_>, sockets: &SocketSet<'_>| {
+            s.stage == Stage::Free && sockets.get::<Socket>(s.handle).state() == State::Listen
+        };
+        let mut taken = self.slots.iter().filter(|s| s.is_strangers(sockets)).count();
+        if taken >= self.strangers && !self.slots.iter().any(|s| listens(s, sockets)) {
+            // The dying one first, then the one that was half open for the longest time.
+            let age = |s: &Slot<'_>| match s.stage {
+                Stage::Draining {
+                    deadline,
+                    stranger: true,
+                } => Some((0, deadline)),
+                Stage::Free => s
+                    .half_open
+                    .filter(|since| since.after(HALF_OPEN_LEAST) <= now)
+                    .map(|since| (1, since)),
+                _ => None,
+            };
+            let victim = self
+                .slots
+                .iter_mut()
+                .filter_map(|s| Some((age(s)?, s)))
+                .min_by_key(|(age, _)| *age);
+            if let Some((_, slot)) = victim {
+                sockets.get_mut::<Socket>(slot.handle).abort();
+                slot.stage = Stage::Free;
+                slot.half_open = None;
+                taken = taken.saturating_sub(1);
+            }
+        }
+        for slot in self.slots.iter_mut() {
+            let socket = sockets.get_mut::<Socket>(slot.handle);
+            if taken < self.strangers && slot.stage == Stage::Free && socket.state() == State::Closed {
+                let _ = socket.listen(port);
+                taken = taken.saturating_add(1);
+            }
         }
     }
 
@@ -327,16 +434,20 @@ impl<'a> Driver<'a> {
             #[allow(unreachable_patterns, reason = "IPv6 is a feature of smoltcp that is off")]
             _ => return Err(DialError::Unreachable),
         };
-        let free = self.slots.iter().filter(|s| s.stage == Stage::Free).count();
-        let slot = self
+        let strangers = self
             .slots
-            .iter_mut()
-            .find(|s| s.stage == Stage::Free && free > self.listeners);
+            .iter()
+            .filter(|s| s.is_strangers(network.sockets))
+            .count();
+        // Strangers that are not there yet keep their sockets.
+        let kept = self.strangers.saturating_sub(strangers);
+        let closed = |s: &&mut Slot<'_>| {
+            s.stage == Stage::Free && network.sockets.get::<Socket>(s.handle).state() == State::Closed
+        };
+        let free = self.slots.iter_mut().filter(closed).count();
+        let slot = self.slots.iter_mut().find(closed).filter(|_| free > kept);
         let slot = slot.ok_or(DialError::Other)?;
         let socket = network.sockets.get_mut::<Socket>(slot.handle);
-        if socket.state() != State::Closed {
-            socket.abort();
-        }
         let port = self.next_port;
         self.next_port = self.next_port.checked_add(1).unwrap_or(FIRST_PORT);
         socket
@@ -363,6 +474,7 @@ impl<'a> Driver<'a> {
             socket.close();
             Stage::Draining {
                 deadline: now.after(DRAIN_TIMEOUT),
+                stranger: matches!(slot.stage, Stage::Open { stranger: true, .. }),
             }
         };
     }

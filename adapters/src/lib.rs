@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `std` | `tcp`, `entropy`, `blocklog` | sockets, randomness and the block log of a server |
 //! | `smoltcp` | `device` | the TCP/IP of an appliance |
+//! | `nvm` | `nvm` | a device's non-volatile memory: settings, seed, records |
 //! | `aws-lc` | `aws_lc` | AWS-LC as the crypto provider of a server |
 //! | always | `world`, `address` | what a driver needs of its instance; addresses as operators type them |
 //! | `sqlite` | `sqlite` | log capture from, and the mirror writer into, SQLite files |
@@ -20,6 +21,8 @@ pub mod blocklog;
 pub mod device;
 #[cfg(feature = "std")]
 pub mod entropy;
+#[cfg(feature = "nvm")]
+pub mod nvm;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(feature = "std")]

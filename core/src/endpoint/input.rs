@@ -115,6 +115,18 @@ impl<P: Provider> Endpoint<'_, P> {
             .ok_or(Full)
     }
 
+    /// Dials `address` so that whoever answers can use the connection for the sessions that it shares with this instance: what a
+    /// witness does, which no session of its own makes dial. Without such a session the connection ends after the idle time.
+    ///
+    /// # Errors
+    /// [`Full`] when the endpoint is stopped or no place is free.
+    pub fn call(&mut self, env: &mut Env<'_, P>, address: Address) -> Result<ConnectionId, Full> {
+        self.present(env);
+        self.dial(env, address, Purpose::Sessions)
+            .map(|index| self.id(index))
+            .ok_or(Full)
+    }
+
     /// Takes a place for a connection to `address`.
     pub(super) fn dial(&mut self, env: &mut Env<'_, P>, address: Address, purpose: Purpose) -> Option<usize> {
         if !self.running {

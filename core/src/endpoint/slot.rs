@@ -19,12 +19,20 @@ pub struct ConnectionSlot<P: Provider> {
     pub(super) live: Option<Connection<P>>,
 }
 
-impl<P: Provider> Default for ConnectionSlot<P> {
-    fn default() -> Self {
+impl<P: Provider> ConnectionSlot<P> {
+    /// A free place.
+    #[must_use]
+    pub const fn new() -> Self {
         Self {
             generation: 0,
             live: None,
         }
+    }
+}
+
+impl<P: Provider> Default for ConnectionSlot<P> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

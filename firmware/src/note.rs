@@ -1,0 +1,81 @@
+//! What is worth a line in the log, as values: a board says it with defmt, a test looks at it.
+
+use core::net::SocketAddr;
+
+use dbmirror_core::endpoint::Step;
+use dbmirror_core::message::{InstanceId, SessionGuid};
+use dbmirror_core::witness::WitnessEvent;
+
+/// Somewhere to log.
+pub trait Log {
+    /// Takes one line.
+    fn note(&mut self, note: Note<'_>);
+}
+
+/// One line.
+#[derive(Clone, Copy, Debug)]
+pub enum Note<'a> {
+    /// The device is up.
+    Ready {
+        /// Its name.
+        name: &'a str,
+        /// Its instance id.
+        instance: InstanceId,
+        /// The count of this start.
+        boot: u64,
+        /// Certificates of peers that it knows.
+        peers: u8,
+        /// The port it listens on.
+        port: u16,
+    },
+    /// A peer is dialed.
+    Dialing {
+        /// Its login.
+        login: &'a str,
+        /// Its address.
+        address: &'a str,
+    },
+    /// 28046: a peer has proved who it is.
+    LoggedIn {
+        /// Its login.
+        login: &'a str,
+        /// Its certificate's number.
+        certificate: u32,
+        /// Where it is.
+        peer: Option<SocketAddr>,
+    },
+    /// A peer told which instance it is.
+    Online {
+        /// Its login.
+        login: &'a str,
+        /// Which.
+        instance: InstanceId,
+    },
+    /// A connection ended.
+    Closed {
+        /// The message number; 0 for an orderly end.
+        number: u32,
+        /// The step at which it happened.
+        step: Step,
+        /// Its login, once that was known.
+        login: &'a str,
+        /// Where the peer is.
+        peer: Option<SocketAddr>,
+    },
+    /// Something happened to a session that this device is the witness of.
+    Witness {
+        /// The session.
+        guid: SessionGuid,
+        /// What.
+        event: WitnessEvent,
+    },
+    /// A stored record was damaged and is forgotten: the session's owner registers it again.
+    RecordLost,
+    /// The memory did not take a record: nothing is claimed any more until a restart.
+    MemoryFailed,
+    /// Events that came faster than they were told.
+    Lost {
+        /// How many.
+        count: u32,
+    },
+}

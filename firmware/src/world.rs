@@ -1,0 +1,228 @@
+//! The instance behind the endpoint: memory, randomness, settings, and no databases.
+
+use core::net::SocketAddr;
+
+use dbmirror_adapters::nvm::seed::SeededEntropy;
+use dbmirror_adapters::nvm::{Key, Kind, NvmError, Store};
+use dbmirror_adapters::world::World;
+use dbmirror_core::endpoint::{ConnectionEvent, Endpoint, Env, Event, RecordWrite, Ticket};
+use dbmirror_core::message::{Chain, DatabaseSum, Position, SessionGuid};
+use dbmirror_core::session::{
+    BlockChunk, BlockRead, DatabaseId, SeedInfo, SeedOpen, SeedRead, Storage, StorageError,
+};
+use dbmirror_core::time::{Duration, Instant, UnixSeconds};
+use dbmirror_core::witness::WITNESS_STORED_LEN_MAX;
+use embedded_storage_async::nor_flash::NorFlash;
+use heapless::Deque;
+
+use crate::directory::Settings;
+use crate::memory::SESSIONS;
+use crate::note::{Log, Note};
+use crate::{Crypto, Sha256};
+
+/// Confirmations that wait for the loop.
+const TICKETS: usize = 32;
+
+/// What each call of the endpoint is lent.
+pub(crate) struct Device<F: NorFlash, L: Log> {
+    pub(crate) store: Store<F>,
+    pub(crate) entropy: SeededEntropy<Sha256>,
+    pub(crate) settings: Settings,
+    pub(crate) floor: UnixSeconds,
+    pub(crate) log: L,
+    pub(crate) tickets: Deque<Ticket, TICKETS>,
+    pub(crate) failed: bool,
+    /// Which session's record lies under which number.
+    pub(crate) records: [Option<SessionGuid>; SESSIONS],
+    pub(crate) logs: NoLogs,
+}
+
+impl<F: NorFlash, L: Log> Device<F, L> {
+    /// The memory has failed: nothing is claimed any more.
+    fn fail(&mut self) {
+        if !self.failed {
+            self.log.note(Note::MemoryFailed);
+        }
+        self.failed = true;
+    }
+
+    fn place_of(&self, guid: SessionGuid) -> Option<usize> {
+        self.records.iter().position(|record| *record == Some(guid))
+    }
+
+    /// Stores what this device keeps as the witness of a session.
+    fn keep(
+        &mut self,
+        guid: SessionGuid,
+        record: &[u8],
+        replaces: Option<SessionGuid>,
+    ) -> Result<(), NvmError> {
+        let replaced = replaces.and_then(|replaced| self.place_of(replaced));
+        let own = self.place_of(guid);
+        // Over the record that gives up its place: one write, and so one step.
+        let number = own
+            .or(replaced)
+            .or_else(|| self.records.iter().position(Option::is_none))
+            .ok_or(NvmError::TooManyKeys)?;
+        self.store.put::<Sha256>(record_key(number), record)?;
+        if let Some(place) = self.records.get_mut(number) {
+            *place = Some(guid);
+        }
+        if let (Some(own), Some(replaced)) = (own, replaced)
+            && own != replaced
+        {
+            self.forget_at(replaced)?;
+        }
+        Ok(())
+    }
+
+    fn forget_at(&mut self, number: usize) -> Result<(), NvmError> {
+        self.store.remove::<Sha256>(record_key(number))?;
+        if let Some(place) = self.records.get_mut(number) {
+            *place = None;
+        }
+        Ok(())
+    }
+
+    /// Takes up what this device is the witness of. A record that is damaged is forgotten: a witness without a record grants and
+    /// confirms nothing, and the session's owner registers it again (`docs/safety.md` R5).
+    pub(crate) fn restore(&mut self, endpoint: &mut Endpoint<'_, Crypto>) {
+        let mut bytes = [0; WITNESS_STORED_LEN_MAX];
+        for number in 0..SESSIONS {
+            let restored = match self.store.get::<Sha256>(record_key(number), &mut bytes) {
+                Ok(None) => continue,
+                Ok(Some(len)) => bytes
+                    .get(..len)
+                    .and_then(|record| endpoint.restore_witness(record).ok()),
+                Err(_) => None,
+            };
+            if let Some(place) = self.records.get_mut(number) {
+                *place = restored;
+            }
+            if restored.is_none() {
+                self.log.note(Note::RecordLost);
+                if self.forget_at(number).is_err() {
+                    self.fail();
+                }
+            }
+        }
+    }
+}
+
+/// Under which name a record lies. There are fewer of them than a byte counts.
+fn record_key(number: usize) -> Key {
+    Key::numbered(Kind::Record, u8::try_from(number).unwrap_or(u8::MAX))
+}
+
+impl<F: NorFlash, L: Log> World<Crypto> for Device<F, L> {
+    fn env(&mut self, now: Instant) -> Env<'_, Crypto> {
+        Env {
+            now,
+            unix: self.floor,
+            entropy: &mut self.entropy,
+            directory: &self.settings,
+            storage: &mut self.logs,
+        }
+    }
+
+    fn persist(&mut self, ticket: Ticket, write: RecordWrite<'_>) {
+        if self.failed {
+            return;
+        }
+        let written = match write {
+            RecordWrite::Witness {
+                guid,
+                record,
+                replaces,
+            } => self.keep(guid, record, replaces),
+            RecordWrite::WitnessRemoved { guid } => match self.place_of(guid) {
+                Some(number) => self.forget_at(number),
+                None => Ok(()),
+            },
+            // A device holds no copy of a database, and its endpoint is a witness only: it has no session of its own.
+            RecordWrite::Live { .. } | RecordWrite::Ended { .. } | RecordWrite::Removed { .. } => {
+                Err(NvmError::Failed)
+            }
+        };
+        if written.is_err() || self.tickets.push_back(ticket).is_err() {
+            self.fail();
+        }
+    }
+
+    fn event(&mut self, endpoint: &Endpoint<'_, Crypto>, event: Event, peer: Option<SocketAddr>) {
+        let (connection, event) = match event {
+            Event::Connection { connection, event } => (connection, event),
+            Event::Witness { guid, event } => return self.log.note(Note::Witness { guid, event }),
+            Event::EventsLost(count) => return self.log.note(Note::Lost { count }),
+            _ => return,
+        };
+        let login = endpoint
+            .connection(connection)
+            .and_then(|view| view.login)
+            .map_or("", |login| self.settings.login_name(login));
+        let note = match event {
+            ConnectionEvent::LoggedIn { login, certificate } => Note::LoggedIn {
+                login: self.settings.login_name(login),
+                certificate,
+                peer,
+            },
+            ConnectionEvent::Online { instance } => Note::Online { login, instance },
+            ConnectionEvent::Closed { step, reason } => Note::Closed {
+                number: reason.number(),
+                step,
+                login,
+                peer,
+            },
+            _ => return,
+        };
+        self.log.note(note);
+    }
+}
+
+/// A device without databases has no logs of them.
+pub(crate) struct NoLogs;
+
+impl Storage for NoLogs {
+    fn chain_at(&mut self, _: DatabaseId, _: Position) -> Result<Option<Chain>, StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn read_block(
+        &mut self,
+        _: DatabaseId,
+        _: Position,
+        _: u32,
+        _: &mut [u8],
+    ) -> Result<BlockRead, StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn write_block(&mut self, _: DatabaseId, _: BlockChunk, _: &[u8]) -> Result<(), StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn adopt_block(&mut self, _: DatabaseId, _: BlockChunk, _: &[u8]) -> Result<(), StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn decided(&mut self, _: DatabaseId, _: Position) {}
+    fn seed_open(&mut self, _: DatabaseId) -> Result<SeedOpen, StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn seed_read(&mut self, _: DatabaseId, _: u64, _: &mut [u8]) -> Result<SeedRead, StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn seed_close(&mut self, _: DatabaseId) {}
+    fn seed_begin(&mut self, _: DatabaseId, _: SeedInfo) -> Result<(), StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn seed_write(&mut self, _: DatabaseId, _: u64, _: &[u8]) -> Result<(), StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn seed_finish(&mut self, _: DatabaseId, _: SeedInfo, _: DatabaseSum) -> Result<(), StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn seed_abort(&mut self, _: DatabaseId) {}
+    fn ended(&mut self, _: SessionGuid, _: &mut [u8]) -> Option<usize> {
+        None
+    }
+    fn progress_age(&mut self) -> Duration {
+        Duration::ZERO
+    }
+}
