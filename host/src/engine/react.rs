@@ -253,6 +253,7 @@ impl Instance<'_> {
                     EndedBy::Operator => "here",
                     EndedBy::Partner => "by the partner",
                 };
+                self.lift_fence(database);
                 self.capture_alone(database);
                 log(
                     1443,

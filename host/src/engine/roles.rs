@@ -254,11 +254,23 @@ impl Instance<'_> {
         self.endpoint.fenced(&mut self.world.env_at(now), database);
     }
 
-    /// The fence is lifted: applications may write.
-    fn serves(&mut self, database: DatabaseId) {
-        if let Some(d) = self.world.logs.databases.get_mut(&database) {
+    /// Writers are let in, if anybody has shut them out: the role is this member's, or there is no session any more.
+    pub(super) fn lift_fence(&mut self, database: DatabaseId) {
+        let Some(d) = self.world.logs.databases.get_mut(&database) else {
+            return;
+        };
+        d.settling = false;
+        if std::mem::take(&mut d.closes) {
+            self.close_for_applications(database);
+        }
+        if let Some(d) = self.world.logs.databases.get(&database) {
             d.worker.send(Command::LiftFence);
         }
+    }
+
+    /// Applications may write.
+    fn serves(&mut self, database: DatabaseId) {
+        self.lift_fence(database);
         self.set_state(database, DatabaseState::Online);
     }
 
