@@ -18,7 +18,6 @@ use dbmirror_core::crypto::{
 use dbmirror_core::entropy::Entropy;
 use dbmirror_core::message::codec::Message;
 use dbmirror_core::secret::Secret;
-use dbmirror_core::session::Stored;
 use dbmirror_core::wire;
 
 unsafe extern "C" {
@@ -188,22 +187,23 @@ fn channel() {
     writer.fail(conjure());
 }
 
-/// Messages of `dbm/1`, with their way back; records as they are stored.
+/// Messages of `dbm/1`, with their way back.
 fn messages() {
     let mut from = wire::Reader::new(conjure());
     let mut to = wire::Writer::new(conjure());
     while let Ok(Some(message)) = Message::decode(&mut from) {
         black_box(message.encode(&mut to).is_ok());
     }
-    if let Ok(stored) = Stored::decode(conjure()) {
-        black_box(stored.encode(conjure()).is_ok());
-    }
 }
 
-/// Log blocks, as they come and as they are stored.
+/// Log blocks, and session records as they are stored.
 #[cfg(feature = "endpoint")]
 fn blocks() {
     use dbmirror_core::message::block::BlockCheck;
+    use dbmirror_core::session::Stored;
+    if let Ok(stored) = Stored::decode(conjure()) {
+        black_box(stored.encode(conjure()).is_ok());
+    }
     let mut check: BlockCheck<OpaqueHash> = conjure();
     black_box(check.push(conjure()).is_ok());
     black_box(check.missing());
