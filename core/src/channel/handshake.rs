@@ -87,6 +87,16 @@ pub(crate) enum State<P: Provider> {
     Taken,
 }
 
+/// Bytes of stack that are zeroed before a state moves on: more than a step's states take, less than a step on a curve.
+const SCRUBBED_LEN: usize = 4_096;
+
+/// Zeroes the stack below the caller. A state is moved as a whole, and where it has no bytes of its own it takes along what lay
+/// on the stack: ciphers leave pieces of their keys there, and those must not get into a channel, where nothing wipes them.
+#[inline(never)]
+fn scrub() {
+    core::hint::black_box(&mut [0_u8; SCRUBBED_LEN]);
+}
+
 impl<P: Provider> Handshake<P> {
     pub(crate) fn new(state: State<P>) -> Self {
         Self {
@@ -134,6 +144,7 @@ impl<P: Provider> Handshake<P> {
             Incoming::Message { place, consumed } => (place, consumed),
         };
         let message = assembly.message(rx, place)?;
+        scrub();
         let work = &mut Work {
             keys,
             hellos,
@@ -167,6 +178,7 @@ impl<P: Provider> Handshake<P> {
             if !self.outgoing.is_empty() || !self.wants_write() || cost == Cost::PublicKey {
                 return (written, Ok(()));
             }
+            scrub();
             match self.stage(keys, env) {
                 Ok(staged) => cost = staged,
                 Err(error) => return (written, Err(error)),

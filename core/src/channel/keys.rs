@@ -35,6 +35,9 @@ pub(crate) struct Keys<P: Provider> {
     ephemeral: Option<P::P256>,
     /// The client's half of a hybrid exchange.
     kem: Option<P::MlKem768>,
+    /// The client's share, until the server answers it. It is no secret, but as long as a state is not to be: what a state has no
+    /// bytes of its own for takes along, when it is moved, what lay on the stack.
+    peer_share: Option<Share>,
     handshake: Option<HandshakeSecret<P>>,
     pub(crate) protection: Protection,
     /// The group of our share.
@@ -105,6 +108,7 @@ impl<P: Provider> Keys<P> {
             exporter: None,
             ephemeral: None,
             kem: None,
+            peer_share: None,
             handshake: None,
             protection: Protection::new(own_limit),
             group: NamedGroup::Secp256r1,
@@ -129,6 +133,13 @@ impl<P: Provider> Keys<P> {
     pub(crate) fn draw(&mut self, group: NamedGroup, entropy: &mut dyn Entropy) -> Result<(), ChannelError> {
         self.group = group;
         self.ephemeral = Some(P::P256::start(entropy).map_err(local)?);
+        Ok(())
+    }
+
+    /// Keeps the client's share for [`Self::respond`].
+    pub(crate) fn keep_share(&mut self, client_share: &[u8]) -> Result<(), ChannelError> {
+        let share = Share::build(|w| w.bytes(client_share)).map_err(|_| ChannelError::State)?;
+        self.peer_share = Some(share);
         Ok(())
     }
 
@@ -190,12 +201,10 @@ impl<P: Provider> Keys<P> {
 
     /// The server's end: computes the handshake secret from the client's share, wipes the ephemeral key, and answers our own
     /// share. One public-key operation, as which the halves of a hybrid count together.
-    pub(crate) fn respond(
-        &mut self,
-        client_share: &[u8],
-        entropy: &mut dyn Entropy,
-    ) -> Result<Share, ChannelError> {
-        let answered = self.answer(client_share, entropy);
+    pub(crate) fn respond(&mut self, entropy: &mut dyn Entropy) -> Result<Share, ChannelError> {
+        let client_share = self.peer_share.as_ref().ok_or(ChannelError::State)?;
+        let answered = self.answer(client_share.as_bytes(), entropy);
+        self.peer_share = None;
         self.ephemeral = None;
         let (shared, len, share) = answered?;
         self.keep(&shared, len)?;

@@ -112,24 +112,8 @@ struct Keyed<P: Provider> {
     record_seq: u64,
 }
 
-/// Bytes of stack that are zeroed before keys are made.
-const SCRUBBED_LEN: usize = 2_048;
-
-/// Zeroes the stack below the caller. Keys of different suites differ in size, and a value that is moved takes along what lay
-/// where it has no bytes of its own: that must not be what is left of an earlier key.
-#[inline(never)]
-fn scrub() {
-    core::hint::black_box(&mut [0_u8; SCRUBBED_LEN]);
-}
-
 impl<P: Provider> Keyed<P> {
     fn new(suite: CipherSuite, secret: TrafficSecret<P>) -> Result<Self, CryptoError> {
-        scrub();
-        Self::make(suite, secret)
-    }
-
-    #[inline(never)]
-    fn make(suite: CipherSuite, secret: TrafficSecret<P>) -> Result<Self, CryptoError> {
         let cipher = Cipher::new(suite, &secret)?;
         let mut iv = Secret::zero();
         let place = iv.expose_mut().get_mut(..cipher.nonce_len());

@@ -2,7 +2,7 @@
 
 use super::auth::{self, Pinned, Proved};
 use super::error::ChannelError;
-use super::group::{Groups, NamedGroup, Share};
+use super::group::{Groups, NamedGroup};
 use super::handshake::{Cost, State, Work};
 use super::messages::auth::{emit_certificate_request, parse_certificate, parse_finished};
 use super::messages::client_hello::{ClientHello, OfferedShare};
@@ -59,7 +59,6 @@ pub(crate) struct SendHello<P: Provider> {
     session_id: SessionId,
     alpn: Alpn,
     limit: Option<RecordSizeLimit>,
-    client_share: Share,
 }
 
 /// The ServerHello is out, in clear; what follows is protected. The keys were made before anything changed, so that a
@@ -252,14 +251,13 @@ impl<P: Provider> ExpectHello<P> {
             .fill_public(&mut random)
             .map_err(|_| ChannelError::Entropy)?;
         work.keys.draw(group, &mut entropy)?;
-        let client_share = Share::build(|w| w.bytes(client_share)).map_err(|_| ChannelError::State)?;
+        work.keys.keep_share(client_share)?;
         Ok(Server::SendHello(SendHello {
             transcript,
             random,
             session_id,
             alpn,
             limit,
-            client_share,
         }))
     }
 }
@@ -299,10 +297,9 @@ impl<P: Provider> SendHello<P> {
             session_id,
             alpn,
             limit,
-            client_share,
         } = self;
         let mut entropy = Watched::new(env.entropy);
-        let share = work.keys.respond(client_share.as_bytes(), &mut entropy)?;
+        let share = work.keys.respond(&mut entropy)?;
         let (suite, group) = (work.keys.protection.suite, work.keys.group);
         work.outgoing.stage(&mut transcript, |w| {
             let share = (group, share.as_bytes());
