@@ -226,7 +226,8 @@ impl Puppet {
         // Both sides have the one share that there is.
         let point = NoKey.share();
         let secret = NoKey.finish(&point).expect("a point");
-        let handshake = HandshakeSecret::new(HashAlgorithm::Sha256, secret.expose()).expect("a hash that works");
+        let handshake =
+            HandshakeSecret::new(HashAlgorithm::Sha256, secret.expose()).expect("a hash that works");
         let TrafficSecrets { client, server } = handshake
             .traffic(&self.transcript.hash())
             .expect("a hash that works");
