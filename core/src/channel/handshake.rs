@@ -78,6 +78,10 @@ pub(crate) enum Cost {
     PublicKey,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is no heap to box on, and one state lives at a time"
+)]
 pub(crate) enum State<P: Provider> {
     Client(Client<P>),
     Server(Server<P>),
