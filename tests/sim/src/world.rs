@@ -967,6 +967,8 @@ impl<P: Provider + 'static> World<P> {
             }
             SessionEvent::StartedAsPrincipal { .. } => {
                 if let Some(running) = self.nodes[at].running(database) {
+                    running.open = true;
+                    running.fenced = false;
                     running.told_level = false;
                 }
                 self.after(1_000, What::Capture(at, run, database));
