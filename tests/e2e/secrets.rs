@@ -202,8 +202,10 @@ fn a_restored_mirror_says_which_key_is_missing() {
         "{}",
         pair.b.log()
     );
-    pair.b
+    let said = pair
+        .b
         .refused("OPEN MASTER KEY DECRYPTION BY PASSWORD = 'not it at all'", 15313);
+    assert!(said.contains("master key of database 'master'"), "{said}");
     pair.b.ok("OPEN MASTER KEY DECRYPTION BY PASSWORD = '<Strong_Password_#2>'; ALTER MASTER KEY ADD ENCRYPTION BY SERVICE MASTER KEY; CLOSE MASTER KEY;
                ALTER ENDPOINT Endpoint_Mirroring STATE = STARTED");
     pair.b.options.clear();

@@ -176,6 +176,21 @@ pub fn insert(master: &Connection, new: &New<'_>) -> rusqlite::Result<Option<Dat
     by_id(master, id)
 }
 
+/// Whether another login owns a database of the same family as the one of that name.
+///
+/// # Errors
+/// SQLite's.
+pub fn family_is_shared(master: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let Some(database) = by_name(master, name)? else {
+        return Ok(false);
+    };
+    master.query_row(
+        "SELECT EXISTS (SELECT 1 FROM database WHERE family_guid = ?1 AND owner_sid <> ?2)",
+        params![database.family_guid, database.owner_sid],
+        |row| row.get(0),
+    )
+}
+
 /// Makes the login with `sid` the owner of a database, and so its user `dbo`.
 ///
 /// # Errors

@@ -407,7 +407,7 @@ impl SqlSession {
                 let mut refusal = None;
                 for name in named {
                     if !self.on_database(master, &name.value, &["ALDB"])? {
-                        refusal = Some(vec![M3701.refuse(&[&"drop", &"database", &name.value])]);
+                        refusal = Some(vec![M3701.refuse(&[&"database", &name.value])]);
                     }
                 }
                 refusal
@@ -443,8 +443,11 @@ impl SqlSession {
                     "sp_dbmirror_fingerprint" => self.on_server(master, &["VWAD"])?,
                     "sp_dbmirror_test_connection" => self.on_server(master, &["ALHE"])?,
                     "sp_control_dbmasterkey_password" => match procedures::database_name(execute) {
-                        Some(name) => self.on_database(master, name, &[])?,
-                        None => self.on_server(master, &[])?,
+                        // What is kept is the family's: another owner's copy of it is not this one's to open or to close.
+                        Some(name) if !databases::family_is_shared(master, name)? => {
+                            self.on_database(master, name, &[])?
+                        }
+                        _ => self.on_server(master, &[])?,
                     },
                     _ => self.on_server(master, &[])?,
                 };

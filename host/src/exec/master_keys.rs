@@ -20,10 +20,10 @@ const FILE_MAX: u64 = 4096;
 /// What to do about a master key that is closed and needed.
 const OPEN_FIRST: &str = "open it first, or FORCE gives up what it protects";
 
-/// A password that opens nothing, and everything else that may be wrong with a key.
-pub(super) fn not_opened(error: KeyError) -> Raised {
+/// A password that does not open `what`, and everything else that may be wrong with a key.
+fn not_opened(what: &str, error: KeyError) -> Raised {
     match error {
-        KeyError::Rejected => M15313.refuse(&[]),
+        KeyError::Rejected => M15313.refuse(&[&what]),
         other => keys::failed(other),
     }
 }
@@ -55,13 +55,18 @@ impl SqlSession {
         ByServiceMasterKey::wrap(key, &self.instance.service_master_key())
     }
 
+    /// How a message names the master key of the current database.
+    fn master_key_name(&self) -> String {
+        format!("master key of database '{}'", self.database)
+    }
+
     /// OPEN MASTER KEY: for this session.
     pub(super) fn open_master_key(&mut self, password: &Password) -> Done {
         let row = keys::row(&self.instance.master(), self.database_id)?;
         let row = row.ok_or_else(|| M15581.refuse(&[&self.database]))?;
         let (_, key) = row
             .open_by_password(password.expose().as_bytes())
-            .map_err(not_opened)?;
+            .map_err(|error| not_opened(&self.master_key_name(), error))?;
         self.opened.insert(
             self.database_id,
             std::sync::Arc::new(Opened { guid: row.guid, key }),
@@ -160,7 +165,7 @@ impl SqlSession {
                 let row = self.master_key_row(&self.instance.master())?;
                 let (at, _) = row
                     .open_by_password(password.expose().as_bytes())
-                    .map_err(not_opened)?;
+                    .map_err(|error| not_opened(&self.master_key_name(), error))?;
                 let dropped = row.by_passwords.get(at).cloned();
                 self.change(|catalog| {
                     let mut now = self.master_key_row(catalog)?;
@@ -294,7 +299,7 @@ impl SqlSession {
         let wrapped = self.read_key_file(&restore.file)?;
         let key = DatabaseMasterKey::unwrap_by_password(&wrapped, restore.decryption.expose().as_bytes())
             .map_err(|error| match error {
-                KeyError::Rejected => M15313.refuse(&[]),
+                KeyError::Rejected => M15313.refuse(&[&format!("key in the file '{}'", restore.file.value)]),
                 other => M15317.refuse(&[&restore.file.value, &other]),
             })?;
         let old = keys::row(&self.instance.master(), self.database_id)?;

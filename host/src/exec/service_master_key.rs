@@ -40,7 +40,7 @@ impl SqlSession {
         let wrapped = self.read_key_file(&restore.file)?;
         let key = ServiceMasterKey::unwrap_by_password(&wrapped, restore.decryption.expose().as_bytes())
             .map_err(|error| match error {
-                KeyError::Rejected => M15313.refuse(&[]),
+                KeyError::Rejected => M15313.refuse(&[&format!("key in the file '{}'", restore.file.value)]),
                 other => M15317.refuse(&[&restore.file.value, &other]),
             })?;
         if key.guid::<Sha256>() == self.instance.service_master_key().guid::<Sha256>() {

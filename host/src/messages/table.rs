@@ -251,7 +251,7 @@ catalogue! {
     M15406 15406 16 "Cannot execute as the login '{0}': it does not exist, is of a kind that nobody can be, or you have no permission."
     M15297 15297 16 "The certificate, key or signature data of '{0}' are invalid: {1}."
     M15299 15299 16 "The signature of the public key is invalid."
-    M15313 15313 10 "The key is not encrypted by the given password, or the password is wrong."
+    M15313 15313 10 "The {0} is not encrypted by the given password, or the password is wrong. Nothing was changed."
     M15315 15315 10 "The key '{0}' is not open."
     M15317 15317 10 "The master key file '{0}' cannot be used: {1}."
     M15320 15320 16 "The private key of '{0}' cannot be decrypted with the old master key; nothing was changed. FORCE gives such keys up."

@@ -170,6 +170,18 @@ fn who_creates_a_database_owns_it_and_owns_nothing_else() {
     f.ok("BACKUP DATABASE hers TO DISK = 'hers.bak'; RESTORE DATABASE hers FROM DISK = 'hers.bak' WITH REPLACE; \
           GRANT CREATE ANY DATABASE TO dave; EXECUTE AS LOGIN = 'dave'; RESTORE DATABASE copy FROM DISK = 'hers.bak'; REVERT");
     assert_eq!(f.rows(owner), ["copy|dave", "hers|alice", "master|sa", "shop|sa"]);
+    // Whoever restored a copy has the family in common with the original, and not its kept passwords.
+    f.ok("EXEC sp_control_dbmasterkey_password 'hers', 'the kept one', 'add'; EXECUTE AS LOGIN = 'dave'");
+    for (password, action) in [("the kept one", "drop"), ("a guess", "drop"), ("one more", "add")] {
+        assert_eq!(
+            f.refused(&format!(
+                "EXEC sp_control_dbmasterkey_password 'copy', '{password}', '{action}'"
+            )),
+            [229],
+            "{password} {action}"
+        );
+    }
+    f.ok("REVERT; EXEC sp_control_dbmasterkey_password 'hers', 'the kept one', 'drop'");
     f.ok("ALTER AUTHORIZATION ON DATABASE::hers TO sa; DROP LOGIN alice");
     assert_eq!(f.rows(owner), ["copy|dave", "hers|sa", "master|sa", "shop|sa"]);
 }
