@@ -61,6 +61,15 @@ pub(crate) fn join(
     }
     Ok(match chain_at(at)? {
         None => Join::Seed(ReseedReason::LogGone),
+        // The block that follows lies in a timeline that is forgotten by now: it could not be named to the mirror.
+        Some(_)
+            if principal
+                .timelines
+                .locate(at.sequence.saturating_add(1))
+                .is_none() =>
+        {
+            Join::Seed(ReseedReason::LogGone)
+        }
         Some(chain) if chain == mirror.end.chain || planted(Bug::ChainNotCompared) => Join::Resume,
         Some(_) => Join::Seed(ReseedReason::ChainMismatch),
     })
@@ -242,6 +251,23 @@ mod tests {
             |position| Ok((position.sequence >= 5).then_some(Chain([position.sequence as u8; 16]))),
         )
         .unwrap()
+    }
+
+    /// Seed 35 of the simulator: the mirror held nothing, the principal's log still began at the start, but had seen more timelines than are
+    /// remembered: nothing could be sent, and no seed either.
+    #[test]
+    fn who_stands_before_the_oldest_timeline_that_is_remembered_is_seeded() {
+        let ours = history(&[(14, 22, 21), (15, 33, 30)]);
+        let principal = Log {
+            end: end(15, 40, 40),
+            timelines: &ours,
+        };
+        let mirror = Log {
+            end: LogEnd::START,
+            timelines: &Timelines::EMPTY,
+        };
+        let joined = join(principal, mirror, false, true, |_| Ok(Some(Chain::START)));
+        assert_eq!(joined, Ok(Join::Seed(ReseedReason::LogGone)));
     }
 
     #[test]
