@@ -318,7 +318,9 @@ fn both_authenticate_and_talk_whatever_the_buffers() {
                 let reason = world.closed().unwrap();
                 assert!(reason.is_orderly(), "{reason:?}");
                 let logged_in = world.events.iter().find_map(|(e, peer)| match e {
-                    ConnectionEvent::LoggedIn { login, certificate } => Some((*login, *certificate, *peer)),
+                    ConnectionEvent::LoggedIn {
+                        login, certificate, ..
+                    } => Some((*login, *certificate, *peer)),
                     _ => None,
                 });
                 let (login, certificate, peer) = logged_in.unwrap();

@@ -161,7 +161,9 @@ impl<F: NorFlash, L: Log> World<Crypto> for Device<F, L> {
             .and_then(|view| view.login)
             .map_or("", |login| self.settings.login_name(login));
         let note = match event {
-            ConnectionEvent::LoggedIn { login, certificate } => Note::LoggedIn {
+            ConnectionEvent::LoggedIn {
+                login, certificate, ..
+            } => Note::LoggedIn {
                 login: self.settings.login_name(login),
                 certificate,
                 peer,

@@ -316,10 +316,10 @@ impl<P: Provider> Endpoint<'_, P> {
         if live.stage != Stage::Handshake || live.closing.is_some() {
             return;
         }
-        let Some((peer, alpn)) = live
+        let Some((peer, alpn, suite)) = live
             .channel
             .established()
-            .map(|established| (established.peer, established.alpn))
+            .map(|established| (established.peer, established.alpn, established.suite))
         else {
             return;
         };
@@ -337,6 +337,7 @@ impl<P: Provider> Endpoint<'_, P> {
             ConnectionEvent::LoggedIn {
                 login: peer.login_id,
                 certificate: peer.certificate_id,
+                suite,
             },
         );
         let of_login = self

@@ -1,6 +1,7 @@
 //! What the endpoint gives back: bytes, dials, closes, records to persist, events, and when to wake it.
 
 use super::close::{CloseReason, Step};
+use crate::channel::CipherSuite;
 use crate::message::{Address, InstanceId, SessionGuid};
 use crate::session::{DatabaseId, SessionError, SessionEvent};
 use crate::time::Instant;
@@ -187,6 +188,8 @@ pub enum ConnectionEvent {
         login: u32,
         /// The certificate.
         certificate: u32,
+        /// What the handshake came to. The connection may be closed again by the time that this is read.
+        suite: CipherSuite,
     },
     /// The peer told who it is; messages flow.
     Online {

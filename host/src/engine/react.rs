@@ -1,6 +1,5 @@
 //! What the engine does about the endpoint's events: log lines, errors, statements that waited, capture and redo.
 
-use dbmirror_core::channel::CipherSuite;
 use dbmirror_core::endpoint::{CloseReason, ConnectionEvent, ConnectionId, Event, Step};
 use dbmirror_core::session::{
     DatabaseId, EndedBy, Reason, ReseedReason, SessionError, SessionEvent, SessionState,
@@ -67,12 +66,14 @@ impl Instance<'_> {
                 self.world
                     .tell_probe(id, ok("connect", format!("connected to {to}")));
             }
-            ConnectionEvent::LoggedIn { login, certificate } => {
+            ConnectionEvent::LoggedIn {
+                login,
+                certificate,
+                suite,
+            } => {
                 let name = self.world.catalog.login_name(login).unwrap_or("?").to_owned();
-                let suite = self.endpoint.connection(id).and_then(|view| view.suite);
-                let suite = suite.map_or("?", CipherSuite::name);
                 self.world
-                    .tell_probe(id, ok("tls", format!("TLS 1.3, {suite}, dbm/1")));
+                    .tell_probe(id, ok("tls", format!("TLS 1.3, {}, dbm/1", suite.name())));
                 self.world.tell_probe(
                     id,
                     ok(
