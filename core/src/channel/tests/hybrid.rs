@@ -4,6 +4,11 @@ use super::*;
 use messages::extension_type::{COOKIE, KEY_SHARE, SUPPORTED_GROUPS};
 use messages::message_type::{CLIENT_HELLO, SERVER_HELLO};
 
+/// What somebody on the way does to a key share.
+type Change = fn(&mut Vec<u8>);
+/// Groups with the bytes of their shares.
+type Shares<'s> = &'s [(u16, &'s [u8])];
+
 const CODE: [u8; 2] = [0x11, 0xeb];
 const CLIENT_SHARE_LEN: usize = 65 + 1_184;
 const SERVER_SHARE_LEN: usize = 65 + 1_088;
@@ -113,7 +118,7 @@ fn a_share_that_came_is_taken() {
 /// Offence 11: a share with a coefficient that is not reduced, a point off the curve, too short, too long.
 #[test]
 fn shares_of_a_client_that_are_none() {
-    let cases: [(&str, fn(&mut Vec<u8>)); 5] = [
+    let cases: [(&str, Change); 5] = [
         ("a coefficient above the modulus", |share| {
             share[65..70].fill(0xff)
         }),
@@ -141,7 +146,7 @@ fn shares_of_a_client_that_are_none() {
 /// What a server may send that is no share; and one that is, for another key: found out by the first record (FIPS 203 §6.3).
 #[test]
 fn shares_of_a_server_that_are_none() {
-    let cases: [(&str, ChannelError, fn(&mut Vec<u8>)); 6] = [
+    let cases: [(&str, ChannelError, Change); 6] = [
         ("point", ChannelError::BadKeyShare, |share| share[40] ^= 1),
         ("short", ChannelError::BadKeyShare, |share| share.truncate(1_152)),
         ("long", ChannelError::BadKeyShare, |share| share.push(0)),
@@ -204,7 +209,7 @@ fn what_a_retry_may_ask_for() {
         edit_extension(&mut message, KEY_SHARE, |body| share = body[2..].to_vec());
         share
     };
-    let cases: [(&[(u16, &[u8])], usize); 3] = [
+    let cases: [(Shares<'_>, usize); 3] = [
         (&[(KEY_SHARE, &[0, 23])], 65),
         (&[(COOKIE, &[0, 1, 7])], CLIENT_SHARE_LEN),
         (&[(COOKIE, &[0, 1, 7]), (KEY_SHARE, &[0, 23])], 65),
