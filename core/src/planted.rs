@@ -1,7 +1,7 @@
 //! Bugs on purpose, to see whether the simulator finds them (docs/simulator.md, "Mutants"). Each leaves one rule of `docs/safety.md` out, or
 //! bends it, at the place where that rule is decided.
 //!
-//! Only with the feature `simulation`, which no program that ships may have. Without it [`planted`] is `false` at compile time.
+//! Only with the feature `simulation`, which no program that ships may have. Without it `planted` is `false` at compile time.
 
 #[cfg(feature = "simulation")]
 use core::sync::atomic::{AtomicUsize, Ordering};
