@@ -192,6 +192,31 @@ fn commits_made_while_the_daemon_was_down_cross_later() {
     drop(db);
 }
 
+/// A principal that starts alone does not know whether it is the principal still. A checkpoint waits for that: what was committed
+/// meanwhile is no damage.
+#[test]
+fn a_checkpoint_waits_until_the_role_is_known() {
+    let mut pair = pair(106);
+    let file = pair.mirrored("early");
+    pair.b.kill();
+    pair.a.kill();
+    let db = open(&file);
+    db.pragma_update(None, "wal_autocheckpoint", 0)
+        .expect("no checkpoints");
+    db.execute("INSERT INTO t (v) VALUES ('alone')", [])
+        .expect("a commit");
+    pair.a.up();
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| pair.a.checkpoint("early"));
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        assert!(!asked.is_finished(), "nobody has told A its role");
+        pair.b.up();
+        let _ = asked.join().expect("a checkpoint");
+    });
+    pair.assert_level_and_equal("early", &file);
+    drop(db);
+}
+
 #[test]
 fn frames_that_were_checkpointed_away_are_noticed_and_healed() {
     let mut pair = pair(104);

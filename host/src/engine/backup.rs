@@ -20,7 +20,7 @@ use dbmirror_core::session::DatabaseId;
 
 use super::records::{DatabaseRow, decode_timelines, encode_timelines};
 use super::run::{Handle, Instance};
-use super::sessions::{core_id, detach_database, unknown};
+use super::sessions::{core_id, detach_database, unknown, wait_until_served};
 use super::storage::check;
 use super::worker::{Command, Snapshot, file_error};
 use super::{DatabaseConfig, DatabaseState, EngineError, Lsn, STATEMENT_TIMEOUT};
@@ -42,6 +42,7 @@ pub(super) fn backup_database(
     out: &mut dyn Write,
 ) -> Result<Lsn, EngineError> {
     let id = core_id(database_id);
+    wait_until_served(handle, id)?;
     let (reply, taken) = sync_channel(1);
     handle.ask(move |i: &mut Instance<'_>| {
         i.not_a_mirror(id)?;
@@ -90,6 +91,7 @@ pub(super) fn backup_log(
     out: &mut dyn Write,
 ) -> Result<Lsn, EngineError> {
     let id = core_id(database_id);
+    wait_until_served(handle, id)?;
     let (reply, level) = sync_channel(1);
     let (log, log_id) = handle.ask(move |i: &mut Instance<'_>| {
         i.not_a_mirror(id)?;

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dbmirror_adapters::address::ServerAddress;
 use dbmirror_adapters::blocklog::LogId;
@@ -212,16 +212,50 @@ pub(super) fn accept_file(handle: &Handle, database_id: i32) -> Result<bool, Eng
     Ok(accepted)
 }
 
+/// Between two looks whether a principal that has just started is served.
+const SERVED_AGAIN: Duration = Duration::from_millis(20);
+
 pub(super) fn checkpoint(handle: &Handle, database_id: i32) -> Result<Checkpoint, EngineError> {
+    let id = core_id(database_id);
+    wait_until_served(handle, id)?;
     let (reply, folded) = sync_channel(1);
     handle.ask(move |i: &mut Instance<'_>| {
-        let d = i.database(core_id(database_id))?;
+        let d = i.database(id)?;
         d.worker.send(Command::Fold(reply));
         Ok(())
     })??;
     folded
         .recv_timeout(STATEMENT_TIMEOUT)
         .map_err(|_| EngineError::new(5120, "The file of the database was busy for too long."))?
+}
+
+/// A principal that has just started does not know yet whether it is the principal still (`docs/safety.md` R4): until its partner
+/// or its witness has said so, its file is neither captured nor a mirror's, and what stands in it is not compared with the log.
+pub(super) fn wait_until_served(handle: &Handle, id: DatabaseId) -> Result<(), EngineError> {
+    let deadline = Instant::now() + STATEMENT_TIMEOUT;
+    loop {
+        let waits = handle.ask(move |i: &mut Instance<'_>| {
+            let capturing = i.database(id)?.capturing;
+            let principal = i
+                .endpoint
+                .sessions()
+                .any(|s| s.database == id && s.role == Role::Principal);
+            Ok::<_, EngineError>(
+                (principal && !capturing).then(|| i.world.names.get(&id).map(|c| c.name.clone())),
+            )
+        })??;
+        let Some(name) = waits else { return Ok(()) };
+        if Instant::now() >= deadline {
+            let text = format!(
+                "Database '{}' lacks a quorum of its mirroring session and stays closed: this instance has not heard from its partner or \
+                 its witness whether it is the principal still. Start one of them, or see which connection fails in \
+                 sys.dm_db_mirroring_connections.",
+                name.unwrap_or_default()
+            );
+            return Err(EngineError::new(955, text));
+        }
+        std::thread::sleep(SERVED_AGAIN);
+    }
 }
 
 pub(super) fn set_partner(handle: &Handle, request: SetPartner) -> Result<(), EngineError> {
