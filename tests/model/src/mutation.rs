@@ -166,6 +166,12 @@ mutations! {
     ForceNotLower: "R8",
     /// The witness grants force while the other partner is bound to it.
     ForceOtherBound: "R8: F51",
+    /// After forced service the old copy is undone before RESUME.
+    RewindBeforeResume: "R8",
+    /// RESUME is not told to the mirror.
+    ResumeUntold: "R8",
+    /// Two owners of one role_sequence meet and go on.
+    ClashServes: "R8, clash",
     /// FORCE on the owner with equal SYNC records counts as a take-over that loses nothing.
     ForceOnOwnerIsTakeover: "R8: F46",
 }
@@ -191,36 +197,36 @@ impl Mutation {
             | Self::HardenWhileAsking => "takeover-small",
             Self::SyncBeforeLevel => "slow-ask",
             Self::GrantKeepsSync | Self::GrantByAskNumber | Self::AnyAnswerCloses => "asks",
+            Self::NoRewind => "rewind",
+            Self::ClashServes => "clash",
+            Self::RewindBeforeResume | Self::ResumeUntold => "resume",
             Self::AskNotPersisted => "ask-crash",
             Self::OpenBeforePersist => "persist",
             Self::FailoverTellsFirst | Self::FailoverNotLevel | Self::ForkAtDecided => "failover-small",
             Self::FailoverKeepsSync => "failover-ask",
-            Self::RestartOpens
-            | Self::RestartWithoutUnsync
-            | Self::RestartOldTimeline
-            | Self::OpenUnderAsk => "crash-small",
+            Self::RestartOpens | Self::RestartOldTimeline => "power-small",
+            Self::RestartWithoutUnsync | Self::OpenUnderAsk => "crash-small",
             Self::BlankBelieves | Self::BlankGrants | Self::RegisterUnconfirmed | Self::BlankAtSync => {
                 "blank-small"
             }
             Self::RegisterOldConfirmation => "blank-cuts",
             Self::ChangeWithoutUnsync | Self::OwnerNamesFirst | Self::PendingForEver => "change-small",
-            Self::SyncWithTwoWitnesses
-            | Self::ChangeWithoutPending
-            | Self::PendingAsks
-            | Self::LowerCounts => "change-ask",
-            Self::OffIsolated | Self::OffWithoutDrop | Self::OffWithoutMark => "off",
+            Self::SyncWithTwoWitnesses => "change-small",
+            Self::ChangeWithoutPending | Self::PendingAsks | Self::LowerCounts => "stale",
+            Self::OffIsolated | Self::OffWithoutMark => "off",
+            Self::OffWithoutDrop => "off-force",
             Self::AckBeforeLocal => "power-small",
             Self::UnsyncBeforeSync => "partner-durability-small",
             Self::NotIncomplete | Self::UnsyncAckWithoutLocal => "partner-durability-small",
             Self::RecordClearsIncomplete | Self::HandBackBeforeAdopt => "ask-power",
             Self::Withdraw => "alone-small",
-            Self::NoAdopt | Self::NoRewind => "power-small",
+            Self::NoAdopt => "power-small",
             Self::HelloBeforeWrites => "slow-power",
             Self::ForceWhileBound
             | Self::ForceNotAsk
             | Self::ForceOtherBound
-            | Self::KnowledgeOutlivesBinding
-            | Self::AskConfirms => "force-small",
+            | Self::KnowledgeOutlivesBinding => "force-small",
+            Self::AskConfirms => "force-failover",
             Self::ForceFromWitness | Self::ForceNotLower | Self::SilentClosing => "force-ask",
             Self::ForceOnOwnerIsTakeover => "force-power",
             _ => return None,
@@ -237,6 +243,9 @@ impl Mutation {
                 | Self::NoHandBack
                 | Self::ProposalUnanswered
                 | Self::BlankAtSync
+                | Self::NoRewind
+                | Self::ClashServes
+                | Self::ResumeUntold
                 | Self::PendingForEver
                 | Self::OffWithoutMark
         )
@@ -244,15 +253,59 @@ impl Mutation {
 
     /// Why nothing catches it, where that is understood.
     pub const fn survives(self) -> Option<&'static str> {
-        match self {
-            Self::GrantOtherNumber => Some(
-                "SYNC above the mirror's needs the mirror's own UNSYNC before it, so unequal SYNC records never lack a commit",
-            ),
-            Self::AnyRoleSequence => Some(
-                "a binding keeps the order of messages, so the hello that tells the new number comes first; quoting detects",
-            ),
-            Self::ChangeWithoutUnsync => Some("the registration at the new witness is UNSYNC by itself"),
-            _ => None,
-        }
+        Some(match self {
+            Self::GrantOtherNumber => {
+                "SYNC above the mirror's needs the mirror's own UNSYNC before it, so unequal SYNC records never lack a commit"
+            }
+            Self::AnyRoleSequence => {
+                "a binding keeps the order of messages, so the hello that tells the new number comes first; quoting detects"
+            }
+            Self::ChangeWithoutUnsync => "the registration at the new witness is UNSYNC by itself",
+            Self::HardenWhileAsking => {
+                "what it hardens for the old owner is in its log when it opens; recording and confirming is what must not be"
+            }
+            Self::ProposalUnanswered => {
+                "who was given a role says hello to the other partner by itself; the answer only comes sooner"
+            }
+            Self::FailoverNotLevel => {
+                "at SYNC whatever was acknowledged is on the mirror; the clause spares commits that nobody was told of"
+            }
+            Self::GrantKeepsSync | Self::FailoverKeepsSync => {
+                "an owner at SYNC acknowledges nothing without its mirror, and the old owner keeps its log (R6); it would matter \
+                 where one comes back without its log, which the model does not have"
+            }
+            Self::GrantByAskNumber => {
+                "an ask is made only when the connection is gone over which an older hand-back could come"
+            }
+            Self::AnyAnswerCloses => {
+                "the answer to an older ask would come over a binding that ended before the newer one was made; quoting detects"
+            }
+            Self::AnyHelloCloses => {
+                "a witness says a second hello over a binding only where its number is above the asker's, which it then refuses"
+            }
+            Self::RestartWithoutUnsync => {
+                "an owner at SYNC acknowledges nothing alone, and records UNSYNC once its mirror is lost"
+            }
+            Self::OpenUnderAsk => {
+                "neither the mirror nor the witness confirms an UNSYNC of such an owner: it serves reads; the clause spares those"
+            }
+            Self::OwnerNamesFirst => {
+                "with the mirror there registration heals it; the time without service while it is away is not searched"
+            }
+            Self::PendingForEver => {
+                "the owner imposes its witness again and again: numbers rise without end, and the search stops at their bound"
+            }
+            Self::OffWithoutMark => {
+                "with the mirror back the usual steps go on; that nobody gets further until then is not searched"
+            }
+            Self::ForceOtherBound => {
+                "the witness's hello leaves to the old owner with the grant, so they overlap for one message; the clause spares a \
+                 healthy owner"
+            }
+            Self::SyncWithTwoWitnesses => {
+                "the witness that only the mirror names is pending there, and is not asked"
+            }
+            _ => return None,
+        })
     }
 }

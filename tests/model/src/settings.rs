@@ -3,6 +3,17 @@
 use crate::bridge::id;
 use crate::state::{A, B, Budget, Link, NO_CHANGE, NOBODY, On, Partner, Rec, State, W, Witness};
 
+/// What a search begins with: A is the principal, everything is bound and level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// All records are SYNC.
+    Sync,
+    /// All records are UNSYNC, and confirmed.
+    Unsync,
+    /// All records are SYNC; the second witness, which nobody names, keeps an older one from an earlier time.
+    Stale,
+}
+
 /// One setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
@@ -12,6 +23,8 @@ pub struct Setting {
     pub about: &'static str,
     /// How often what may happen.
     pub budget: Budget,
+    /// What it begins with.
+    pub begin: Begin,
     /// Witnesses that exist: 0, 1 or 2.
     pub witnesses: u8,
     /// Whether the first one is set at the start.
@@ -22,6 +35,8 @@ pub struct Setting {
     pub slow_writes: bool,
     /// Durability on the partner (R6).
     pub partner_durability: bool,
+    /// After forced service nothing is undone before RESUME; otherwise that is as if it were typed at once.
+    pub suspends: bool,
     /// Highest sync_sequence.
     pub numbers: u8,
     /// The witness may have heard the owner lately and deny for that.
@@ -47,13 +62,16 @@ const QUIET: Setting = Setting {
         forces: 0,
         changes: 0,
         kills: 0,
+        resumes: 0,
         exposes: 0,
     },
+    begin: Begin::Sync,
     witnesses: 1,
     witness_set: true,
     reversed: false,
     slow_writes: false,
     partner_durability: false,
+    suspends: false,
     numbers: 5,
     courtesy: false,
     settled: true,
@@ -86,6 +104,7 @@ impl Setting {
             (b.forces, "FORCE"),
             (b.changes, "changes of witness"),
             (b.kills, "kills"),
+            (b.resumes, "RESUME"),
             (b.exposes, "SUSPEND"),
         ]
         .into_iter()
@@ -97,6 +116,12 @@ impl Setting {
             (self.reversed, "the other ends name connections"),
             (self.slow_writes, "slow mirror writes"),
             (self.partner_durability, "durability on the partner"),
+            (self.suspends, "suspended by forced service"),
+            (self.begin == Begin::Unsync, "from UNSYNC"),
+            (
+                self.begin == Begin::Stale,
+                "the second witness keeps an old record",
+            ),
         ] {
             if on {
                 out.push(what.to_owned());
@@ -105,14 +130,14 @@ impl Setting {
         out.join(", ")
     }
 
-    /// The state from which the search starts: A is the principal, everything is bound, level, and SYNC everywhere.
+    /// The state from which the search starts.
     pub fn start(&self) -> State {
         let mut state = State::default();
         let first = Rec {
             role: 1,
             owner: A,
             number: 1,
-            sync: true,
+            sync: self.begin != Begin::Unsync,
             forced: false,
         };
         debug_assert_eq!(crate::bridge::member(id(B)), B);
@@ -136,6 +161,14 @@ impl Setting {
         }
         if self.witness_set {
             state.witnesses[0] = Witness { keeps: 1, rec: first };
+        }
+        if self.begin == Begin::Stale {
+            let rec = Rec {
+                number: 0,
+                sync: false,
+                ..first
+            };
+            state.witnesses[1] = Witness { keeps: 1, rec };
         }
         for link in state.links.iter_mut().take(self.pairs()) {
             *link = Link {
@@ -328,7 +361,7 @@ pub const HUNTED: &[Setting] = &[
         about: "WITNESS OFF, a change of witness, cuts",
         budget: Budget {
             commits: 1,
-            cuts: 2,
+            cuts: 1,
             changes: 1,
             asks: 1,
             ..NONE
@@ -340,7 +373,7 @@ pub const HUNTED: &[Setting] = &[
         about: "two asks",
         budget: Budget {
             commits: 1,
-            cuts: 2,
+            cuts: 1,
             asks: 2,
             ..NONE
         },
@@ -348,14 +381,14 @@ pub const HUNTED: &[Setting] = &[
     },
     Setting {
         name: "slow-ask",
-        about: "slow mirror writes, a crash, an ask",
+        about: "slow mirror writes, a crash, an ask, from UNSYNC",
         budget: Budget {
             commits: 1,
-            cuts: 1,
             crashes: 1,
             asks: 1,
             ..NONE
         },
+        begin: Begin::Unsync,
         slow_writes: true,
         ..QUIET
     },
@@ -374,11 +407,9 @@ pub const HUNTED: &[Setting] = &[
     },
     Setting {
         name: "persist",
-        about: "crashes around a grant, and a witness that loses its record",
+        about: "crashes around a grant",
         budget: Budget {
-            commits: 1,
             crashes: 2,
-            losses: 1,
             asks: 1,
             ..NONE
         },
@@ -398,12 +429,51 @@ pub const HUNTED: &[Setting] = &[
     },
     Setting {
         name: "blank-cuts",
-        about: "forced service, a witness that loses its record, a half-open connection",
+        about: "forced service, a witness that loses its record, a half-open connection, from UNSYNC",
+        budget: Budget {
+            commits: 1,
+            cuts: 2,
+            losses: 1,
+            forces: 1,
+            ..NONE
+        },
+        begin: Begin::Unsync,
+        numbers: 3,
+        ..QUIET
+    },
+    Setting {
+        name: "rewind",
+        about: "a take-over beside a commit that never left, and a commit after it",
+        budget: Budget {
+            commits: 2,
+            cuts: 1,
+            asks: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "stale",
+        about: "a change to a witness that keeps an old record, and forced service",
         budget: Budget {
             commits: 1,
             cuts: 1,
-            losses: 1,
             forces: 1,
+            changes: 1,
+            ..NONE
+        },
+        begin: Begin::Stale,
+        witnesses: 2,
+        ..QUIET
+    },
+    Setting {
+        name: "off-force",
+        about: "WITNESS OFF and forced service",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            forces: 1,
+            changes: 1,
             ..NONE
         },
         ..QUIET
@@ -451,11 +521,39 @@ pub const HUNTED: &[Setting] = &[
         about: "FAILOVER and forced service",
         budget: Budget {
             commits: 1,
-            cuts: 2,
+            cuts: 1,
             failovers: 1,
             forces: 1,
             ..NONE
         },
+        ..QUIET
+    },
+    Setting {
+        name: "resume",
+        about: "forced service, the old copy's return, RESUME",
+        budget: Budget {
+            commits: 2,
+            cuts: 1,
+            crashes: 1,
+            forces: 1,
+            resumes: 1,
+            ..NONE
+        },
+        suspends: true,
+        ..QUIET
+    },
+    Setting {
+        name: "clash",
+        about: "service forced on both partners, and on one of them again",
+        budget: Budget {
+            commits: 2,
+            cuts: 1,
+            crashes: 1,
+            forces: 3,
+            ..NONE
+        },
+        witnesses: 0,
+        witness_set: false,
         ..QUIET
     },
     Setting {
@@ -502,22 +600,34 @@ pub const HUNTED: &[Setting] = &[
 pub const LARGE: &[Setting] = &[
     Setting {
         name: "takeover",
-        about: "take-over and hand-back: commits, cuts, SUSPEND, asks",
+        about: "take-over, hand-back and SUSPEND: two commits",
         budget: Budget {
             commits: 2,
+            cuts: 2,
+            asks: 1,
+            exposes: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "takeover-cuts",
+        about: "take-over and hand-back: three cuts",
+        budget: Budget {
+            commits: 1,
             cuts: 3,
-            asks: 2,
+            asks: 1,
             ..NONE
         },
         ..QUIET
     },
     Setting {
         name: "crash",
-        about: "crashes of partners, asks, restart opening, VOID",
+        about: "a crash, an ask, restart opening, VOID",
         budget: Budget {
             commits: 1,
             cuts: 1,
-            crashes: 2,
+            crashes: 1,
             asks: 1,
             kills: 1,
             ..NONE
@@ -525,11 +635,34 @@ pub const LARGE: &[Setting] = &[
         ..QUIET
     },
     Setting {
+        name: "force",
+        about: "take-over and forced service: two commits",
+        budget: Budget {
+            commits: 2,
+            cuts: 2,
+            asks: 1,
+            forces: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
         name: "failover",
-        about: "FAILOVER, take-over and crash",
+        about: "FAILOVER with three cuts",
+        budget: Budget {
+            commits: 2,
+            cuts: 3,
+            failovers: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "failover-crash",
+        about: "FAILOVER, take-over and a crash",
         budget: Budget {
             commits: 1,
-            cuts: 2,
+            cuts: 1,
             crashes: 1,
             asks: 1,
             failovers: 1,
@@ -539,24 +672,21 @@ pub const LARGE: &[Setting] = &[
     },
     Setting {
         name: "blank",
-        about: "a witness that loses its record, take-over and forced service",
+        about: "a witness that loses its record",
         budget: Budget {
             commits: 1,
-            cuts: 2,
+            cuts: 1,
             losses: 1,
-            asks: 1,
-            forces: 1,
             ..NONE
         },
         ..QUIET
     },
     Setting {
         name: "change",
-        about: "a change of witness between two, with take-over",
+        about: "a change of witness between two, with two cuts",
         budget: Budget {
             commits: 1,
             cuts: 2,
-            asks: 1,
             changes: 1,
             ..NONE
         },
@@ -565,12 +695,22 @@ pub const LARGE: &[Setting] = &[
     },
     Setting {
         name: "power",
-        about: "power cuts with durability on the partner, take-over, forced service",
+        about: "a power cut and two cuts: two commits",
         budget: Budget {
-            commits: 1,
+            commits: 2,
             cuts: 2,
             powers: 1,
-            asks: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "power-force",
+        about: "a power cut with durability on the partner, forced service: two commits",
+        budget: Budget {
+            commits: 2,
+            cuts: 1,
+            powers: 1,
             forces: 1,
             ..NONE
         },

@@ -16,13 +16,19 @@ pub fn is_wrong(setting: &Setting, state: &State) -> bool {
         .links
         .iter()
         .any(|link| link.old.len + link.up.len + link.down.len > 0);
-    if bounded || under_way {
+    // An operator has to say which one to keep (R8).
+    let clash = state.partners.iter().any(|p| p.clash);
+    if bounded || under_way || clash {
         return false;
     }
     let mut serving = state.partners.iter().filter(|p| p.serves);
     let (Some(p), None) = (serving.next(), serving.next()) else {
         return true;
     };
+    if p.suspended {
+        // Until RESUME.
+        return false;
+    }
     let synchronized = p.rec.sync && p.by_mirror && p.joined && p.acked == p.log.len();
     let witnessed = p.witness == NOBODY || p.by_witness;
     !(synchronized && witnessed)

@@ -129,6 +129,7 @@ fn line(setting: &Setting, state: &State, event: Event) -> String {
         Event::Ask(x) => format!("{}      has lost its principal and asks the witness", name(x)),
         Event::Failover(x) => format!("{}      operator: FAILOVER", name(x)),
         Event::Force(x) => format!("{}      operator: FORCE_SERVICE_ALLOW_DATA_LOSS", name(x)),
+        Event::Resume(x) => format!("{}      operator: RESUME", name(x)),
         Event::Register(x) => format!("{}      takes a step towards its blank witness", name(x)),
         Event::SetWitness(x, NOBODY) => format!("{}      operator: WITNESS OFF", name(x)),
         Event::SetWitness(x, w) => format!("{}      operator: WITNESS = {}", name(x), name(w)),

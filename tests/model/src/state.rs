@@ -108,6 +108,10 @@ pub struct Partner {
     pub named_number: u8,
     /// Named and not registered yet.
     pub pending: bool,
+    /// The other partner owns the same role_sequence (R8).
+    pub clash: bool,
+    /// As the owner: after forced service nothing of the other copy is undone before RESUME (R8).
+    pub suspended: bool,
     /// The log.
     pub log: Log,
     /// Blocks of it that survive a power cut.
@@ -221,7 +225,7 @@ pub struct Msg {
     pub rec: Rec,
     /// Ask, request, role_sequence: the number it quotes.
     pub number: u8,
-    /// Position, or what a witness keeps.
+    /// Position, what a witness keeps, or that a partner's session is suspended.
     pub at: u8,
     /// The block, or the witness that is named.
     pub what: u8,
@@ -338,6 +342,8 @@ pub struct Budget {
     pub changes: u8,
     /// Applications killed while they wait.
     pub kills: u8,
+    /// RESUME after forced service.
+    pub resumes: u8,
     /// SUSPEND, SAFETY OFF, a mirror that is full: what ends waiting with the mirror bound.
     pub exposes: u8,
 }

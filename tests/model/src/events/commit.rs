@@ -70,10 +70,15 @@ impl Machine<'_> {
             return false;
         }
         self.p(x).waiting &= !bit;
+        if self.rival(x) {
+            return true;
+        }
         let ghost = &mut self.s.ghost;
         if ghost.forced > p.rec.role {
             // Given up by the operator who forced service; but only while this owner cannot know of it.
-            if p.witness != NOBODY && facts.alone && p.acked as usize <= at && !self.rests_on_dead(x) {
+            // Where service was forced without a witness there is no bound (R8).
+            let unbounded = self.q(other(x)).witness == NOBODY;
+            if !unbounded && facts.alone && p.acked as usize <= at && !self.rests_on_dead(x) {
                 self.s.ghost.broken = 6;
             }
         } else {
@@ -101,6 +106,9 @@ impl Machine<'_> {
         let (y, p) = (other(x), self.q(x));
         if p.by_mirror && self.bound(x, y) {
             return !(self.same_connection(x, y) && self.bound(y, x) && self.q(y).kept.role > p.rec.role);
+        }
+        if p.witness == NOBODY {
+            return false;
         }
         let known = self.s.witnesses[usize::from(p.witness - W)].rec.role > p.rec.role;
         p.by_witness && self.bound(x, p.witness) && !(known && self.is_live(x, p.witness))

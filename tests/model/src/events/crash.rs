@@ -24,6 +24,8 @@ impl Machine<'_> {
             ask_open: p.ask_open && !forgets,
             ask_force: p.ask_force && !forgets,
             incomplete: p.incomplete,
+            clash: p.clash,
+            suspended: p.suspended,
             witness: p.witness,
             named_role: p.named_role,
             named_number: p.named_number,

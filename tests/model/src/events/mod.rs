@@ -72,6 +72,8 @@ pub enum Event {
     Failover(u8),
     /// FORCE_SERVICE_ALLOW_DATA_LOSS.
     Force(u8),
+    /// RESUME.
+    Resume(u8),
     /// The owner's next step towards a blank witness.
     Register(u8),
     /// SET WITNESS.
@@ -95,6 +97,7 @@ impl Event {
                 | Self::Expose(_)
                 | Self::Failover(_)
                 | Self::Force(_)
+                | Self::Resume(_)
                 | Self::SetWitness(..)
         )
     }
@@ -135,6 +138,7 @@ pub fn each(setting: &Setting, mut give: impl FnMut(Event)) {
             Event::Ask(x),
             Event::Failover(x),
             Event::Force(x),
+            Event::Resume(x),
             Event::Register(x),
             Event::Change(x),
         ] {
@@ -208,6 +212,7 @@ impl Machine<'_> {
             Event::Ask(x) => left.asks > 0 && self.q(x).rec.owner != x,
             Event::Failover(x) => left.failovers > 0 && self.q(x).serves,
             Event::Force(_) => left.forces > 0,
+            Event::Resume(x) => left.resumes > 0 && self.q(x).suspended,
             Event::Register(x) => self.q(x).blank,
             Event::SetWitness(x, _) => left.changes > 0 && self.q(x).serves,
             Event::Change(x) => self.q(x).serves,
@@ -300,6 +305,7 @@ impl Machine<'_> {
             Event::Ask(x) => self.ask_takeover(x),
             Event::Failover(x) => self.failover(x),
             Event::Force(x) => self.force(x),
+            Event::Resume(x) => self.resume(x),
             Event::Register(x) => self.register(x),
             Event::SetWitness(x, target) => {
                 let p = *self.q(x);

@@ -16,7 +16,7 @@ impl Machine<'_> {
     pub(crate) fn reopen(&mut self, x: u8) -> bool {
         let p = *self.q(x);
         let y = other(x);
-        if !p.up || p.serves {
+        if !p.up || p.serves || p.clash {
             return false;
         }
         let mirror = if self.bound(x, y) {
@@ -80,7 +80,7 @@ impl Machine<'_> {
             me: id(x),
             own: record(p.rec),
             serves: p.serves,
-            safety_full: true,
+            safety_full: !p.suspended,
             level: (p.joined && p.acked == p.log.len()) || self.off(M::SyncBeforeLevel),
             by_mirror: p.by_mirror,
             one_witness: (p.target == NO_CHANGE
@@ -174,6 +174,19 @@ impl Machine<'_> {
         true
     }
 
+    /// RESUME after forced service: the mirror hears it by a hello, undoes what it has alone, and shows its log.
+    pub(crate) fn resume(&mut self, x: u8) -> bool {
+        let p = *self.q(x);
+        if !p.up || !p.suspended || p.rec.owner != x || !spend(&mut self.s.left.resumes) {
+            return false;
+        }
+        self.p(x).suspended = false;
+        if !self.off(M::ResumeUntold) {
+            self.hello_again(x, other(x));
+        }
+        true
+    }
+
     pub(crate) fn force(&mut self, x: u8) -> bool {
         let p = *self.q(x);
         let y = other(x);
@@ -186,8 +199,8 @@ impl Machine<'_> {
             ask: ask(&p),
             serves: p.serves,
             partner_bound: self.said(x, y) && !self.off(M::ForceWhileBound),
-            clash: false,
-            highest: 0,
+            clash: p.clash,
+            highest: u32::from(p.rec.role),
             witness: (p.witness != NOBODY).then_some(shown),
             witness_pending: p.pending && !self.off(M::PendingAsks),
         };

@@ -164,7 +164,7 @@ impl Machine<'_> {
         for x in [A, B] {
             let p = *self.q(x);
             let y = other(x);
-            if p.up && p.rec.owner == x && p.joined && p.serves && self.bound(x, y) {
+            if p.up && p.rec.owner == x && p.joined && p.serves && !p.suspended && self.bound(x, y) {
                 while self.q(x).sent < self.q(x).log.len() && self.room(x, y) {
                     let p = *self.q(x);
                     let block = Msg {

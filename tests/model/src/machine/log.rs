@@ -42,9 +42,14 @@ impl Machine<'_> {
         if leads {
             self.meet_as_principal(x, msg, &meeting);
         } else if !p.ask_open && p.coming == 0 {
+            let suspended = msg.at == 1 && !self.off(M::RewindBeforeResume);
             if let logs::Meeting::Rewind { to } = meeting
                 && !self.off(M::NoRewind)
+                && !suspended
             {
+                if self.q(other(x)).suspended && self.q(other(x)).rec.role == p.rec.role {
+                    self.s.ghost.broken = 8;
+                }
                 let p = self.p(x);
                 p.log.cut(to as u8);
                 p.hard = p.log.len();

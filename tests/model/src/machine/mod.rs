@@ -18,7 +18,7 @@ use crate::state::{A, B, Kind, Link, Msg, NOBODY, On, PAIRS, Partner, State, V, 
 use dbmirror_core::session::decide::{binding, takeover};
 
 /// What is false, by its number in [`crate::state::Ghost::broken`].
-pub const WRONGS: [&str; 8] = [
+pub const WRONGS: [&str; 9] = [
     "",
     "an acknowledged commit is not in the principal's log",
     "two owners of one role_sequence",
@@ -27,6 +27,7 @@ pub const WRONGS: [&str; 8] = [
     "a member opened under a role_sequence that is superseded",
     "an owner acknowledges alone beside a later one, and its binding is not dead",
     "settled: not exactly one member serves",
+    "a copy was undone before RESUME",
 ];
 
 /// A state on its way to the next one.

@@ -38,7 +38,11 @@ impl Machine<'_> {
         if incomplete {
             p.incomplete = false;
         }
-        self.note_owner(new);
+        p.clash &= new.role == before.role;
+        // Without a witness each operator's word makes an owner (R8).
+        if !(new.forced && p.witness == NOBODY) {
+            self.note_owner(new);
+        }
     }
 
     pub(crate) fn note_owner(&mut self, new: Rec) {
@@ -108,6 +112,7 @@ impl Machine<'_> {
         if y <= B {
             msg.log = p.log;
             msg.timeline = if p.rec.owner == x { p.timeline } else { 0 };
+            msg.at = u8::from(p.suspended);
         }
         msg.number = if self.asks(x) { p.ask } else { 0 };
         msg
@@ -186,6 +191,10 @@ impl Machine<'_> {
             }
             rule::Heard::Role(new) if role::may_take_role(u64::from(p.log.len()), end) => {
                 self.take_role(x, rec(&new), y);
+            }
+            rule::Heard::Clash if msg.rec.owner != p.rec.owner && !self.off(M::ClashServes) => {
+                let p = self.p(x);
+                (p.clash, p.serves, p.waiting) = (true, false, 0);
             }
             _ => {}
         }

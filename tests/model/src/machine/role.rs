@@ -32,6 +32,7 @@ impl Machine<'_> {
         let fork_at_decided = self.off(M::ForkAtDecided);
         let old_timeline = self.off(M::RoleOldTimeline);
         let no_log = self.off(M::NoLogAfterRoleChange);
+        let suspends = self.setting.suspends;
         let p = self.p(x);
         if by == other(x) {
             p.by_mirror = true;
@@ -57,6 +58,7 @@ impl Machine<'_> {
             (p.waiting, p.joined, p.acked, p.sent) = (0, false, 0, 0);
             p.prepared = false;
             p.coming = 0;
+            p.suspended = new.forced && suspends;
             if new.forced {
                 p.incomplete = incomplete::stays(incomplete::Since::Forced);
             }
@@ -85,7 +87,11 @@ impl Machine<'_> {
         } else {
             p.witness != NOBODY && self.is_live(x, p.witness)
         };
+        let rival = self.rival(x);
         let ghost = &mut self.s.ghost;
+        if rival && p.rec.role == ghost.top {
+            ghost.acked &= p.log.ids();
+        }
         if p.rec.role < ghost.top && knows {
             ghost.broken = 5;
         }
@@ -98,6 +104,12 @@ impl Machine<'_> {
         }
     }
 
+    /// Whether both were forced under one role_sequence: what either has, the other need not have.
+    pub(crate) fn rival(&self, x: u8) -> bool {
+        let (own, theirs) = (self.q(x).kept, self.q(other(x)).kept);
+        own.forced && own.role == theirs.role && own.owner != theirs.owner
+    }
+
     /// x yields the role, or stays a mirror, under a record of another.
     pub(crate) fn follow_owner(&mut self, x: u8, new: Rec) {
         let before = self.q(x).rec;
@@ -106,7 +118,7 @@ impl Machine<'_> {
         if before.owner == x || new.role > before.role {
             (p.serves, p.prepared, p.waiting, p.joined) = (false, false, 0, false);
             (p.target, p.raised, p.told, p.by_target) = (NO_CHANGE, false, 0, 0);
-            (p.blank, p.again) = (false, 0);
+            (p.blank, p.again, p.suspended) = (false, 0, false);
         }
     }
 }

@@ -96,13 +96,8 @@ impl Machine<'_> {
                 }
             }
             Kind::Drop => {
-                // Only the owner deletes the record.
-                if w.keeps == 1
-                    && w.rec.owner == y
-                    && (w.rec.role, w.rec.number) <= (msg.rec.role, msg.rec.number)
-                {
-                    w.keeps = 0;
-                    w.rec = Rec::default();
+                if witness::forgets(&keeping(&w), &record(msg.rec), id(y)) {
+                    w = Default::default();
                 }
             }
             Kind::Off => {
