@@ -147,6 +147,20 @@ impl Host {
             .expect("the sql client runs")
     }
 
+    /// Starts the `sql` client and does not wait for it; what it says is not kept.
+    pub fn begin_sql(&self, args: &[&str]) -> Child {
+        Command::new(program())
+            .arg("sql")
+            .arg("-S")
+            .arg(&self.dir)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the sql client runs")
+    }
+
     /// Runs a batch that must be accepted; gives stdout.
     pub fn ok(&self, batch: &str) -> String {
         let output = self.sql(&["-b", "-W", "-Q", batch]);
