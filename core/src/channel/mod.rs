@@ -428,6 +428,15 @@ impl<P: Provider> Channel<P> {
             .map_or(PAYLOAD_LEN_MAX, protect::Sealer::payload_len_max)
     }
 
+    /// Most bytes of payload that we take in one record: what our own record_size_limit leaves.
+    #[must_use]
+    pub fn own_payload_len_max(&self) -> usize {
+        self.keys
+            .opener
+            .as_ref()
+            .map_or(PAYLOAD_LEN_MAX, protect::Opener::payload_len_max)
+    }
+
     /// Changes our keys without being asked or needing to; [`Channel::write`] gives the message. Nothing before the
     /// handshake is done.
     pub fn update_keys(&mut self) {

@@ -299,6 +299,11 @@ impl<P: Provider> Opener<P> {
         }
     }
 
+    /// Most bytes of content that may come in one record.
+    pub(crate) fn payload_len_max(&self) -> usize {
+        self.limit.payload_len_max()
+    }
+
     /// Opens one whole record, header included. The padding is looked at only once the tag was right (§5.4).
     ///
     /// # Errors

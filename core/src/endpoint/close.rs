@@ -102,6 +102,8 @@ pub enum CloseReason {
         /// Who answered.
         instance: InstanceId,
     },
+    /// One side takes only records that do not hold a whole message, and this endpoint was lent no place for messages in pieces.
+    ShortRecords,
     /// The driver could not send or receive.
     Transport,
     /// A pairing came to nothing.
@@ -135,6 +137,7 @@ impl CloseReason {
             Self::PeerClosed | Self::Done => 0,
             Self::Revoked => 28034,
             Self::NotThePartner { .. } => 1402,
+            Self::ShortRecords => 28040,
             Self::Transport => 9799,
             Self::Pairing { refusal, .. } => refusal.number(),
         }

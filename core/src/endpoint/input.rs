@@ -238,7 +238,7 @@ impl<P: Provider> Endpoint<'_, P> {
             }
             match step.event {
                 Event::Progress | Event::WriteFirst => {}
-                Event::Data(plaintext) => self.records_messages(env, index, plaintext),
+                Event::Data(plaintext) => self.hear(env, index, plaintext),
                 Event::Closed => self.end_connection(env, index, CloseReason::PeerClosed),
             }
             self.check_established(env, index);
@@ -325,6 +325,7 @@ impl<P: Provider> Endpoint<'_, P> {
         };
         if alpn.as_bytes() == crate::pairing::ALPN {
             self.pairing_established(index);
+            self.refuse_short_records(env, index);
             return;
         }
         live.stage = Stage::Hello;
@@ -349,14 +350,24 @@ impl<P: Provider> Endpoint<'_, P> {
         if of_login > usize::from(self.config.limits.of_one_login) {
             self.end_connection(env, index, CloseReason::TooManyOfLogin);
         }
+        self.refuse_short_records(env, index);
     }
 
-    /// The messages of one record.
-    fn records_messages(&mut self, env: &mut Env<'_, P>, index: usize, plaintext: &[u8]) {
+    /// What came in one record.
+    fn hear(&mut self, env: &mut Env<'_, P>, index: usize, plaintext: &[u8]) {
+        // The server's side learns of its peer with the record that carries the first message.
+        self.check_established(env, index);
+        if self.hears_in_pieces(index) {
+            self.hear_pieces(env, index, plaintext);
+        } else {
+            self.records_messages(env, index, plaintext);
+        }
+    }
+
+    /// Whole messages: those of one record, or one that came in pieces.
+    pub(super) fn records_messages(&mut self, env: &mut Env<'_, P>, index: usize, plaintext: &[u8]) {
         let mut from = Reader::new(plaintext);
         while !from.is_empty() {
-            // The server's side learns of its peer with the record that carries the first message.
-            self.check_established(env, index);
             if self.live(index).is_none_or(|live| live.closing.is_some()) {
                 return;
             }

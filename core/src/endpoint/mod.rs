@@ -20,7 +20,7 @@
 //! [`crate::pairing`].
 //!
 //! Where a session's rules are: [`crate::session`]. Which connection sessions use: `arbitration` (R2). Who may say what:
-//! `dispatch` (R11). How certificates are replaced over standing connections: `certificates`. The witness's part: `witness`.
+//! `dispatch` (R11). What is done for peers with short records: `fragments`. How certificates are replaced over standing connections: `certificates`. The witness's part: `witness`.
 
 mod arbitration;
 mod certificates;
@@ -29,6 +29,7 @@ mod command;
 mod config;
 mod dispatch;
 mod env;
+mod fragments;
 mod input;
 mod output;
 mod pairing;
@@ -42,6 +43,7 @@ pub use certificates::{PROOF_LEN, SUCCESSION, SUCCESSOR_EXPORTER, SUCCESSOR_LEN_
 pub use close::{CloseReason, DialError, Step};
 pub use config::{Config, Limits, Role};
 pub use env::{Directory, Env, IdentityError, Notice, NoticeBody, PeerNotice, PeerNoticeBody};
+pub use fragments::FragmentPlace;
 pub use input::{Consumed, Source};
 pub use output::{ConnectionEvent, ConnectionId, Event, Output, PairingEvent, RecordWrite, Ticket};
 pub use pairing::{PairingError, PairingPeer, PairingPlace, Secret as PairingSecret};
@@ -86,6 +88,7 @@ pub struct Endpoint<'a, P: Provider> {
     pairing: Option<&'a mut PairingPlace>,
     role: Role,
     witness: Witness<'a>,
+    fragments: &'a mut [FragmentPlace],
 }
 
 /// No place for another connection or session.
@@ -124,6 +127,7 @@ impl<'a, P: Provider> Endpoint<'a, P> {
             pairing: None,
             role: Role::All,
             witness: Witness::new(&mut []),
+            fragments: &mut [],
         }
     }
 
@@ -238,6 +242,7 @@ impl<'a, P: Provider> Endpoint<'a, P> {
         let slot = self.connections.get_mut(index)?;
         slot.generation = slot.generation.wrapping_add(1);
         slot.live = Some(Connection::new(channel, accepted, purpose, address, now));
+        self.clear_fragments(index);
         Some(index)
     }
 

@@ -2,6 +2,7 @@
 
 use super::certificates::SUCCESSION;
 use super::close::CloseReason;
+use super::fragments::PAIRING_SAID_MAX;
 use super::output::{Output, RecordWrite, Ticket};
 use super::slot::{Reply, Stage};
 use super::{Endpoint, Env, SEND_LEN_MIN};
@@ -18,7 +19,7 @@ use crate::time::Instant;
 use crate::wire::{Full, Writer};
 
 /// What a pairing needs: a proof around the longest certificate, with the HELLO before it.
-const PAIRING_LEN_MIN: usize = HEAD_ROOM + 256 + crate::pairing::message::MESSAGE_LEN_MAX + TAIL_ROOM;
+const PAIRING_LEN_MIN: usize = HEAD_ROOM + PAIRING_SAID_MAX + TAIL_ROOM;
 /// The least room in which a record is worth making.
 pub(super) const RECORD_MIN: usize = HEAD_ROOM + 64 + TAIL_ROOM;
 
@@ -154,13 +155,14 @@ impl<P: Provider> Endpoint<'_, P> {
     /// Makes one record, or the channel's own bytes, for one connection.
     fn transmit(&mut self, env: &mut Env<'_, P>, index: usize, buf: &mut [u8]) -> Turn {
         let now = self.now;
+        let pieces_wait = self.pieces_wait(index);
         let Some(live) = self.live_mut(index) else {
             return Turn::Nothing;
         };
         let room = live.room.min(buf.len());
         if let Some(closing) = live.closing {
             let mute = closing.mute || closing.until <= now;
-            if !closing.goodbye && !live.channel.wants_write() || mute {
+            if !closing.goodbye && !live.channel.wants_write() && !pieces_wait || mute {
                 return Turn::Over(closing.reason);
             }
         } else if live.stage == Stage::Dialing {
@@ -198,17 +200,30 @@ impl<P: Provider> Endpoint<'_, P> {
             .saturating_sub(HEAD_ROOM)
             .saturating_sub(TAIL_ROOM)
             .min(live.channel.payload_len_max());
-        let end = payload.saturating_add(HEAD_ROOM);
+        let pairing = live.stage == Stage::Pairing;
+        if pieces_wait {
+            let len = self.next_piece(index, buf, payload);
+            return if pairing {
+                self.pairing_turn(env, index, buf, len, None)
+            } else {
+                self.seal(env, index, buf, len)
+            };
+        }
+        let end = self
+            .said_at_once(index)
+            .unwrap_or(payload)
+            .saturating_add(HEAD_ROOM);
         let Some(place) = buf.get_mut(HEAD_ROOM..end) else {
             return Turn::Nothing;
         };
         let mut to = Writer::new(place);
-        if live.stage == Stage::Pairing {
+        if pairing {
             let Ok(said) = self.say_of_pairing(env, index, &mut to) else {
                 return Turn::Nothing;
             };
             let len = to.len();
-            return self.pairing_turn(env, index, buf, len, said);
+            let len = self.keep_pieces(index, buf, len, payload);
+            return self.pairing_turn(env, index, buf, len, Some(said));
         }
         let mut said = 0_u64;
         // Full means that the rest is said in the next record.
@@ -225,25 +240,43 @@ impl<P: Provider> Endpoint<'_, P> {
         if len == 0 {
             return Turn::Nothing;
         }
+        if let Some(live) = self.live_mut(index) {
+            live.messages_sent = live.messages_sent.saturating_add(said);
+        }
+        let len = self.keep_pieces(index, buf, len, payload);
+        self.seal(env, index, buf, len)
+    }
+
+    /// Seals a record of messages, or of a piece of them.
+    fn seal(&mut self, env: &mut Env<'_, P>, index: usize, buf: &mut [u8], len: usize) -> Turn {
+        let pieces_wait = self.pieces_wait(index);
         let Some(live) = self.live_mut(index) else {
             return Turn::Nothing;
         };
-        live.messages_sent = live.messages_sent.saturating_add(said);
         match live.channel.seal(buf, len) {
             Ok(sealed) => {
-                if live.closing.is_some() {
+                if live.closing.is_some_and(|closing| !closing.goodbye) && !pieces_wait {
                     // GOODBYE is in the record; a closed channel would not have sealed it.
                     live.channel.close();
                 }
                 Turn::Bytes(sealed)
             }
             Err(_) => {
+                self.drop_pieces(index);
+                let Some(live) = self.live_mut(index) else {
+                    return Turn::Nothing;
+                };
                 // What was said is lost, and so is the binding: it is all said again on the next one.
                 let error = live
                     .channel
                     .error()
                     .unwrap_or(crate::channel::ChannelError::State);
+                let was_closing = live.closing.is_some();
                 self.end_connection(env, index, CloseReason::Channel(error));
+                if was_closing {
+                    // The channel was closed before all was out: nothing else is to come.
+                    return self.over_or_nothing(index);
+                }
                 Turn::Nothing
             }
         }
@@ -268,7 +301,7 @@ impl<P: Provider> Endpoint<'_, P> {
         index: usize,
         buf: &mut [u8],
         len: usize,
-        said: Said,
+        said: Option<Said>,
     ) -> Turn {
         if len == 0 {
             return self.over_or_nothing(index);
@@ -276,13 +309,19 @@ impl<P: Provider> Endpoint<'_, P> {
         let Some(live) = self.live_mut(index) else {
             return Turn::Nothing;
         };
-        live.messages_sent = live.messages_sent.saturating_add(1);
+        if said.is_some() {
+            live.messages_sent = live.messages_sent.saturating_add(1);
+        }
         match live.channel.seal(buf, len) {
             Ok(sealed) => {
-                self.pairing_said(env, index, said);
+                self.pairing_piece_said(env, index, said);
                 Turn::Bytes(sealed)
             }
             Err(_) => {
+                self.drop_pieces(index);
+                let Some(live) = self.live_mut(index) else {
+                    return Turn::Nothing;
+                };
                 let error = live
                     .channel
                     .error()

@@ -52,6 +52,7 @@ pub(super) fn close_reason(catalog: &Catalog, reason: CloseReason, peer: &str, o
             "{peer} is answered by instance {instance}, which is not the partner of the session. Check the address and the \
              certificates there."
         ),
+        CloseReason::ShortRecords => format!("{peer} takes only records that are too short for a message: have it take longer ones."),
         CloseReason::Transport => format!("The connection to {peer} broke."),
         _ => format!("The connection to {peer} ended."),
     }

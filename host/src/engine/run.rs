@@ -11,7 +11,9 @@ use std::time::{Duration, SystemTime};
 use dbmirror_adapters::blocklog::Durability;
 use dbmirror_adapters::tcp::Driver;
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
-use dbmirror_core::endpoint::{Config, ConnectionSlot, Endpoint, Event, PairingPlace, SessionSlot};
+use dbmirror_core::endpoint::{
+    Config, ConnectionSlot, Endpoint, Event, FragmentPlace, PairingPlace, SessionSlot,
+};
 use dbmirror_core::message::{FamilyGuid, LogEnd, Position, Timeline};
 use dbmirror_core::session::{DatabaseId, StorageError};
 use dbmirror_core::time::Instant;
@@ -111,9 +113,12 @@ fn run(config: Config, driver: Driver, world: Site, inbox: &Receiver<Job>) {
     let mut witnessed: Vec<WitnessSlot> = Vec::new();
     witnessed.resize_with(WITNESSED, Default::default);
     let mut pairing = PairingPlace::default();
+    let mut fragments: Vec<FragmentPlace> = Vec::new();
+    fragments.resize_with(CONNECTIONS, Default::default);
     let endpoint = Endpoint::new(config, &mut connections, &mut sessions, &mut events)
         .with_pairing(&mut pairing)
-        .with_witness(&mut witnessed);
+        .with_witness(&mut witnessed)
+        .with_fragments(&mut fragments);
     let mut instance = Instance {
         endpoint,
         driver,

@@ -1,6 +1,7 @@
 //! The secure channel beside what a user would pick instead, in turns of one run on one machine, as ratios to rustls's fastest
 //! (unbuffered) interface: mutual handshakes a second with both ends on one thread, megabytes a second sealed and opened in
-//! place in records of 1, 4 and 16 KiB, and a stream over loopback beside plain TCP.
+//! place in records of 1, 4 and 16 KiB, and a stream over loopback beside plain TCP. The first two are counted in processor time of
+//! the one thread that does them, so that what else runs on the machine takes no part.
 //!
 //! All sides restricted to TLS 1.3, P-256, AES-128-GCM, ECDSA, pinned self-signed certificates that both show, no tickets.
 //!
@@ -9,6 +10,8 @@
 //! cargo run --release -p dbmirror-benches --bin channel --features openssl    # with OpenSSL 3.6, built from source
 //! cargo run --release -p dbmirror-benches --bin channel -- --quick            # whether it works; the figures mean little
 //! cargo run --release -p dbmirror-benches --bin channel -- --only NAME [N]    # N handshakes of one side, for a profiler
+//! cargo run --release -p dbmirror-benches --bin channel -- --records NAME SIZE [N] # N batches of records of one side
+//! cargo run --release -p dbmirror-benches --bin channel -- --loopback         # the stream alone
 //! ```
 
 #[cfg(feature = "openssl")]
@@ -17,7 +20,7 @@ mod ours;
 mod rustls_peer;
 mod stream;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dbmirror_adapters::aws_lc::AwsLc;
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
@@ -73,12 +76,33 @@ fn main() {
         }
         return;
     }
+    if let Some(at) = arguments.iter().position(|argument| argument == "--records") {
+        let text = |n: usize| arguments.get(at + n).map_or("", String::as_str);
+        let payload = text(2).parse().expect("bytes of payload");
+        for contender in contenders
+            .iter_mut()
+            .filter(|contender| contender.name().contains(text(1)))
+        {
+            let mut records = contender.records();
+            for _ in 0..text(3).parse().unwrap_or(1_000) {
+                records.seal(payload, BATCH);
+                records.open();
+            }
+        }
+        return;
+    }
     let quick = arguments.iter().any(|argument| argument == "--quick");
     let (turns, turn) = if quick {
         (1, Duration::from_millis(40))
     } else {
         (9, Duration::from_millis(500))
     };
+
+    let loopback = |turns| stream::measure(turns, if quick { 1 << 24 } else { 1 << 28 }, &own);
+    if arguments.iter().any(|argument| argument == "--loopback") {
+        loopback(4 * turns);
+        return;
+    }
 
     let mut table: Vec<Vec<Vec<f64>>> = vec![vec![Vec::new(); 1 + 2 * SIZES.len()]; contenders.len()];
     for _ in 0..turns {
@@ -117,18 +141,24 @@ fn main() {
         }
         println!();
     }
-    stream::measure(turns, if quick { 1 << 24 } else { 1 << 30 }, &own);
+    loopback(4 * turns);
 }
 
 /// Calls a second over one turn.
 fn rate(turn: Duration, mut call: impl FnMut()) -> f64 {
-    let begun = Instant::now();
+    let begun = worked();
     let mut calls = 0_u32;
-    while begun.elapsed() < turn {
+    while worked() - begun < turn {
         call();
         calls += 1;
     }
-    f64::from(calls) / begun.elapsed().as_secs_f64()
+    f64::from(calls) / (worked() - begun).as_secs_f64()
+}
+
+/// Processor time of this thread.
+fn worked() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Megabytes a second of payload, sealed and opened.
@@ -136,12 +166,12 @@ fn bulk(turn: Duration, records: &mut dyn Records, payload: usize) -> (f64, f64)
     let (mut sealing, mut opening) = (Duration::ZERO, Duration::ZERO);
     let mut batches = 0_u32;
     while sealing + opening < turn {
-        let begun = Instant::now();
+        let begun = worked();
         records.seal(payload, BATCH);
-        let sealed = Instant::now();
+        let sealed = worked();
         records.open();
         sealing += sealed - begun;
-        opening += sealed.elapsed();
+        opening += worked() - sealed;
         batches += 1;
     }
     let bytes = f64::from(batches) * (BATCH * payload) as f64 / 1e6;

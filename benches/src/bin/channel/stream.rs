@@ -10,13 +10,13 @@ use dbmirror_core::crypto::Provider;
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
 use dbmirror_foreign::Own;
 
-use crate::median;
 use crate::ours::Ours;
 
 /// Bytes of payload to one write: four records of full size.
 const WRITE: usize = 4 * PAYLOAD_LEN_MAX;
 
-/// Prints megabytes a second of payload, and the ratio to plain TCP.
+/// Prints megabytes a second of payload, and the ratio to plain TCP. Two threads and the kernel need both processors, and whatever
+/// else runs only ever takes from them: so it is the fastest of many short turns that counts, and not the middle one.
 pub fn measure(turns: usize, bytes: usize, own: &[Own; 2]) {
     let mut rows = [
         ("plain TCP", Vec::new()),
@@ -31,7 +31,7 @@ pub fn measure(turns: usize, bytes: usize, own: &[Own; 2]) {
         rows[2].1.push(sealed(&portable, bytes));
     }
     println!("\n{:<24}{:>20}", "loopback, 64 KiB writes", "MB/s");
-    let rows = rows.map(|(name, values)| (name, median(values)));
+    let rows = rows.map(|(name, values)| (name, values.into_iter().fold(0.0, f64::max)));
     for (name, value) in rows {
         println!(
             "{name:<24}{:>20}",

@@ -11,6 +11,7 @@ mod pairing;
 mod random;
 mod restarting;
 mod roles;
+mod short_records;
 mod starting;
 mod strangers;
 mod streaming;

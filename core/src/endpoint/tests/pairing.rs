@@ -15,7 +15,7 @@ use crate::secret::Secret;
 use crate::time::{Duration, UnixSeconds};
 
 /// Instances with real certificates that know nobody.
-fn strangers(n: usize) -> World {
+pub fn strangers(n: usize) -> World {
     let mut world = World::new(n, false);
     for node in &mut world.nodes {
         let mut der = [0; CERTIFICATE_LEN_MAX];
@@ -31,7 +31,7 @@ fn strangers(n: usize) -> World {
     world
 }
 
-fn code(byte: u8) -> PairingSecret {
+pub fn code(byte: u8) -> PairingSecret {
     PairingSecret::Code(Code::from_bytes(Secret::new([byte; 16])))
 }
 
@@ -39,7 +39,7 @@ fn fingerprint(world: &World, node: usize) -> PairingSecret {
     PairingSecret::Fingerprint(Sha256::digest(&world.nodes[node].book.certificate))
 }
 
-fn open(world: &mut World, node: usize, secret: &PairingSecret) {
+pub fn open(world: &mut World, node: usize, secret: &PairingSecret) {
     world
         .with(node, |e, env| {
             e.open_pairing(env, secret, Duration::from_secs(600))
@@ -48,7 +48,7 @@ fn open(world: &mut World, node: usize, secret: &PairingSecret) {
 }
 
 /// Dials and runs until nothing moves without an answer.
-fn dial(world: &mut World, from: usize, to: usize, secret: &PairingSecret) -> ConnectionId {
+pub fn dial(world: &mut World, from: usize, to: usize, secret: &PairingSecret) -> ConnectionId {
     let id = world
         .with(from, |e, env| e.pair(env, address(to), secret))
         .unwrap();
@@ -117,7 +117,7 @@ fn refused_there(refusal: Refusal) -> Option<CloseReason> {
 }
 
 /// The whole of a pairing from node 0 to the window of node 1.
-fn complete(world: &mut World) {
+pub fn complete(world: &mut World) {
     let (a, b) = (
         world.nodes[0].book.certificate.clone(),
         world.nodes[1].book.certificate.clone(),

@@ -11,9 +11,9 @@ use crate::channel::{Identity, PeerRefusal, PeerVerifier, VerifiedPeer};
 use crate::crypto::SigningKey as _;
 use crate::crypto::rustcrypto::{RustCrypto, SigningKey};
 use crate::endpoint::{
-    Config, ConnectionId, ConnectionSlot, DialError, Directory, Endpoint, Env, Event, IdentityError, Limits,
-    Notice, NoticeBody, Output, PeerNotice, PeerNoticeBody, RecordWrite, SEND_LEN, SessionSlot, Source,
-    Ticket,
+    Config, ConnectionId, ConnectionSlot, DialError, Directory, Endpoint, Env, Event, FragmentPlace,
+    IdentityError, Limits, Notice, NoticeBody, Output, PeerNotice, PeerNoticeBody, RecordWrite, SEND_LEN,
+    SessionSlot, Source, Ticket,
 };
 use crate::entropy::{Entropy, EntropyError};
 use crate::message::{Address, InstanceId, LogEnd, Text};
@@ -259,6 +259,7 @@ fn endpoint(id: InstanceId, boot: u64, name: u8, limits: Limits) -> Endpoint<'st
     let sessions: Vec<SessionSlot> = (0..4).map(|_| SessionSlot::default()).collect();
     let witnessed: Vec<WitnessSlot> = (0..4).map(|_| WitnessSlot::default()).collect();
     let events: Vec<Option<Event>> = (0..512).map(|_| None).collect();
+    let fragments: Vec<FragmentPlace> = (0..12).map(|_| FragmentPlace::new()).collect();
     Endpoint::new(
         Config {
             instance: id,
@@ -272,6 +273,7 @@ fn endpoint(id: InstanceId, boot: u64, name: u8, limits: Limits) -> Endpoint<'st
     )
     .with_pairing(Box::leak(Box::default()))
     .with_witness(Box::leak(witnessed.into_boxed_slice()))
+    .with_fragments(Box::leak(fragments.into_boxed_slice()))
 }
 
 macro_rules! env {
