@@ -1,6 +1,6 @@
 //! The tables of `master.db`, with the version they have and the steps from one version to the next.
 //!
-//! The catalog's tables are those below. Tables named `engine_*` lie in the same file and belong to the engine.
+//! The catalog's tables are those below. What the engine keeps lies in a file of its own, `engine.db` (docs/engine.md).
 
 use rusqlite::{Connection, TransactionBehavior};
 

@@ -13,7 +13,7 @@ pub type Guid = [u8; 16];
 /// What an instance is, fixed for its life.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// The instance's directory (0700). The engine owns `blocks/` and the tables `engine_*` of `master.db` in it.
+    /// The instance's directory (0700). The engine owns `blocks/` and `engine.db` in it.
     pub dir: PathBuf,
     /// The random id that was made with the directory; authenticated peers learn it (`docs/safety.md` R11).
     pub instance_id: Guid,

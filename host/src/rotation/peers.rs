@@ -135,7 +135,7 @@ fn successor(
     let mut master = instance.master();
     // It waited for its turn, and an operator may have dropped what the connection was made with: DROP CERTIFICATE closes
     // connections before it lets go of the catalog, so that nothing said on them is taken after it. Asked before the
-    // transaction begins: the engine writes records of its own to the same file, and would wait for this one meanwhile.
+    // transaction begins: it is the engine's loop that answers, in its own time, and a transaction should not wait for it.
     if !stands(told.connection) {
         return Err(no(28034, Reason::NoAuthority));
     }
