@@ -65,9 +65,10 @@ impl Window {
         (output.status.code(), rest.join("\n") + &text(&output.stderr))
     }
 
-    /// Ctrl-C.
+    /// Ends it as Ctrl-C does, by a signal that it does not handle. Not by SIGINT itself: who was started in the background by a shell
+    /// ignores that one, and so does whom it starts.
     fn interrupt(mut self) {
-        signal(self.child.id(), "INT");
+        signal(self.child.id(), "TERM");
         let _ = self.child.wait();
         // The instance looks every now and then whether its client is still there.
         std::thread::sleep(Duration::from_secs(1));

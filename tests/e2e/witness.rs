@@ -1,4 +1,4 @@
-//! Two partners and a witness: automatic fail-over under a writing application, fail-over by an operator, forced service, what is
+//! Two partners and a witness: automatic fail-over under a writing application, fail-over by an operator, forced service, kills, and what is
 //! refused.
 
 use std::path::{Path, PathBuf};
