@@ -144,7 +144,7 @@ catalogue! {
     M3136 3136 16 "Backup set {0} of '{1}' is a full backup; RESTORE DATABASE reads it. RESTORE LOG needs a log backup: WITH FILE = n selects the set."
     M3154 3154 16 "The backup set holds a backup of another database than the existing '{0}'. RESTORE … WITH REPLACE, or drop the database."
     M3110 3110 14 "You have no permission to RESTORE database '{0}'."
-    M3159 3159 16 "The tail of the log of database '{0}' has not been backed up. BACKUP LOG … WITH NORECOVERY, or RESTORE … WITH REPLACE."
+    M3159 3159 16 "The tail of the log of database '{0}' may hold what no backup has. BACKUP LOG keeps that; then RESTORE … WITH REPLACE."
     M3201 3201 16 "The backup file '{0}' cannot be opened: {1}."
     M3203 3203 16 "Reading of '{0}' failed: {1}."
     M3202 3202 16 "Writing to '{0}' failed: {1}."
