@@ -155,6 +155,8 @@ impl Side {
         self.rx.extend_from_slice(bytes);
         if bytes.len() < self.need {
             self.need -= bytes.len();
+            // What it had to say of itself, a change of keys, is no answer to this.
+            self.flush();
             let (sent, data) = (self.sent.len(), self.data.len());
             let before = (self.rx.len(), self.need);
             self.step()?;
