@@ -348,7 +348,7 @@ pub enum Reason {
     Storage = 20,
     /// The chain does not match (1454).
     Chain = 21,
-    /// This version cannot do that yet: witness and role changes (1428).
+    /// This version cannot do that (1428).
     NotSupported = 22,
     /// The value is out of range (1425).
     BadValue = 23,
