@@ -80,7 +80,8 @@ impl Refusal {
     }
 }
 
-/// A memory that was read: everything that is needed to serve.
+/// A memory that was read: everything that is needed to serve. It is large; a board keeps it where it keeps its buffers, and not on
+/// its stack.
 pub struct Provisioned<F: NorFlash> {
     store: Store<F>,
     header: Header,
@@ -139,15 +140,15 @@ pub struct Appliance<'m, F: NorFlash, L: Log> {
     driver: Driver<'m>,
     sockets: SocketSet<'m>,
     interface: Interface,
-    device: Device<F, L>,
+    device: Device<'m, F, L>,
     dials: [Dial; PEERS_MAX as usize],
 }
 
 impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
-    /// Sets everything up over `memory` and the network card `card`.
+    /// Sets everything up over `memory`, what was read from the device's own, and the network card `card`.
     pub fn start<D: smoltcp::phy::Device>(
         memory: &'m mut Memory<'m>,
-        provisioned: Provisioned<F>,
+        provisioned: &'m mut Provisioned<F>,
         card: &mut D,
         now: Instant,
         log: L,
@@ -158,9 +159,10 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
             network,
             settings,
             floor,
-            mut entropy,
+            entropy,
             boot,
         } = provisioned;
+        let boot = *boot;
         let mut config = InterfaceConfig::new(HardwareAddress::Ethernet(EthernetAddress(network.mac)));
         let mut seed = [0; 8];
         // Initial sequence numbers; a source that fails here fails every handshake as well.
@@ -335,11 +337,6 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
             .filter(|(peer, _)| wanted(peer))
             .map(|(_, dial)| dial.at)
             .min()
-    }
-
-    /// What is behind the endpoint: for tests, which read the memory and the log of a device that was stopped.
-    pub fn into_parts(self) -> (F, L) {
-        (self.device.store.into_flash(), self.device.log)
     }
 
     /// Whether the memory has failed: the device claims nothing any more, and only a restart reads the memory again.

@@ -24,10 +24,10 @@ use crate::{Crypto, Sha256};
 const TICKETS: usize = 32;
 
 /// What each call of the endpoint is lent.
-pub(crate) struct Device<F: NorFlash, L: Log> {
-    pub(crate) store: Store<F>,
-    pub(crate) entropy: SeededEntropy<Sha256>,
-    pub(crate) settings: Settings,
+pub(crate) struct Device<'m, F: NorFlash, L: Log> {
+    pub(crate) store: &'m mut Store<F>,
+    pub(crate) entropy: &'m mut SeededEntropy<Sha256>,
+    pub(crate) settings: &'m Settings,
     pub(crate) floor: UnixSeconds,
     pub(crate) log: L,
     pub(crate) tickets: Deque<Ticket, TICKETS>,
@@ -37,7 +37,7 @@ pub(crate) struct Device<F: NorFlash, L: Log> {
     pub(crate) logs: NoLogs,
 }
 
-impl<F: NorFlash, L: Log> Device<F, L> {
+impl<F: NorFlash, L: Log> Device<'_, F, L> {
     /// The memory has failed: nothing is claimed any more.
     fn fail(&mut self) {
         if !self.failed {
@@ -114,13 +114,13 @@ fn record_key(number: usize) -> Key {
     Key::numbered(Kind::Record, u8::try_from(number).unwrap_or(u8::MAX))
 }
 
-impl<F: NorFlash, L: Log> World<Crypto> for Device<F, L> {
+impl<F: NorFlash, L: Log> World<Crypto> for Device<'_, F, L> {
     fn env(&mut self, now: Instant) -> Env<'_, Crypto> {
         Env {
             now,
             unix: self.floor,
-            entropy: &mut self.entropy,
-            directory: &self.settings,
+            entropy: self.entropy,
+            directory: self.settings,
             storage: &mut self.logs,
         }
     }

@@ -236,7 +236,11 @@ fn run(people: [&Person; 2], memories: [Ram; 2], done: impl Fn(&[Lines; 2]) -> b
     let [ram_a, ram_b] = memories;
     // As on a board: in place for good.
     let [memory_a, memory_b] = [(); 2].map(|()| Box::leak(Box::new(Memory::new())));
-    let start = |ram, person: &Person| Provisioned::read(ram, &person.device, b"jitter").unwrap();
+    let start = |ram, person: &Person| {
+        Box::leak(Box::new(
+            Provisioned::read(ram, &person.device, b"jitter").unwrap(),
+        ))
+    };
     let mut now = Instant::ZERO;
     let (provisioned_a, provisioned_b) = (start(ram_a, people[0]), start(ram_b, people[1]));
     let mut a = Appliance::start(memory_a, provisioned_a, &mut card_a, now, logs[0].clone());

@@ -34,6 +34,8 @@ pub enum Command {
     Rotate(RotateArgs),
     /// Pair two instances: each learns the other's certificate, without a file that somebody carries.
     Pair(PairArgs),
+    /// Make the memory of an appliance from a script, or show what one holds.
+    Provision(ProvisionArgs),
     /// Two instances, the certificate procedure, a mirrored database: the whole product in a minute.
     Quickstart(QuickstartArgs),
     /// The application of the quickstart: appends so many transactions to a SQLite file.
@@ -96,6 +98,44 @@ pub struct PairArgs {
     /// How steps are written.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+/// `dbmirror provision`
+#[derive(Clone, Debug, Args)]
+pub struct ProvisionArgs {
+    /// Transact-SQL that makes the device what it is: master key, certificate, endpoint, partners.
+    #[arg(value_name = "SCRIPT", required_unless_present = "show")]
+    pub script: Option<PathBuf>,
+    /// Where the memory's image is written; it must not be there yet.
+    #[arg(long, value_name = "FILE", required_unless_present = "show")]
+    pub out: Option<PathBuf>,
+    /// The device's own key (48 bytes); made when the file is missing. It is put into the device apart from the image.
+    #[arg(long, value_name = "FILE")]
+    pub device_key: PathBuf,
+    /// Name of the device (@@SERVERNAME).
+    #[arg(long, value_name = "NAME", required_unless_present = "show")]
+    pub name: Option<String>,
+    /// The device's IPv4 address and the bits of its network.
+    #[arg(long, value_name = "ADDRESS/BITS", required_unless_present = "show", value_parser = crate::provision::network)]
+    pub address: Option<crate::provision::Network>,
+    /// The way to other networks.
+    #[arg(long, value_name = "ADDRESS")]
+    pub gateway: Option<std::net::Ipv4Addr>,
+    /// The device's Ethernet address [default: a locally administered one from its instance id].
+    #[arg(long, value_name = "MAC", value_parser = crate::provision::mac)]
+    pub mac: Option<[u8; 6]>,
+    /// Where the partner with that login is, so that the device dials it; may be repeated. No names: the device asks no name server.
+    #[arg(long = "peer", value_name = "LOGIN=IP:PORT", value_parser = crate::provision::dialed_peer)]
+    pub peers: Vec<crate::provision::DialedPeer>,
+    /// Where FROM FILE and TO FILE of the script lead [default: the script's directory].
+    #[arg(long, value_name = "DIR")]
+    pub files: Option<PathBuf>,
+    /// Where the device's certificate is written, for the partners [default: --out with the ending .cer].
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
+    /// Show what an image holds, without its secrets.
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["script", "out", "name", "address", "gateway", "mac", "peers", "files", "certificate"])]
+    pub show: Option<PathBuf>,
 }
 
 /// How results are written.

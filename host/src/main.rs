@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use dbmirror::cli::{Cli, Command};
-use dbmirror::{exit, pair, quickstart, serve, sqlcmd, test_connection};
+use dbmirror::{exit, pair, provision, quickstart, serve, sqlcmd, test_connection};
 
 // A test build of the whole workspace may have it, a release never.
 const _: () = assert!(
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::TestConnection(args) => test_connection::run(&args),
         Command::Rotate(args) => sqlcmd::run(&args.as_sql()),
         Command::Pair(args) => pair::run(&args),
+        Command::Provision(args) => provision::run(&args),
         Command::Quickstart(args) => {
             let options = quickstart::Options {
                 dir: args.dir,

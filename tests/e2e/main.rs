@@ -18,6 +18,7 @@ mod openssl;
 mod openssl_keys;
 mod pairing;
 mod principals;
+mod provision;
 mod quickstart;
 mod rotation;
 mod secrets;

@@ -133,7 +133,9 @@ impl SqlSession {
         }
         endpoints::store(catalog, &endpoint)?;
         let engine = self.instance.engine();
-        if endpoint.state == STARTED {
+        if self.instance.is_offline() {
+            // It will listen where it is brought to.
+        } else if endpoint.state == STARTED {
             // Only another address makes the listener begin anew. Everything else is what the next connections are made
             // with, and those that stand go on.
             let listens = engine.endpoint_address().is_some()

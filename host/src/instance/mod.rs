@@ -69,6 +69,8 @@ pub struct Options {
     pub service_key: ServiceKeySource,
     /// Whether a service master key that cannot be had may be replaced by a new one.
     pub new_service_key: bool,
+    /// Its endpoint is stored and never listens: a catalog that is made here for another machine (`dbmirror provision`).
+    pub offline: bool,
 }
 
 /// A running instance, shared by every session.
@@ -77,6 +79,7 @@ pub struct Instance {
     name: String,
     id: [u8; 16],
     bind: IpAddr,
+    offline: bool,
     service_master_key: RwLock<Arc<ServiceMasterKey>>,
     place: Mutex<ServiceKeyPlace>,
     master: Mutex<Connection>,
@@ -143,6 +146,7 @@ impl Instance {
             name,
             id,
             bind: options.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            offline: options.offline,
             service_master_key: RwLock::new(Arc::new(service_master_key)),
             place: Mutex::new(place),
             master: Mutex::new(master),
@@ -177,6 +181,12 @@ impl Instance {
     #[must_use]
     pub const fn bind(&self) -> IpAddr {
         self.bind
+    }
+
+    /// Whether its endpoint never listens.
+    #[must_use]
+    pub const fn is_offline(&self) -> bool {
+        self.offline
     }
 
     /// The key above the database master keys. Whoever wraps something by it holds the catalog while doing so: the key

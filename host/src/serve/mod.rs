@@ -36,6 +36,7 @@ fn serve(args: &ServeArgs) -> Result<(), StartError> {
         bind: args.bind,
         service_key: args.service_key.clone(),
         new_service_key: args.new_service_key,
+        offline: false,
     };
     no_core_dumps();
     end_with_a_defect();

@@ -2,7 +2,7 @@
 
 mod json;
 mod report;
-mod script;
+pub(crate) mod script;
 mod table;
 #[cfg(test)]
 mod tests;

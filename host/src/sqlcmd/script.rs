@@ -18,7 +18,7 @@ const REPEAT_MAX: u32 = 100_000;
 
 /// What a line of a script brings about.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// A batch is complete: run it so many times.
     Run { batch: Zeroizing<String>, times: u32 },
     /// `:on error exit` (true) or `:on error ignore` (false).
@@ -29,7 +29,7 @@ pub(super) enum Step {
 
 /// A script that cannot be understood; nothing more of it is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ScriptError {
+pub(crate) struct ScriptError {
     /// Line of the script, from 1.
     pub line: u32,
     /// What is wrong.
@@ -53,7 +53,7 @@ enum State {
 }
 
 /// Gathers lines into batches.
-pub(super) struct Splitter {
+pub(crate) struct Splitter {
     variables: HashMap<String, String>,
     batch: Zeroizing<String>,
     state: State,
@@ -62,7 +62,7 @@ pub(super) struct Splitter {
 
 impl Splitter {
     /// At the beginning of a script. Variables keep their values from one script to the next.
-    pub(super) fn new(variables: &[(String, String)]) -> Self {
+    pub(crate) fn new(variables: &[(String, String)]) -> Self {
         let variables = variables
             .iter()
             .map(|(name, value)| (name.to_lowercase(), value.clone()))
@@ -76,17 +76,17 @@ impl Splitter {
     }
 
     /// Another script begins: its lines are counted from 1.
-    pub(super) fn next_script(&mut self) {
+    pub(crate) fn next_script(&mut self) {
         self.line = 0;
     }
 
     /// How many lines the batch has so far.
-    pub(super) fn lines_pending(&self) -> usize {
+    pub(crate) fn lines_pending(&self) -> usize {
         self.batch.matches('\n').count()
     }
 
     /// Takes one line, without its end.
-    pub(super) fn line(&mut self, line: &str) -> Result<Option<Step>, ScriptError> {
+    pub(crate) fn line(&mut self, line: &str) -> Result<Option<Step>, ScriptError> {
         self.line += 1;
         if self.state == State::Plain
             && let Some(command) = self.command(line)?
@@ -101,7 +101,7 @@ impl Splitter {
     }
 
     /// The end of a script: what is left is a batch.
-    pub(super) fn finish(&mut self) -> Option<Step> {
+    pub(crate) fn finish(&mut self) -> Option<Step> {
         self.state = State::Plain;
         self.take(1)
     }
