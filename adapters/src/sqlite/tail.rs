@@ -63,7 +63,7 @@ pub struct Folded {
 ///
 /// Order of calls: [`Tail::start`] or [`Tail::resume`]; then, every millisecond or so, [`Tail::next_block`] until it
 /// returns `None`; [`Tail::checkpoint`] when [`Tail::wants_checkpoint`] and every block that was returned is durable in
-/// the local log (`docs/safety.md` §3, write-ahead). After an error that is not [`Error::Busy`], and when a returned block could
+/// the local log (`docs/safety.md`, "The log block"). After an error that is not [`Error::Busy`], and when a returned block could
 /// not be stored, drop the value and resume from the log's last block.
 pub struct Tail {
     // Connections before descriptors: they must close first (`files`).

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Its bytes are written once and re-sent as stored. What moves afterwards, such as the decided position, travels beside
-//! the block and never in it (`docs/safety.md` §3). Nothing here holds a whole block: [`BlockCheck`] takes the bytes in
+//! the block and never in it (`docs/safety.md`, "The log block"). Nothing here holds a whole block: [`BlockCheck`] takes the bytes in
 //! pieces of any size, and [`BlockSeal`] makes a header while the payload goes by.
 
 mod directory;
