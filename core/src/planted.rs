@@ -66,6 +66,8 @@ bugs! {
     OpenUnprepared = "a restarted principal goes on alone without UNSYNC and a new timeline (R4)";
     ForceWhileBound = "service is forced while the partner is bound (R8)";
     ForceNotLower = "a witness grants forced service over a record that is not lower (F43)";
+    LossUnnoticed = "a member that finds hardened blocks lost goes on as if nothing were (R6)";
+    IncompleteOpens = "an incomplete member persists a record that names itself (R6, F50)";
     NoneEnds = "none ends a session (F41)";
     TombstoneAlone = "who hears a tombstone goes on alone whatever the records say (F56)";
 }

@@ -34,6 +34,8 @@ pub(super) enum Kind {
     Truncate,
     /// The log is gone. No body.
     Forget,
+    /// A batch has become durable: only its durable place counts. No body, and of no log.
+    Mark,
 }
 
 impl Kind {
@@ -43,6 +45,7 @@ impl Kind {
             Self::Base => 2,
             Self::Truncate => 3,
             Self::Forget => 4,
+            Self::Mark => 5,
         }
     }
 
@@ -52,6 +55,7 @@ impl Kind {
             2 => Some(Self::Base),
             3 => Some(Self::Truncate),
             4 => Some(Self::Forget),
+            5 => Some(Self::Mark),
             _ => None,
         }
     }

@@ -229,6 +229,12 @@ impl Held {
         self.blocks.get(usize::try_from(index).ok()?)
     }
 
+    /// Whether the log reaches `at`, with that chain.
+    fn holds(&self, at: LogEnd) -> bool {
+        let found = self.find(at.position.sequence);
+        self.base == at || found.is_some_and(|b| b.position == at.position && b.chain == at.chain)
+    }
+
     /// Drops all blocks after `to`.
     fn truncate(&mut self, to: LogEnd) {
         while self
@@ -622,6 +628,31 @@ impl Shared {
         }
         self.work.notify_all();
         Ok((Ticket(state.appended), place))
+    }
+
+    /// Writes down how far the log is durable, after a batch. Without it nothing would tell damage to the last batch from a tear. It is not
+    /// synchronised by itself: the next batch takes it along, and a process that is killed leaves it. Where there is no room for it, the next
+    /// entry says the same.
+    fn mark(state: &mut State) {
+        let durable = state.durable;
+        let Some(current) = state.current.as_mut() else {
+            return;
+        };
+        let entry = Entry {
+            kind: Kind::Mark,
+            body_len: 0,
+            body_crc: CRC32C.checksum(&[]),
+            id: LogId([0; 16]),
+            position: Position::START,
+            previous: Chain::START,
+            chain: Chain::START,
+            durable,
+            segment: current.number,
+        };
+        let fits = current.offset + entry.span() <= current.size;
+        if fits && current.file.write_all_at(&entry.emit(), current.offset).is_ok() {
+            current.offset += entry.span();
+        }
     }
 
     /// Makes the next segment current, which has room for an entry of `span` bytes.

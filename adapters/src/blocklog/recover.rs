@@ -6,7 +6,7 @@
 //! ever reported durable. Damage costs the logs concerned what follows it; their end of log then lies before it, and
 //! the partner sends again what is missing.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
@@ -30,12 +30,16 @@ pub struct Recovery {
     pub damaged: Vec<(u32, u32)>,
     /// Blocks that can no longer be reached because one before them is damaged, by log.
     pub unreachable: HashMap<LogId, u64>,
+    /// Logs that end before something that was durable once, or may do so: damaged bytes of which nothing says whose they were count for
+    /// every log that goes on nowhere behind them.
+    pub lost: HashSet<LogId>,
 }
 
 /// One thing found while reading.
 enum Item {
     Entry(Place, Entry),
-    Bad(Place),
+    /// With the log that it belongs to, where its header is whole.
+    Bad(Place, Option<LogId>),
 }
 
 pub(super) fn recover(dir: &Path) -> Result<(State, Recovery), LogError> {
@@ -63,7 +67,7 @@ pub(super) fn recover(dir: &Path) -> Result<(State, Recovery), LogError> {
         .max()
         .unwrap_or_default();
     let cut = items.iter().find_map(|i| match i {
-        Item::Bad(place) if *place >= durable => Some(*place),
+        Item::Bad(place, _) if *place >= durable => Some(*place),
         _ => None,
     });
 
@@ -72,7 +76,7 @@ pub(super) fn recover(dir: &Path) -> Result<(State, Recovery), LogError> {
     let mut end = Place::default();
     for item in &items {
         match item {
-            Item::Entry(place, _) | Item::Bad(place) if cut.is_some_and(|c| *place >= c) => {}
+            Item::Entry(place, _) | Item::Bad(place, _) if cut.is_some_and(|c| *place >= c) => {}
             Item::Entry(place, entry) => {
                 apply(&mut logs, &mut recovery, *place, entry);
                 end = Place {
@@ -80,7 +84,13 @@ pub(super) fn recover(dir: &Path) -> Result<(State, Recovery), LogError> {
                     offset: place.offset + entry.span() as u32,
                 };
             }
-            Item::Bad(place) => recovery.damaged.push((place.segment, place.offset)),
+            Item::Bad(place, whose) => {
+                recovery.damaged.push((place.segment, place.offset));
+                match whose {
+                    Some(id) => recovery.lost.extend(logs.contains_key(id).then_some(*id)),
+                    None => recovery.lost.extend(logs.keys().copied()),
+                }
+            }
         }
     }
     recovery.blocks = logs.values().map(|f| f.blocks.len() as u64).sum();
@@ -111,10 +121,13 @@ fn scan(number: u32, bytes: &[u8], items: &mut Vec<Item>) -> Result<(), LogError
     match parse_segment_header(bytes) {
         SegmentHeader::Ok(n) if n == number => {}
         SegmentHeader::Newer(v) => return Err(LogError::Newer(v)),
-        _ => items.push(Item::Bad(Place {
-            segment: number,
-            offset: 0,
-        })),
+        _ => {
+            let place = Place {
+                segment: number,
+                offset: 0,
+            };
+            items.push(Item::Bad(place, None));
+        }
     }
     let mut at = SEGMENT_HEADER;
     let mut bad = false;
@@ -132,7 +145,7 @@ fn scan(number: u32, bytes: &[u8], items: &mut Vec<Item>) -> Result<(), LogError
                     Some(body) if CRC32C.checksum(body) == entry.body_crc => {
                         items.push(Item::Entry(place, entry));
                     }
-                    _ => items.push(Item::Bad(place)),
+                    _ => items.push(Item::Bad(place, Some(entry.id))),
                 }
                 at = at.saturating_add(entry.span() as usize);
             }
@@ -142,7 +155,7 @@ fn scan(number: u32, bytes: &[u8], items: &mut Vec<Item>) -> Result<(), LogError
                     break;
                 }
                 if !bad {
-                    items.push(Item::Bad(place));
+                    items.push(Item::Bad(place, None));
                 }
                 bad = true;
                 at += ALIGN as usize;
@@ -160,15 +173,21 @@ fn apply(logs: &mut HashMap<LogId, Held>, recovery: &mut Recovery, place: Place,
                 blocks: VecDeque::new(),
             };
             logs.insert(entry.id, log);
+            recovery.lost.remove(&entry.id);
         }
         Kind::Forget => {
             logs.remove(&entry.id);
+            recovery.lost.remove(&entry.id);
         }
         Kind::Truncate => {
             if let Some(log) = logs.get_mut(&entry.id) {
+                if log.holds(entry.end()) {
+                    recovery.lost.remove(&entry.id);
+                }
                 log.truncate(entry.end());
             }
         }
+        Kind::Mark => {}
         Kind::Block => {
             // A log whose start was pruned begins at its first block.
             let log = logs.entry(entry.id).or_insert_with(|| {
@@ -186,6 +205,7 @@ fn apply(logs: &mut HashMap<LogId, Held>, recovery: &mut Recovery, place: Place,
                 }
             });
             if log.follows(entry.position, entry.previous) {
+                recovery.lost.remove(&entry.id);
                 log.blocks.push_back(Stored {
                     position: entry.position,
                     chain: entry.chain,
@@ -195,6 +215,7 @@ fn apply(logs: &mut HashMap<LogId, Held>, recovery: &mut Recovery, place: Place,
                 });
             } else {
                 *recovery.unreachable.entry(entry.id).or_default() += 1;
+                recovery.lost.insert(entry.id);
             }
         }
     }

@@ -359,38 +359,73 @@ fn what_lies_behind_a_tear_never_comes_back() {
 fn damage_is_told_and_costs_only_its_log() {
     let dir = in_memory();
     filled(dir.path(), 60);
-    let first = segment::path(dir.path(), segment::list(dir.path()).unwrap()[0]);
-    let whole = fs::read(&first).unwrap();
-    let used = whole.len() - whole.iter().rev().take_while(|b| **b == 0).count();
+    let segments = segment::list(dir.path()).unwrap();
     let (mut a_hit, mut b_hit) = (0, 0);
-    for at in (SEGMENT_HEADER..used).step_by(13) {
-        let copied = in_memory();
-        copy(dir.path(), copied.path());
-        let mut bytes = whole.clone();
-        bytes[at] ^= 0x10;
-        fs::write(
-            segment::path(copied.path(), segment::list(dir.path()).unwrap()[0]),
-            bytes,
-        )
-        .unwrap();
-        let (log, recovery, _rx) = open(copied.path());
-        let (a, b) = (check(&log, A), check(&log, B));
-        assert!(a == 60 || b == 20, "byte {at} cost both: {a} {b}");
-        a_hit += u32::from(a < 60);
-        b_hit += u32::from(b < 20);
-        if a < 60 || b < 20 {
-            assert_eq!(recovery.damaged.len(), 1, "byte {at}");
-            assert_eq!(recovery.torn_bytes, 0, "byte {at}");
-            assert!(!recovery.unreachable.is_empty(), "byte {at}");
-        }
-        if a < 60 {
-            next(&log, A, 1);
-            drop(log);
-            let (log, ..) = open(copied.path());
-            assert_eq!(check(&log, A), a + 1, "byte {at}: the log goes on where it ended");
+    // Both logs go on behind every byte of the first two segments.
+    for number in &segments[..2] {
+        let whole = fs::read(segment::path(dir.path(), *number)).unwrap();
+        let used = whole.len() - whole.iter().rev().take_while(|b| **b == 0).count();
+        for at in (SEGMENT_HEADER..used).step_by(13) {
+            let copied = in_memory();
+            copy(dir.path(), copied.path());
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            fs::write(segment::path(copied.path(), *number), bytes).unwrap();
+            let (log, recovery, _rx) = open(copied.path());
+            let (a, b) = (check(&log, A), check(&log, B));
+            assert!(a == 60 || b == 20, "byte {at} cost both: {a} {b}");
+            a_hit += u32::from(a < 60);
+            b_hit += u32::from(b < 20);
+            assert_eq!(recovery.lost.contains(&A), a < 60, "byte {at}");
+            assert_eq!(recovery.lost.contains(&B), b < 20, "byte {at}");
+            if a < 60 || b < 20 {
+                assert_eq!(recovery.damaged.len(), 1, "byte {at}");
+                assert_eq!(recovery.torn_bytes, 0, "byte {at}");
+                assert!(!recovery.unreachable.is_empty(), "byte {at}");
+            }
+            if a < 60 {
+                next(&log, A, 1);
+                drop(log);
+                let (log, recovery, _rx) = open(copied.path());
+                assert_eq!(check(&log, A), a + 1, "byte {at}: the log goes on where it ended");
+                assert!(!recovery.lost.contains(&A), "byte {at}: it was told once");
+            }
         }
     }
-    assert!(a_hit > 10 && b_hit > 2);
+    assert!(a_hit > 10 && b_hit > 2, "{a_hit} {b_hit}");
+}
+
+/// The last batch has nothing behind it but the mark that says that it was durable.
+#[test]
+fn damage_to_the_last_durable_block_is_no_tear() {
+    let dir = in_memory();
+    let (log, _, _durable) = open(dir.path());
+    log.start_log(A, LogEnd::START).unwrap();
+    for _ in 0..3 {
+        let ticket = next(&log, A, 1);
+        log.wait(ticket).unwrap();
+    }
+    let last = log.extent(A).unwrap().end.position.sequence;
+    drop(log);
+    let path = segment::path(dir.path(), segment::list(dir.path()).unwrap()[0]);
+    let whole = fs::read(&path).unwrap();
+    let used = whole.len() - whole.iter().rev().take_while(|b| **b == 0).count();
+    let (mut lost, mut torn) = (0, 0);
+    for at in SEGMENT_HEADER..used {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        fs::write(&path, bytes).unwrap();
+        let copied = in_memory();
+        copy(dir.path(), copied.path());
+        let (log, recovery, _rx) = open(copied.path());
+        let end = check(&log, A);
+        // Damage to what began the log leaves one that begins later, and reaches as far.
+        assert_eq!(recovery.lost.contains(&A), end < last, "byte {at}: {end}");
+        lost += u32::from(end + 1 == last);
+        torn += u32::from(end == last && recovery.torn_bytes > 0);
+    }
+    // What is torn off without having been told durable is only the mark of the last batch itself.
+    assert!(lost > 96 && torn > 0 && torn <= 96, "{lost} {torn}");
 }
 
 #[test]

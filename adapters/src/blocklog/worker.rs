@@ -127,6 +127,7 @@ fn harden<'a>(
             // What came meanwhile waits at most since this batch began.
             state.waiting_since = (state.appended > appended).then_some(begun);
             state.durable = upto;
+            Shared::mark(&mut state);
             Durability::Durable(reached.into_iter().collect())
         }
         Err(e) => Durability::Failed(shared.poison(&mut state, &e)),

@@ -6,15 +6,14 @@ use super::{Endpoint, Env, Role as EndpointRole};
 use crate::crypto::Provider;
 use crate::message::{Address, LogEnd, Position, SessionGuid, Timeline, Timelines};
 use crate::session::{
-    DatabaseId, Fence, Reason, Role, Safety, Session, SessionError, SessionEvent, StartAsPrincipal,
+    DatabaseId, Fence, FoundLog, Reason, Role, Safety, Session, SessionError, SessionEvent, StartAsPrincipal,
     StorageError, Stored, StoredPhase, WaitAsMirror,
 };
 
 impl<P: Provider> Endpoint<'_, P> {
     // ---- operators ----
 
-    /// Takes up a session that was stored, at the start of the instance. `end` is the end of the database's log as its storage
-    /// found it.
+    /// Takes up a session that was stored, at the start of the instance, with the database's log as its storage found it.
     ///
     /// # Errors
     /// 1459 for a damaged record, 1438 when there is no place, 1405 when the database has a session already.
@@ -22,7 +21,7 @@ impl<P: Provider> Endpoint<'_, P> {
         &mut self,
         env: &mut Env<'_, P>,
         record: &[u8],
-        end: LogEnd,
+        log: FoundLog,
     ) -> Result<DatabaseId, SessionError> {
         self.present(env);
         let bad = SessionError::new(1459, Reason::BadRecord);
@@ -30,7 +29,15 @@ impl<P: Provider> Endpoint<'_, P> {
         if stored.phase == StoredPhase::Ended {
             return Err(bad);
         }
-        self.place(stored.database, Session::restore(stored, end, self.now))?;
+        let session = Session::restore(self.config.instance, stored, log, self.now);
+        let incomplete = session.kept.get().incomplete;
+        self.place(stored.database, session)?;
+        if incomplete {
+            self.events.push(super::Event::Session {
+                database: stored.database,
+                event: SessionEvent::LogLost { end: log.end },
+            });
+        }
         if stored.role == Role::Principal && stored.phase == StoredPhase::Established {
             self.events.push(super::Event::Session {
                 database: stored.database,

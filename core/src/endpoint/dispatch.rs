@@ -7,7 +7,7 @@ use super::slot::{Reply, Stage};
 use super::{Endpoint, Env, Role as EndpointRole};
 use crate::crypto::Provider;
 use crate::message::SessionGuid;
-use crate::message::codec::{Hello, Message, Start, VERSION};
+use crate::message::codec::{Hello, Message, Propose, Start, VERSION};
 use crate::session::decide::binding;
 use crate::session::{Part, Peer, Reason, Role, STORED_LEN_MAX, SessionError, SessionEvent, Stored};
 use crate::time::Duration;
@@ -473,6 +473,9 @@ fn hear(
         }
         Message::Refusal(m) => {
             let error = SessionError::new(m.number, Reason::from_code(m.reason));
+            if m.kind == Propose::KIND && error.reason == Reason::Incomplete {
+                session.declined(ctx);
+            }
             if session.role() == Role::Principal {
                 session.refused_by_mirror(ctx, m.kind, error);
             } else {

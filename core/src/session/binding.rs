@@ -30,6 +30,8 @@ pub(crate) struct Heard {
     pub(crate) record: Record,
     pub(crate) end: LogEnd,
     pub(crate) wants_seed: bool,
+    /// The number of the sender's open ask; 0 when none is open.
+    pub(crate) ask: u32,
     pub(crate) timelines: Timelines,
 }
 
@@ -153,6 +155,7 @@ impl Session {
             record: hello.record,
             end: hello.end,
             wants_seed: hello.wants_seed,
+            ask: hello.ask,
             timelines: hello.timelines,
         });
         let heard = self.partner_hello(ctx, hello, again);

@@ -189,6 +189,14 @@ pub enum SessionEvent {
         /// The old principal may have committed after that, alone or unacknowledged.
         loss_possible: bool,
     },
+    /// Mirror, at its start: blocks that were hardened are gone from its log. It takes no role before it is level again
+    /// ([`SessionEvent::LogWhole`]) or an operator forces it (R6).
+    LogLost {
+        /// Where the log ends now.
+        end: LogEnd,
+    },
+    /// Mirror: its log is level with its principal's again, and nothing of what it lost is missing.
+    LogWhole,
     /// Both partners own one role_sequence (R8): both refuse writes until FORCE_SERVICE_ALLOW_DATA_LOSS on the one to keep.
     Clash,
 }
@@ -400,7 +408,7 @@ pub enum Reason {
     WritersStay = 46,
     /// A change of role or of witness is under way (1404).
     RoleChanging = 47,
-    /// This principal may lack commits that its mirror has (1455).
+    /// This member may lack acknowledged commits that its partner has (1455).
     Incomplete = 48,
     /// Both partners own one role_sequence (1455).
     Clash = 49,
@@ -535,7 +543,9 @@ impl Reason {
             }
             Self::WritersStay => "writers hold the database and could not be shut out in time",
             Self::RoleChanging => "a change of role or of witness is under way",
-            Self::Incomplete => "this principal may lack acknowledged commits that only its mirror holds",
+            Self::Incomplete => {
+                "this member has lost hardened blocks, and may lack acknowledged commits that only its partner holds"
+            }
             Self::Clash => "both partners took one and the same role number",
         }
     }

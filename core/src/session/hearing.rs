@@ -315,6 +315,7 @@ impl Session {
             None,
             again == Some(false),
         );
+        self.decline(ctx, &hello.record);
         let names = witness::Named {
             witness: (hello.witness != InstanceId::default()).then_some(hello.witness),
             pending: hello.witness_pending,
@@ -390,6 +391,7 @@ impl Session {
             if !matches!(heard, Heard::Role(_)) {
                 self.hello_again(false);
             }
+            self.decline(ctx, &propose.record);
             return;
         }
         match takeover::proposed(&self.record(), &propose.record, self.partner().instance) {
@@ -398,6 +400,67 @@ impl Session {
                 self.due.confirm = self.due.confirm.or(Some(0));
             }
             takeover::Proposed::AnswerByHello => self.hello_again(false),
+        }
+    }
+
+    /// Tells the partner that the role it shows is not taken: hardened blocks were lost here (R6).
+    fn decline(&mut self, ctx: &Ctx<'_>, shown: &Record) {
+        self.due.decline |= incomplete::declines(ctx.own, &self.record(), shown, self.kept.get().incomplete);
+    }
+
+    /// The partner declines the role that this member gave away, or yielded to a grant: it is taken back (R6).
+    pub(crate) fn declined(&mut self, ctx: &Ctx<'_>) {
+        let Some(heard) = self.binding.and_then(|binding| binding.heard) else {
+            return;
+        };
+        let back = incomplete::take_back(&incomplete::Declined {
+            me: ctx.own,
+            own: self.record(),
+            incomplete: self.kept.get().incomplete,
+            asks: self.ask().open,
+            partner: self.partner().instance,
+            theirs: heard.record,
+            their_ask: heard.ask,
+        });
+        if let Some(record) = back {
+            self.due.propose = Some((record, self.end));
+        }
+    }
+
+    /// An incomplete mirror that holds what its owner's log held at its hello has nothing to miss any more (R6).
+    pub(super) fn judge_whole(&mut self, ctx: &mut Ctx<'_>) {
+        let incomplete = self.kept.get().incomplete;
+        if !incomplete || !matches!(self.side, Side::Mirror(_)) || !self.in_step() || self.ask().open {
+            return;
+        }
+        let heard = self
+            .binding
+            .filter(|binding| binding.joined)
+            .and_then(|binding| binding.heard);
+        let Some(owners) = heard.map(|heard| heard.end) else {
+            return;
+        };
+        let here = if self.end.position == owners.position {
+            Some(self.end.chain)
+        } else if self.end.position.sequence > owners.position.sequence {
+            ctx.storage
+                .chain_at(self.database(), owners.position)
+                .ok()
+                .flatten()
+        } else {
+            None
+        };
+        if incomplete::is_level(&owners, here) {
+            self.whole_again(ctx);
+        }
+    }
+
+    /// Clears the mark: it is level as a mirror.
+    pub(super) fn whole_again(&mut self, ctx: &mut Ctx<'_>) {
+        if self.kept.get().incomplete {
+            self.kept
+                .change(|stored| stored.incomplete = incomplete::stays(incomplete::Since::LevelAsMirror));
+            (ctx.events)(SessionEvent::LogWhole);
         }
     }
 

@@ -7,6 +7,7 @@
 use super::binding::Binding;
 use super::change::{Change, ShownAgain};
 use super::command::{Safety, StartAsPrincipal, WaitAsMirror};
+use super::decide;
 use super::event::{Reason, RoleChange, SessionError, SessionEvent, SessionState, WitnessState};
 use super::failover::Failing;
 use super::hearing::Rewinding;
@@ -15,7 +16,7 @@ use super::mirror::MirrorSide;
 use super::principal::PrincipalSide;
 use super::quorum::{Due, Quorum};
 use super::start::{Answering, Starting};
-use super::storage::{DatabaseId, Storage};
+use super::storage::{DatabaseId, FoundLog, Storage};
 use super::stored::{Stored, StoredPhase};
 use super::tie::Tie;
 use super::view::{Phase, Role, SeedProgress, SessionView, WitnessView};
@@ -230,8 +231,10 @@ impl Session {
         Ok(session)
     }
 
-    /// A session that was read from the storage, with the end of the own log as the storage found it.
-    pub(crate) fn restore(stored: Stored, end: LogEnd, now: Instant) -> Self {
+    /// A session that was read from the storage, with the own log as the storage found it. A principal's commits are in its database as
+    /// well, and its log is made anew from that; what a mirror's log loses is nowhere else here.
+    pub(crate) fn restore(me: InstanceId, stored: Stored, log: FoundLog, now: Instant) -> Self {
+        let FoundLog { end, lost } = log;
         let side = match stored.role {
             Role::Principal => {
                 let mut side = PrincipalSide::new(false);
@@ -240,7 +243,17 @@ impl Session {
             }
             Role::Mirror => Side::Mirror(MirrorSide::new(end)),
         };
+        let incomplete = decide::incomplete::is_incomplete(&decide::incomplete::Start {
+            me,
+            own: stored.record,
+            partner_durability: false,
+            machine_restarted: false,
+            clean_stop: false,
+            lost: lost && stored.role == Role::Mirror && stored.phase == StoredPhase::Established,
+        });
         let mut session = Self::new(Kept::read(stored), end, side);
+        // Durable before anything is said: nothing that states the record leaves while it is being written.
+        session.kept.change(|stored| stored.incomplete |= incomplete);
         session.tie = Tie::new(stored.witness_address, stored.witness_login, stored.witness);
         session.q.lost_at = Some(now.after(RESTART));
         session.q.highest = stored.record.role_sequence;
@@ -415,7 +428,11 @@ impl Session {
             phase: self.phase(),
             role: stored.role,
             state: self.state(),
-            trouble: self.trouble,
+            trouble: self.trouble.or_else(|| {
+                stored
+                    .incomplete
+                    .then_some(SessionError::new(1455, Reason::Incomplete))
+            }),
             record: stored.record,
             safety: if stored.properties.safety_full {
                 Safety::Full
@@ -437,6 +454,7 @@ impl Session {
             failover: stored.failover,
             serves: self.q.serves && self.q.fence.is_none() && self.failing.is_none(),
             acknowledged: self.acknowledged_to(),
+            incomplete: stored.incomplete,
             may_take_over: self.q.may_take_over,
             witness: self.has_witness().then_some(WitnessView {
                 address: stored.witness_address,

@@ -329,6 +329,7 @@ impl Session {
             stored.touched = true;
             stored.timelines = seed.info.timelines;
         });
+        self.whole_again(ctx);
         (ctx.events)(SessionEvent::SeedDone { at: end });
     }
 

@@ -35,7 +35,7 @@ pub use event::{
     WitnessState,
 };
 pub use storage::{
-    ATTACHMENT_LEN_MAX, BlockChunk, BlockRead, DatabaseId, SeedInfo, SeedOpen, SeedRead, Storage,
+    ATTACHMENT_LEN_MAX, BlockChunk, BlockRead, DatabaseId, FoundLog, SeedInfo, SeedOpen, SeedRead, Storage,
     StorageError,
 };
 pub use stored::{STORED_LEN_MAX, Stored, StoredError, StoredPhase};

@@ -68,6 +68,8 @@ pub(crate) struct Due {
     pub(crate) confirm: Option<u64>,
     /// A proposal, with the end of log that it tells.
     pub(crate) propose: Option<(Record, crate::message::LogEnd)>,
+    /// The role that the partner shows is declined: this member has lost hardened blocks (R6).
+    pub(crate) decline: bool,
     /// Another hello; `true`: to be answered.
     pub(crate) hello: Option<bool>,
     /// Show your record again (R5), under that request.

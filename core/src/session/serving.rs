@@ -54,6 +54,7 @@ impl Session {
 
     fn drive_mirror(&mut self, ctx: &mut Ctx<'_>) {
         self.ask_rewind(ctx);
+        self.judge_whole(ctx);
         self.drive_ask(ctx);
     }
 

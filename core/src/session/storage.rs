@@ -7,6 +7,16 @@ use crate::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DatabaseId(pub u32);
 
+/// A database's log as its storage found it when the instance started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FoundLog {
+    /// Its end.
+    pub end: LogEnd,
+    /// Blocks that were once hardened are gone: the log once ended further than this end, and was not cut there on purpose. What was written
+    /// and never reported durable does not count.
+    pub lost: bool,
+}
+
 /// Most bytes of what is kept beside a database for its partner, so that its message is a control message.
 pub const ATTACHMENT_LEN_MAX: usize = 1_024;
 

@@ -51,7 +51,7 @@ pub struct Stored {
     pub ask_open: bool,
     /// The highest ask is one of forced service (R8).
     pub ask_force: bool,
-    /// The principal is incomplete (R6); reserved for "durability on the partner", false.
+    /// It has lost blocks that were hardened, so what was acknowledged may be on the partner only (R6).
     pub incomplete: bool,
     /// Mirror: it has nothing and asks to be seeded.
     pub wants_seed: bool,

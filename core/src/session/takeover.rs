@@ -20,6 +20,7 @@ impl Session {
             may_take_over: self.q.may_take_over,
             witness_bound: self.tie.is_bound() && !self.tie.silent,
             witness_pending: self.kept.get().witness_pending,
+            incomplete: self.kept.get().incomplete,
         }
     }
 
@@ -105,6 +106,7 @@ impl Session {
             highest: self.q.highest,
             witness: self.has_witness().then_some(shown),
             witness_pending: self.kept.get().witness_pending,
+            incomplete: self.kept.get().incomplete,
         };
         match force::force(&facts) {
             force::Force::Ask(ask) => {

@@ -1,12 +1,13 @@
 //! What a session says of records, roles and witnesses, to the other partner and to the witness. All of it states what is durable
 //! (`docs/safety.md` I5), built at the moment it is sent.
 
+use super::event::Reason;
 use super::machine::{Ctx, Link, Session};
 use super::stored::Stored;
 use super::view::Role;
 use crate::message::Address;
 use crate::message::codec::{
-    Confirm, Described, Drop, HelloAgain, Message, NameWitness, Propose, Register, SessionHello,
+    Confirm, Described, Drop, HelloAgain, Message, NameWitness, Propose, Refusal, Register, SessionHello,
 };
 use crate::wire::{Full, Writer};
 
@@ -70,6 +71,16 @@ impl Session {
         if let Some((record, end)) = self.due.propose {
             say(to, Propose { guid, record, end }.into())?;
             self.due.propose = None;
+        }
+        if self.due.decline {
+            let refusal = Refusal {
+                guid,
+                kind: Propose::KIND,
+                number: 1455,
+                reason: Reason::Incomplete.code(),
+            };
+            say(to, refusal.into())?;
+            self.due.decline = false;
         }
         // Under an open ask nothing is confirmed for the old owner (R3).
         if let Some(request) = self.due.confirm

@@ -1,6 +1,7 @@
 //! The witness as one partner is tied to it: who it is, which connection it is talked to on, what it has shown there
 //! (`docs/safety.md` R2, R3, R5). A tie is bound as a session is: own hello said, the witness's handled.
 
+use super::decide::incomplete;
 use super::decide::record::{Heard, Sender};
 use super::decide::takeover;
 use super::decide::witness::Keeping;
@@ -277,8 +278,12 @@ impl Session {
         let shown = takeover::witness_shows(&Keeping::Record(hello.record), &named);
         self.tie.heard = Some(shown);
         if !stored.witness_pending {
-            self.close_ask_by_hello(ctx);
-            if let Some(shown) = shown {
+            let shown = shown.map(|shown| self.as_taken(ctx, &shown));
+            let keeps = shown.is_some_and(|shown| self.keeps_ask(ctx, &shown));
+            if !keeps {
+                self.close_ask_by_hello(ctx);
+            }
+            if let Some(shown) = shown.filter(|_| !keeps) {
                 self.shown_again.forget();
                 let heard = self.hear(ctx, Sender::Witness, shown, false, None, again == Some(false));
                 if heard == Heard::Older && self.owns(ctx.own) {
@@ -342,13 +347,28 @@ impl Session {
         }
     }
 
+    /// What the witness shows, as this member would persist it.
+    fn as_taken(&self, ctx: &Ctx<'_>, shown: &Record) -> Record {
+        incomplete::taken(ctx.own, shown, self.kept.get().incomplete, &self.ask())
+    }
+
+    /// Whether the open ask stays open: it was granted to a member that has lost hardened blocks (R6).
+    fn keeps_ask(&self, ctx: &Ctx<'_>, shown: &Record) -> bool {
+        let stored = self.kept.get();
+        incomplete::keeps_ask(ctx.own, &stored.record, shown, stored.incomplete, &self.ask())
+    }
+
     /// The witness grants the open ask.
     pub(crate) fn granted(&mut self, ctx: &mut Ctx<'_>, grant: &Grant) {
         if !takeover::answer_closes(&self.ask(), grant.ask) {
             return;
         }
+        let shown = self.as_taken(ctx, &grant.record);
+        if self.keeps_ask(ctx, &shown) {
+            return;
+        }
         self.close_ask(ctx);
-        self.hear(ctx, Sender::Witness, grant.record, false, None, true);
+        self.hear(ctx, Sender::Witness, shown, false, None, true);
     }
 
     /// The witness refuses the open ask. A role_sequence of 0 says that it is blank.
@@ -357,9 +377,15 @@ impl Session {
         if !takeover::answer_closes(&ask, denial.ask) {
             return;
         }
+        let shown = self.as_taken(ctx, &denial.record);
+        if self.keeps_ask(ctx, &shown) {
+            return;
+        }
         self.close_ask(ctx);
         self.q.ask_after = ctx.now.after(super::quorum::ASK_AGAIN);
-        if ask.force {
+        // Denied because it was granted before: what the operator forces now is to use that.
+        let granted = shown.forced && shown.owner == ctx.own && self.kept.get().incomplete;
+        if ask.force && !granted {
             self.q.forcing = false;
             (ctx.events)(SessionEvent::ForceRefused(SessionError::new(
                 1455,
@@ -367,7 +393,7 @@ impl Session {
             )));
         }
         if denial.record.role_sequence != 0 {
-            self.hear(ctx, Sender::Witness, denial.record, false, None, true);
+            self.hear(ctx, Sender::Witness, shown, false, None, true);
         }
     }
 

@@ -77,7 +77,7 @@ pub struct SessionView {
     pub role: Role,
     /// `mirroring_state`.
     pub state: SessionState,
-    /// Why it is DISCONNECTED, where more is known than that.
+    /// Why it is DISCONNECTED, where more is known than that; or why it takes no role.
     pub trouble: Option<SessionError>,
     /// The durable record, with `mirroring_role_sequence`.
     pub record: Record,
@@ -107,6 +107,8 @@ pub struct SessionView {
     pub serves: bool,
     /// Principal: waiting applications may be told *committed* up to here.
     pub acknowledged: Position,
+    /// It has lost hardened blocks and takes no role until it is level, or forced (R6).
+    pub incomplete: bool,
     /// Mirror: it may ask the witness for the role once the principal is lost (R3).
     pub may_take_over: bool,
     /// The witness, if one is set.

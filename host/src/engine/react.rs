@@ -283,6 +283,21 @@ impl Instance<'_> {
                     ),
                 )
             }
+            SessionEvent::LogLost { end } => log(
+                1499,
+                format!(
+                    "Blocks of the mirror copy '{name}' that were hardened here are damaged or gone: its log ends at {}. It takes no role \
+                     before its principal has sent them again. Check the disk. If the principal is gone for good, only \
+                     FORCE_SERVICE_ALLOW_DATA_LOSS opens this copy, and what was lost stays lost.",
+                    end.position.lsn()
+                ),
+            ),
+            SessionEvent::LogWhole => log(
+                1499,
+                format!(
+                    "The mirror copy '{name}' holds everything again that its principal has; it may take the role."
+                ),
+            ),
             SessionEvent::TailAdopted { from, to } => log(
                 1499,
                 format!(

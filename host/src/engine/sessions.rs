@@ -8,7 +8,8 @@ use dbmirror_adapters::address::ServerAddress;
 use dbmirror_adapters::blocklog::LogId;
 use dbmirror_core::message::{DatabaseName, FamilyGuid, LogEnd, Position, Timelines};
 use dbmirror_core::session::{
-    self, DatabaseId, MirrorCopy, Phase, Reason, Role, Safety, SessionError, StartAsPrincipal, WaitAsMirror,
+    self, DatabaseId, FoundLog, MirrorCopy, Phase, Reason, Role, Safety, SessionError, StartAsPrincipal,
+    WaitAsMirror,
 };
 
 use super::run::{Handle, Instance};
@@ -470,14 +471,17 @@ impl Instance<'_> {
     }
 
     fn restore_session(&mut self, id: DatabaseId, record: &[u8]) -> Result<(), EngineError> {
-        let end = self
-            .world
-            .logs
+        let logs = &self.world.logs;
+        let log = logs
             .databases
             .get(&id)
-            .map_or(LogEnd::START, |d| d.hardened);
+            .map_or_else(FoundLog::default, |d| FoundLog {
+                end: d.hardened,
+                lost: logs.lost.contains(&d.log_id),
+            });
+        let end = log.end;
         let now = self.now();
-        let restored = self.endpoint.restore(&mut self.world.env_at(now), record, end);
+        let restored = self.endpoint.restore(&mut self.world.env_at(now), record, log);
         restored.map_err(|e| self.session_error(id, e))?;
         self.learn_family(id);
         if self.refusal(id)?.is_some() {

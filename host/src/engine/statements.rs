@@ -47,7 +47,8 @@ pub(super) fn start(
         let on_durable = Box::new(move |batch| to_loop.run(move |i: &mut Instance<'_>| i.durable(batch)));
         let (log, recovery) = BlockLog::open(&dir, Options::default(), on_durable)
             .map_err(|e| failed("The block log", e.to_string()))?;
-        let logs = Logs::new(Arc::new(log), Arc::new(Mutex::new(records)), Arc::clone(&notices));
+        let mut logs = Logs::new(Arc::new(log), Arc::new(Mutex::new(records)), Arc::clone(&notices));
+        logs.lost.clone_from(&recovery.lost);
         let site = Site::new(logs, notices, handle);
         report_recovery(&site, &recovery);
         Ok(site)

@@ -1,7 +1,7 @@
 //! Core's one storage trait over the block log and the databases' threads. Called in the loop, so nothing here waits for a
 //! disk: bytes go into the page cache or to a thread, which confirms them by a job.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use dbmirror_adapters::blocklog::{BlockLog, LogError, LogId};
@@ -27,6 +27,8 @@ const AHEAD: u64 = 4;
 /// The logs and threads of all databases.
 pub(super) struct Logs {
     pub log: Arc<BlockLog>,
+    /// Logs that were found, at the start, to end before something that was durable.
+    pub lost: HashSet<LogId>,
     pub records: Arc<Mutex<Records>>,
     pub databases: HashMap<DatabaseId, Database>,
     /// What the instance keeps beside a database for its partner, with the number of its last change.
@@ -208,6 +210,7 @@ impl Logs {
     pub(super) fn new(log: Arc<BlockLog>, records: Arc<Mutex<Records>>, notices: Arc<dyn Notices>) -> Self {
         Self {
             log,
+            lost: HashSet::new(),
             records,
             databases: HashMap::new(),
             attachments: HashMap::new(),

@@ -138,6 +138,16 @@ mutations! {
     AckBeforeLocal: "R6: F9",
     /// Durability on the partner: nothing is marked incomplete.
     NotIncomplete: "R6: F9",
+    /// A member that finds hardened blocks of its log lost sets no mark.
+    LossUnnoticed: "R6 (0006, 12)",
+    /// Its ask is closed by a grant that it may not persist.
+    GrantClosesIncomplete: "R6 (0006, 12)",
+    /// An equal SYNC record makes an incomplete mirror whole again.
+    SyncMakesWhole: "R6 (0006, 12)",
+    /// What an incomplete member takes on FORCE with equal SYNC records counts as a take-over that loses nothing.
+    IncompleteForceIsTakeover: "R6, R8 (0006, 12)",
+    /// Who gave the role away does not take it back from a mirror that declines it.
+    NoTakeBack: "R6 (0006, 12)",
     /// A heard record clears the mark.
     RecordClearsIncomplete: "R6: F57",
     /// An incomplete principal hands back before it has adopted, and the mark is gone.
@@ -218,6 +228,9 @@ impl Mutation {
             Self::AckBeforeLocal => "power-small",
             Self::UnsyncBeforeSync => "partner-durability-small",
             Self::NotIncomplete | Self::UnsyncAckWithoutLocal => "partner-durability-small",
+            Self::LossUnnoticed | Self::NoTakeBack => "rot-tiny",
+            Self::SyncMakesWhole | Self::GrantClosesIncomplete => "rot-ask",
+            Self::IncompleteForceIsTakeover => "rot-force",
             Self::RecordClearsIncomplete | Self::HandBackBeforeAdopt => "ask-power",
             Self::Withdraw => "alone-small",
             Self::NoAdopt => "power-small",
@@ -248,6 +261,7 @@ impl Mutation {
                 | Self::ResumeUntold
                 | Self::PendingForEver
                 | Self::OffWithoutMark
+                | Self::NoTakeBack
         )
     }
 

@@ -56,6 +56,7 @@ const QUIET: Setting = Setting {
         cuts: 0,
         crashes: 0,
         powers: 0,
+        rots: 0,
         losses: 0,
         asks: 0,
         failovers: 0,
@@ -98,6 +99,7 @@ impl Setting {
             (b.cuts, "cuts"),
             (b.crashes, "crashes"),
             (b.powers, "power cuts"),
+            (b.rots, "damaged logs"),
             (b.losses, "witness losses"),
             (b.asks, "asks"),
             (b.failovers, "FAILOVER"),
@@ -190,6 +192,20 @@ impl Setting {
 
 /// The smallest settings: searched in every test run.
 pub const TINY: &[Setting] = &[
+    Setting {
+        name: "rot-tiny",
+        about: "FAILOVER to a mirror that loses hardened blocks, without a witness",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            rots: 1,
+            failovers: 1,
+            ..NONE
+        },
+        witnesses: 0,
+        witness_set: false,
+        ..QUIET
+    },
     Setting {
         name: "takeover-tiny",
         about: "one commit, a cut, one ask",
@@ -580,6 +596,58 @@ pub const HUNTED: &[Setting] = &[
             ..NONE
         },
         partner_durability: true,
+        ..QUIET
+    },
+    Setting {
+        name: "rot-force",
+        about: "a partner that loses hardened blocks, and forced service",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            rots: 1,
+            forces: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "rot-ask",
+        about: "a partner that loses hardened blocks around a take-over and hand-back",
+        budget: Budget {
+            commits: 2,
+            cuts: 2,
+            rots: 1,
+            asks: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "rot-mixed",
+        about: "a partner that loses hardened blocks: FAILOVER, take-over, forced service",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            rots: 1,
+            asks: 1,
+            failovers: 1,
+            forces: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Setting {
+        name: "rot-crash",
+        about: "a partner that loses hardened blocks, and crashes",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            crashes: 1,
+            rots: 1,
+            asks: 1,
+            failovers: 1,
+            ..NONE
+        },
         ..QUIET
     },
     Setting {

@@ -56,6 +56,7 @@ fn message(msg: &Msg, from: u8) -> String {
         Kind::Block => format!("block {} at {} under {}", id_of(msg.what), msg.at, msg.number),
         Kind::Ack => format!("hardened to {} under {}", msg.at, msg.number),
         Kind::Propose => format!("take {show}"),
+        Kind::Decline => format!("not I, I have lost blocks: {show}"),
         Kind::Ask if msg.flag => format!("ask {} by force, my record {show}", msg.number),
         Kind::Ask => format!("ask {}, my record {show}", msg.number),
         Kind::Grant => format!("ask {} granted: {show}", msg.number),
@@ -110,6 +111,10 @@ fn line(setting: &Setting, state: &State, event: Event) -> String {
             name(y)
         ),
         Event::Crash(x) => format!("{}      crashes", name(x)),
+        Event::Rot(x) => format!(
+            "{}      crashes, and finds a hardened block of its log damaged",
+            name(x)
+        ),
         Event::Power(x) => format!("{}      loses power, and what was not synced", name(x)),
         Event::Restart(x) => format!("{}      starts again", name(x)),
         Event::Lose(x) => format!("{}      loses its storage", name(x)),

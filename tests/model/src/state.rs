@@ -159,6 +159,8 @@ pub struct Partner {
     pub told: u8,
     /// The target has confirmed: 0 no, 1 registered, 2 confirmed.
     pub by_target: u8,
+    /// Incomplete, as a mirror: the end of the owner's log as its hello on this binding told it.
+    pub missing: u8,
     /// The witness that the mirror names, as heard over this binding; [`NO_CHANGE`] while unknown.
     pub mirror_witness: u8,
     /// It names it as pending.
@@ -198,6 +200,8 @@ pub enum Kind {
     Ack,
     /// FAILOVER or hand-back.
     Propose,
+    /// An incomplete mirror may not take the role that it was shown.
+    Decline,
     /// May I take over?
     Ask,
     /// Yes.
@@ -330,6 +334,8 @@ pub struct Budget {
     pub crashes: u8,
     /// Power cuts of a partner, which lose what is not synced.
     pub powers: u8,
+    /// Restarts of a partner that finds a hardened block damaged, and its log cut there.
+    pub rots: u8,
     /// Losses of a witness's storage.
     pub losses: u8,
     /// Asks.

@@ -126,6 +126,8 @@ pub struct Db {
     pub online: bool,
     /// The next capture finds commits that cannot be captured any more.
     pub force_gap: bool,
+    /// Blocks that were durable were found damaged when this storage was opened, and nobody keeps a note of that but the session.
+    pub lost: bool,
     /// Planted: the end of log that is told at the start, whatever was found.
     pub claimed: Option<LogEnd>,
     partial: Option<(Position, Vec<u8>)>,
@@ -478,6 +480,11 @@ impl Disk {
             Write::Record(_, change) => match change {
                 RecordChange::Live(database, record) => {
                     if let Ok(stored) = Stored::decode(record) {
+                        if stored.incomplete
+                            && let Some(db) = self.dbs.get_mut(database)
+                        {
+                            db.lost = false;
+                        }
                         self.known.retain(|_, (known, _)| known != database);
                         self.known.insert(stored.guid, (*database, stored));
                     }
@@ -523,6 +530,7 @@ impl Disk {
                 if let Some(db) = self.dbs.get_mut(database) {
                     db.rows = bytes.chunks(8).map(|word| read_u64(word, 0)).collect();
                     db.base = info.at;
+                    db.lost = false;
                     db.base_rows = db.rows.len();
                     db.captured = db.rows.len();
                     db.blocks.clear();
@@ -614,6 +622,8 @@ impl Disk {
                 .unwrap_or(db.blocks.len());
             lost += db.blocks.len() - good;
             db.claimed = claims.then(|| db.end());
+            // A start that dies before the session has kept that would find the log already cut.
+            db.lost |= good < db.blocks.len();
             db.cut(good);
             if !db.online {
                 // A mirror's file is put back to where its log ends.

@@ -3,8 +3,8 @@
 use dbmirror_core::crypto::Provider;
 use dbmirror_core::message::{Position, Text};
 use dbmirror_core::session::{
-    DatabaseId, EndedBy, MirrorCopy, Phase, Reason, ReseedReason, Role, Safety, SessionEvent, SessionState,
-    StartAsPrincipal, StorageError, Stored, StoredPhase, WaitAsMirror,
+    DatabaseId, EndedBy, FoundLog, MirrorCopy, Phase, Reason, ReseedReason, Role, Safety, SessionEvent,
+    SessionState, StartAsPrincipal, StorageError, Stored, StoredPhase, WaitAsMirror,
 };
 
 use dbmirror_core::session::{Fence, RoleChange, WitnessState};
@@ -41,7 +41,9 @@ impl<P: Provider + 'static> World<P> {
                 .and_then(|db| db.claimed)
                 .or_else(|| db.map(Db::durable_end))
                 .unwrap_or_default();
-            let restored = self.nodes[at].with(now, |endpoint, env| endpoint.restore(env, record, end));
+            let lost = db.is_some_and(|db| db.lost);
+            let found = FoundLog { end, lost };
+            let restored = self.nodes[at].with(now, |endpoint, env| endpoint.restore(env, record, found));
             if let Some(Err(error)) = restored {
                 self.fail(format!("instance {at} refuses its own record: {error}"));
                 return;
@@ -49,6 +51,13 @@ impl<P: Provider + 'static> World<P> {
             let Ok(stored) = Stored::decode(record) else {
                 continue;
             };
+            let mirror = stored.role == Role::Mirror && stored.phase == StoredPhase::Established;
+            if let Some(db) = self.nodes[at].disk.dbs.get_mut(database)
+                && (!mirror || stored.incomplete)
+            {
+                // A principal's commits are in its file, and the mark of a mirror is kept already.
+                db.lost = false;
+            }
             if stored.role == Role::Mirror
                 && let Some(db) = self.nodes[at].disk.dbs.get_mut(database)
                 && db.online

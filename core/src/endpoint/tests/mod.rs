@@ -7,6 +7,7 @@ mod disk;
 mod ending;
 mod group;
 mod hostile;
+mod losing;
 mod pairing;
 mod random;
 mod restarting;

@@ -200,6 +200,8 @@ pub struct Node {
     pub prompt: bool,
     /// Blocks are captured at all: not before the session allows it.
     pub may_capture: bool,
+    /// Its storage finds that hardened blocks are gone when it starts again.
+    pub lost: bool,
     /// Says by itself that the log covers the file, as soon as it may capture.
     pub catches_up: bool,
     /// Undoes what lies on a fork; else it asks for a seed.
@@ -340,6 +342,7 @@ impl World {
                     writing: VecDeque::new(),
                     prompt: true,
                     may_capture: true,
+                    lost: false,
                     catches_up: true,
                     rewinds: false,
                     fences: true,
@@ -757,7 +760,10 @@ impl World {
                 .get(&database)
                 .map_or(LogEnd::START, super::disk::Db::end);
             let mut env = env!(node, now);
-            node.endpoint.restore(&mut env, &record, end).unwrap();
+            let lost = node.lost;
+            node.endpoint
+                .restore(&mut env, &record, crate::session::FoundLog { end, lost })
+                .unwrap();
             let principal = node
                 .endpoint
                 .sessions()

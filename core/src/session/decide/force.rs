@@ -28,6 +28,9 @@ pub struct Forcing {
     pub witness: Option<Option<Keeping>>,
     /// The witness is named and not registered yet.
     pub witness_pending: bool,
+    /// It has lost hardened blocks (R6): an ask that may have been granted is open because it may not use the grant, and the operator's word
+    /// takes that ask's place.
+    pub incomplete: bool,
 }
 
 /// What follows.
@@ -68,7 +71,9 @@ pub fn force(facts: &Forcing) -> Force {
         None => Force::Open(assign(above.saturating_add(1), facts.me, true)),
         Some(_) if facts.witness_pending => Force::Refused(ForceRefused::NoWitness),
         Some(None) => Force::Refused(ForceRefused::NoWitness),
-        Some(Some(_)) if facts.ask.open => Force::Refused(ForceRefused::Busy),
+        Some(Some(_)) if facts.ask.open && (facts.ask.force || !facts.incomplete) => {
+            Force::Refused(ForceRefused::Busy)
+        }
         Some(Some(_)) => Force::Ask(facts.ask.next(&facts.own, true)),
     }
 }

@@ -64,6 +64,8 @@ pub struct Asking {
     pub witness_bound: bool,
     /// The witness is named but not registered yet (R5).
     pub witness_pending: bool,
+    /// It has lost hardened blocks (R6).
+    pub incomplete: bool,
 }
 
 /// The ask that a mirror persists and sends, if it may ask (R3).
@@ -75,6 +77,7 @@ pub fn ask(facts: &Asking) -> Option<Ask> {
         && (facts.may_take_over || planted(Bug::AskNotLevel))
         && facts.witness_bound
         && !facts.witness_pending
+        && !facts.incomplete
         && !facts.ask.open;
     may.then(|| facts.ask.next(&facts.own, false))
 }

@@ -8,7 +8,7 @@ use std::{format, println};
 use super::super::binding::{Binding, Heard};
 use super::super::machine::{Ctx, Session, Side};
 use super::super::storage::{
-    BlockChunk, BlockRead, DatabaseId, SeedInfo, SeedOpen, SeedRead, Storage, StorageError,
+    BlockChunk, BlockRead, DatabaseId, FoundLog, SeedInfo, SeedOpen, SeedRead, Storage, StorageError,
 };
 use super::super::stored::{Stored, StoredPhase};
 use super::super::tie::Part;
@@ -82,6 +82,13 @@ fn record(role_sequence: u32, owner: InstanceId, sync_sequence: u64, sync: Sync)
         sync_sequence,
         sync,
         forced: false,
+    }
+}
+
+fn found() -> FoundLog {
+    FoundLog {
+        end: log_end(),
+        lost: false,
     }
 }
 
@@ -193,6 +200,7 @@ fn bind(session: &mut Session, partner: bool, witness: bool) {
                 record: own,
                 end: log_end(),
                 wants_seed: false,
+                ask: 0,
                 timelines: timelines(),
             }),
             joined: true,
@@ -213,7 +221,7 @@ fn bind(session: &mut Session, partner: bool, witness: bool) {
 
 fn principal(sync: Sync, partner: bool, witness: Option<bool>) -> Session {
     let own = record(4, ME, 2, sync);
-    let mut session = Session::restore(stored(own, witness.is_some()), log_end(), NOW);
+    let mut session = Session::restore(ME, stored(own, witness.is_some()), found(), NOW);
     bind(&mut session, partner, witness == Some(true));
     session.q.serves = true;
     session.q.acknowledged = log_end().position;
@@ -229,7 +237,7 @@ fn principal(sync: Sync, partner: bool, witness: Option<bool>) -> Session {
 
 fn mirror(sync: Sync, partner: bool, witness: Option<bool>) -> Session {
     let own = record(4, THEM, 2, sync);
-    let mut session = Session::restore(stored(own, witness.is_some()), log_end(), NOW);
+    let mut session = Session::restore(ME, stored(own, witness.is_some()), found(), NOW);
     session.q.may_take_over = sync == Sync::Sync;
     session.q.ask_after = NOW.after(Duration::from_secs(1));
     bind(&mut session, partner, witness == Some(true));

@@ -85,14 +85,14 @@ impl Machine<'_> {
             ghost.acked |= bit;
             let top = ghost.top;
             if p.rec.role < top {
-                // A later owner has opened: it must have this block.
+                // A later owner has opened: it must have this block, or know that it lost it.
                 let later = self
                     .s
                     .partners
                     .iter()
                     .enumerate()
                     .find(|(y, q)| q.kept.role == top && usize::from(q.kept.owner) == *y);
-                if later.is_some_and(|(_, q)| q.log.ids() & bit == 0) {
+                if later.is_some_and(|(_, q)| !q.incomplete && q.log.ids() & bit == 0) {
                     self.s.ghost.broken = 1;
                 }
             }

@@ -1,6 +1,6 @@
 //! A partner crashes, or loses power.
 
-use crate::bridge::{id, record};
+use crate::bridge::{id, other, record};
 use crate::machine::Machine;
 use crate::mutation::Mutation as M;
 use crate::state::{NO_CHANGE, Partner};
@@ -49,8 +49,36 @@ impl Machine<'_> {
             partner_durability: self.setting.partner_durability && !self.off(M::NotIncomplete),
             machine_restarted: true,
             clean_stop: false,
+            lost: false,
         };
         let p = self.p(x);
+        p.log.cut(p.hard);
+        p.incomplete |= incomplete::is_incomplete(&facts);
+        true
+    }
+
+    /// Whether the last hardened block of x may be lost: of a mirror, since a principal's commits are in its file as well, and only where the
+    /// other has it too: no rule brings back what lay on one medium.
+    pub(crate) fn may_rot(&self, x: u8) -> bool {
+        let (p, q) = (self.q(x), self.q(other(x)));
+        let Some(at) = usize::from(p.hard).checked_sub(1) else {
+            return false;
+        };
+        usize::from(p.kept.owner) != usize::from(x) && usize::from(q.hard) > at && p.log.0[at] == q.log.0[at]
+    }
+
+    pub(crate) fn rot(&mut self, x: u8) -> bool {
+        self.crash(x);
+        let facts = incomplete::Start {
+            me: id(x),
+            own: record(self.q(x).kept),
+            partner_durability: self.setting.partner_durability,
+            machine_restarted: false,
+            clean_stop: false,
+            lost: !self.off(M::LossUnnoticed),
+        };
+        let p = self.p(x);
+        p.hard -= 1;
         p.log.cut(p.hard);
         p.incomplete |= incomplete::is_incomplete(&facts);
         true

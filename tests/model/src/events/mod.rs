@@ -44,6 +44,8 @@ pub enum Event {
     Crash(u8),
     /// A partner loses power.
     Power(u8),
+    /// A partner starts anew and finds the last hardened block of its log damaged.
+    Rot(u8),
     /// It starts again.
     Restart(u8),
     /// A witness loses its storage.
@@ -91,6 +93,7 @@ impl Event {
                 | Self::Courtesy(_)
                 | Self::Crash(_)
                 | Self::Power(_)
+                | Self::Rot(_)
                 | Self::Lose(_)
                 | Self::Commit(_)
                 | Self::Kill(_)
@@ -126,6 +129,7 @@ pub fn each(setting: &Setting, mut give: impl FnMut(Event)) {
         for event in [
             Event::Crash(x),
             Event::Power(x),
+            Event::Rot(x),
             Event::Restart(x),
             Event::Commit(x),
             Event::Synced(x),
@@ -198,6 +202,7 @@ impl Machine<'_> {
             Event::Notice(x, y) => self.on(x, y),
             Event::Crash(x) => left.crashes > 0 && self.q(x).up,
             Event::Power(x) => left.powers > 0 && self.q(x).up,
+            Event::Rot(x) => left.rots > 0 && self.q(x).up && self.may_rot(x),
             Event::Restart(x) => !self.q(x).up,
             Event::Lose(_) => left.losses > 0,
             Event::Commit(x) => left.commits > 0 && self.q(x).serves,
@@ -261,6 +266,7 @@ impl Machine<'_> {
             Event::Notice(x, y) => self.notice(x, y),
             Event::Crash(x) => self.q(x).up && spend(&mut self.s.left.crashes) && self.crash(x),
             Event::Power(x) => self.q(x).up && spend(&mut self.s.left.powers) && self.power(x),
+            Event::Rot(x) => self.q(x).up && self.may_rot(x) && spend(&mut self.s.left.rots) && self.rot(x),
             Event::Restart(x) => {
                 let p = self.p(x);
                 !std::mem::replace(&mut p.up, true)

@@ -112,6 +112,7 @@ impl Machine<'_> {
             may_take_over: true,
             witness_bound: self.bound(x, p.witness),
             witness_pending: p.pending && !self.off(M::PendingAsks),
+            incomplete: p.incomplete,
         };
         let Some(new) = takeover::ask(&facts) else {
             return false;
@@ -203,6 +204,7 @@ impl Machine<'_> {
             highest: u32::from(p.rec.role),
             witness: (p.witness != NOBODY).then_some(shown),
             witness_pending: p.pending && !self.off(M::PendingAsks),
+            incomplete: p.incomplete,
         };
         if !p.up || self.s.left.forces == 0 {
             return false;

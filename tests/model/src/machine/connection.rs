@@ -44,6 +44,7 @@ impl Machine<'_> {
         let keeps = self.off(M::KnowledgeOutlivesBinding);
         let p = self.p(x);
         if y <= B {
+            p.missing = 0;
             if !keeps {
                 (p.by_mirror, p.acked) = (false, 0);
             }

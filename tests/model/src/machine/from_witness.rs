@@ -1,10 +1,11 @@
 //! What a partner hears from a witness.
 
-use crate::bridge::{ask, keeping, rec, record};
+use crate::bridge::{ask, id, keeping, rec, record};
 use crate::machine::Machine;
 use crate::mutation::Mutation as M;
 use crate::state::{Kind, Msg, NO_CHANGE, NOBODY, Rec, Witness};
-use dbmirror_core::session::decide::{record as rule, takeover};
+use dbmirror_core::message::Record;
+use dbmirror_core::session::decide::{incomplete, record as rule, takeover};
 
 impl Machine<'_> {
     pub(crate) fn witness_hello(&mut self, x: u8, y: u8, msg: &Msg) {
@@ -25,11 +26,13 @@ impl Machine<'_> {
         };
         if y == p.witness && !p.pending {
             let here = p.ask_here && !self.off(M::AnyHelloCloses);
-            if takeover::hello_closes(&ask(&p), here) {
+            self.p(x).blank = shown.is_none();
+            let shown = shown.map(|shown| self.as_taken(x, shown));
+            let keeps = shown.is_some_and(|shown| self.keeps_ask(x, &shown));
+            if takeover::hello_closes(&ask(&p), here) && !keeps {
                 self.p(x).ask_open = false;
             }
-            self.p(x).blank = shown.is_none();
-            if let Some(shown) = shown {
+            if let Some(shown) = shown.filter(|_| !keeps) {
                 let msg = Msg {
                     rec: rec(&shown),
                     ..*msg
@@ -50,6 +53,21 @@ impl Machine<'_> {
         }
     }
 
+    /// What the witness shows, as x would persist it.
+    fn as_taken(&mut self, x: u8, shown: Record) -> Record {
+        if self.off(M::IncompleteForceIsTakeover) && self.q(x).ask_force {
+            self.p(x).incomplete = false;
+        }
+        let p = self.q(x);
+        incomplete::taken(id(x), &shown, p.incomplete, &ask(p))
+    }
+
+    fn keeps_ask(&self, x: u8, shown: &Record) -> bool {
+        let p = self.q(x);
+        let incomplete = p.incomplete && !self.off(M::GrantClosesIncomplete);
+        incomplete::keeps_ask(id(x), &record(p.rec), shown, incomplete, &ask(p))
+    }
+
     pub(crate) fn witness_says(&mut self, x: u8, y: u8, msg: &Msg) {
         let p = *self.q(x);
         match msg.kind {
@@ -67,11 +85,18 @@ impl Machine<'_> {
                 } else {
                     msg.number
                 };
-                if takeover::answer_closes(&ask(&p), u32::from(quoted)) {
+                let names = msg.kind == Kind::Grant || msg.at == 1;
+                let shown = self.as_taken(x, record(msg.rec));
+                let keeps = names && self.keeps_ask(x, &shown);
+                if takeover::answer_closes(&ask(&p), u32::from(quoted)) && !keeps {
                     let p = self.p(x);
                     (p.ask_open, p.ask_here) = (false, false);
-                    if msg.kind == Kind::Grant || msg.at == 1 {
-                        self.hear(x, y, msg, None);
+                    if names {
+                        let msg = Msg {
+                            rec: rec(&shown),
+                            ..*msg
+                        };
+                        self.hear(x, y, &msg, None);
                     }
                 }
             }

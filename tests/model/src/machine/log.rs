@@ -17,8 +17,27 @@ impl Machine<'_> {
 
     /// An incomplete principal is shown a record that names it: it adopts before it persists that (R6).
     pub(crate) fn adopt_first(&mut self, x: u8, msg: &Msg) {
-        if self.q(x).incomplete && msg.rec.owner == x && !self.off(M::HandBackBeforeAdopt) {
+        let p = *self.q(x);
+        if !p.incomplete || msg.rec.owner != x || self.off(M::HandBackBeforeAdopt) {
+            return;
+        }
+        if p.rec.owner == x {
             self.compare(x, msg, true);
+        }
+    }
+
+    /// An incomplete mirror hears its owner's hello: it is level when it holds what that log held then.
+    fn level_as_mirror(&mut self, x: u8, msg: &Msg) {
+        let sync = self.off(M::SyncMakesWhole) && msg.rec.sync;
+        let p = self.p(x);
+        if !p.incomplete || p.ask_open {
+            return;
+        }
+        p.missing = msg.log.len();
+        let here = (p.log.len() >= p.missing).then(|| chain(&p.log, u64::from(p.missing)));
+        let owners = history(&msg.log, msg.timeline).0;
+        if incomplete::is_level(&owners, here) || sync {
+            p.incomplete = incomplete::stays(incomplete::Since::LevelAsMirror);
         }
     }
 
@@ -55,6 +74,7 @@ impl Machine<'_> {
                 p.hard = p.log.len();
             }
             self.p(x).timeline = p.timeline.max(msg.timeline);
+            self.level_as_mirror(x, msg);
         }
     }
 
@@ -82,7 +102,9 @@ impl Machine<'_> {
         if let Some(after) = joined {
             let p = self.p(x);
             (p.joined, p.acked, p.sent) = (true, after, after);
-            if p.incomplete && !p.prepared {
+            // Where the other's log lies on a fork there is nothing to be adopted, and nothing says that nothing was lost.
+            let forked = matches!(meeting, logs::Meeting::Rewind { .. });
+            if p.incomplete && !p.prepared && !forked {
                 p.incomplete = incomplete::stays(incomplete::Since::Adopted);
             }
         }
@@ -120,6 +142,9 @@ impl Machine<'_> {
         let pushed = p.log.push(p.coming);
         p.coming = 0;
         p.hard = p.log.len();
+        if p.incomplete && p.missing != 0 && p.hard >= p.missing {
+            p.incomplete = incomplete::stays(incomplete::Since::LevelAsMirror);
+        }
         let (log, at, role) = (p.log, p.hard, p.rec.role);
         let y = other(x);
         // Under an open ask nothing is acknowledged for the old owner.

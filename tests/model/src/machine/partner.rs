@@ -4,7 +4,7 @@ use crate::bridge::{chain, id, named, rec, record};
 use crate::machine::{Machine, prefix};
 use crate::mutation::Mutation as M;
 use crate::state::{Kind, Msg};
-use dbmirror_core::session::decide::{record as rule, takeover, witness};
+use dbmirror_core::session::decide::{incomplete, record as rule, takeover, witness};
 
 impl Machine<'_> {
     pub(crate) fn follow_witness(&mut self, x: u8, y: u8, msg: &Msg) {
@@ -24,6 +24,7 @@ impl Machine<'_> {
         // A hello tells no end that the log must reach: who shows this member's role in it has either given it when both
         // were level, or yielded it with whatever it had not sent.
         let heard = self.hear(x, y, msg, None);
+        self.decline(x, y, msg);
         self.follow_witness(x, y, msg);
         let p = *self.q(x);
         if p.rec.owner == x {
@@ -83,6 +84,16 @@ impl Machine<'_> {
         }
     }
 
+    /// x tells y that it may not take the role that y has shown it.
+    fn decline(&mut self, x: u8, y: u8, msg: &Msg) {
+        let p = *self.q(x);
+        if incomplete::declines(id(x), &record(p.rec), &record(msg.rec), p.incomplete) {
+            let mut decline = self.shows(x, Kind::Decline);
+            decline.number = if self.asks(x) { p.ask } else { 0 };
+            self.send(x, y, decline);
+        }
+    }
+
     pub(crate) fn partner_says(&mut self, x: u8, y: u8, msg: &Msg) {
         let p = *self.q(x);
         match msg.kind {
@@ -131,6 +142,30 @@ impl Machine<'_> {
             }
             Kind::Propose if msg.rec.owner == x => {
                 self.hear(x, y, msg, Some(u64::from(msg.log.len())));
+                self.decline(x, y, msg);
+            }
+            Kind::Decline if !self.off(M::NoTakeBack) => {
+                let declined = incomplete::take_back(&incomplete::Declined {
+                    me: id(x),
+                    own: record(p.rec),
+                    incomplete: p.incomplete,
+                    asks: p.ask_open,
+                    partner: id(y),
+                    theirs: record(msg.rec),
+                    their_ask: u32::from(msg.number),
+                });
+                let Some(proposal) = declined else { return };
+                let rec = rec(&proposal);
+                if rec.role > 6 {
+                    self.full = true;
+                    return;
+                }
+                let propose = Msg {
+                    kind: Kind::Propose,
+                    rec,
+                    ..Msg::default()
+                };
+                self.send(x, y, propose);
             }
             Kind::Propose => {
                 let mut own = record(p.rec);

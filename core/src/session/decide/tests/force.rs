@@ -19,6 +19,7 @@ fn where_service_may_be_forced() {
         highest: 1,
         witness: Some(Some(Keeping::Record(own))),
         witness_pending: false,
+        incomplete: false,
     };
     assert_eq!(
         force(&facts),
@@ -66,6 +67,23 @@ fn where_service_may_be_forced() {
         force: false,
     };
     assert_eq!(refused(&Forcing { ask: open, ..facts }), Some(ForceRefused::Busy));
+    // Unless that ask may have been granted to who may not use it.
+    let incomplete = Forcing {
+        ask: open,
+        incomplete: true,
+        ..facts
+    };
+    let next = Ask {
+        number: 3,
+        open: true,
+        force: true,
+    };
+    assert_eq!(force(&incomplete), Force::Ask(next));
+    let twice = Forcing {
+        ask: next,
+        ..incomplete
+    };
+    assert_eq!(refused(&twice), Some(ForceRefused::Busy));
     let alone = Forcing {
         witness: None,
         ..facts

@@ -15,6 +15,7 @@ fn who_may_ask_and_with_which_number() {
         may_take_over: true,
         witness_bound: true,
         witness_pending: false,
+        incomplete: false,
     };
     let first = ask(&facts).unwrap();
     assert_eq!((first.number, first.open, first.force), (2, true, false));
@@ -44,6 +45,10 @@ fn who_may_ask_and_with_which_number() {
         },
         Asking {
             witness_pending: true,
+            ..facts
+        },
+        Asking {
+            incomplete: true,
             ..facts
         },
     ] {
