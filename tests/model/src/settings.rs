@@ -193,20 +193,6 @@ impl Setting {
 /// The smallest settings: searched in every test run.
 pub const TINY: &[Setting] = &[
     Setting {
-        name: "rot-tiny",
-        about: "FAILOVER to a mirror that loses hardened blocks, without a witness",
-        budget: Budget {
-            commits: 1,
-            cuts: 1,
-            rots: 1,
-            failovers: 1,
-            ..NONE
-        },
-        witnesses: 0,
-        witness_set: false,
-        ..QUIET
-    },
-    Setting {
         name: "takeover-tiny",
         about: "one commit, a cut, one ask",
         budget: Budget {
@@ -247,6 +233,20 @@ pub const TINY: &[Setting] = &[
 
 /// The small settings: complete within seconds, for every test run.
 pub const SMALL: &[Setting] = &[
+    Setting {
+        name: "rot-tiny",
+        about: "FAILOVER to a mirror that loses hardened blocks, without a witness",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            rots: 1,
+            failovers: 1,
+            ..NONE
+        },
+        witnesses: 0,
+        witness_set: false,
+        ..QUIET
+    },
     Setting {
         name: "takeover-small",
         about: "one commit, cuts, one ask",
