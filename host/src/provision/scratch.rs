@@ -130,7 +130,7 @@ impl Drop for Scratch {
         if let Some(instance) = self.instance.take() {
             instance.stop();
         }
-        // Keys lie in it, wrapped; if it stays, the next cleaning of the temporary directory takes it.
+        // Private keys lie in it, and so does the key that opens them: who kills the program removes the directory.
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
