@@ -16,35 +16,12 @@ mod header;
 pub use directory::{ENTRY_LEN, EntryKind, PageEntry, lock_page};
 pub use header::{BLOCK_VERSION, BlockHeader, BlockKind, Codec, HEADER_LEN, WalPlace};
 
+use super::crc::Crc;
 use super::ids::{Chain, DatabaseSum};
 use crate::crypto::Hash;
 
 /// Bytes of the header that the chain covers: all but the chain itself.
 pub const CHAINED_LEN: usize = 112;
-
-/// CRC32C (Castagnoli), sixteen bytes a step.
-static CRC32C: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISCSI);
-
-/// CRC32C of bytes that are all there.
-pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
-    CRC32C.checksum(bytes)
-}
-
-/// Running CRC32C over stored bytes: finds transport and storage damage, proves nothing.
-#[derive(Clone)]
-struct Crc(crc::Digest<'static, u32, crc::Table<16>>);
-
-impl Crc {
-    fn new() -> Self {
-        Self(CRC32C.digest())
-    }
-    fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-    fn finish(self) -> u32 {
-        self.0.finalize()
-    }
-}
 
 /// Makes a block's header while its directory and payload go by, in that order.
 ///

@@ -4,6 +4,7 @@
 
 pub mod block;
 pub mod codec;
+mod crc;
 mod field;
 mod ids;
 mod messages;
@@ -18,4 +19,5 @@ pub use signature::Signature;
 pub use text::{Address, DatabaseName, InstanceName, Text, TextTooLong};
 pub use timeline::{TIMELINES_MAX, Timeline, Timelines, TimelinesError};
 
+pub(crate) use crc::crc32c;
 pub(crate) use field::Field;

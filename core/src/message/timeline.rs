@@ -73,7 +73,11 @@ impl Timelines {
             return Err(TimelinesError::Order);
         }
         if usize::from(self.length) == TIMELINES_MAX {
-            self.list.rotate_left(1);
+            // Not `rotate_left`, which could panic with another number.
+            let [_, newer @ ..] = self.list;
+            for (place, next) in self.list.iter_mut().zip(newer) {
+                *place = next;
+            }
             self.length = self.length.saturating_sub(1);
         }
         if let Some(place) = self.list.get_mut(usize::from(self.length)) {

@@ -3,8 +3,8 @@
 use super::command::Safety;
 use super::storage::DatabaseId;
 use super::view::Role;
-use crate::message::block::crc32c;
 use crate::message::codec::Properties;
+use crate::message::crc32c;
 use crate::message::{
     Address, DatabaseName, FamilyGuid, Field, InstanceId, Position, Record, SessionGuid, Timelines,
 };

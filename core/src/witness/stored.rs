@@ -1,7 +1,7 @@
 //! What a witness keeps of one session: the bytes that survive (`docs/protocol.md`, the witness's record).
 
 use crate::crypto::POINT_LEN;
-use crate::message::block::crc32c;
+use crate::message::crc32c;
 use crate::message::codec::Properties;
 use crate::message::{DatabaseName, FamilyGuid, Field, InstanceId, InstanceName, Record, SessionGuid};
 use crate::session::StoredError;
