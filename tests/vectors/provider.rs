@@ -1,7 +1,8 @@
 //! The default provider, part by part, so that a failure says where.
 
-use dbmirror_core::crypto::Provider;
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
+use dbmirror_core::crypto::{KeyExchange as _, Provider};
+use dbmirror_core::secret::Secret;
 use dbmirror_tests::provider_kit as kit;
 
 #[test]
@@ -45,8 +46,11 @@ fn ml_kem_768() {
 
 #[test]
 fn ecdh_p256() {
-    kit::ecdh_p256::<<RustCrypto as Provider>::P256>();
-    kit::ecdh_promises::<<RustCrypto as Provider>::P256>();
+    type Ours = <RustCrypto as Provider>::P256;
+    let start = |scalar: &Secret<32>| Ours::start(&mut kit::Script::new(scalar.expose()));
+    kit::ecdh_p256(start);
+    kit::ecdh_promises(start);
+    kit::draws_from_the_caller::<Ours>();
 }
 
 #[test]
@@ -63,5 +67,6 @@ fn everything() {
 
 #[test]
 fn aws_lc_passes() {
-    kit::examine::<dbmirror_adapters::aws_lc::AwsLc>();
+    use dbmirror_adapters::aws_lc::{AwsLc, EphemeralP256};
+    kit::examine_but_drawing::<AwsLc>(EphemeralP256::from_scalar);
 }

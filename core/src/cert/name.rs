@@ -3,11 +3,11 @@
 use core::fmt::{self, Write};
 
 use der::asn1::{AnyRef, Ia5StringRef, ObjectIdentifier, PrintableStringRef, Utf8StringRef};
-use der::{Reader, SliceReader, Tag, Tagged};
+use der::{Reader as _, Tag, Tagged};
 use heapless::Vec;
 
 use super::CertError;
-use crate::asn1::Backwards;
+use crate::asn1::{Backwards, Reader};
 
 /// Most bytes of a name that is written here: it stands in a certificate twice.
 pub(super) const NAME_LEN_MAX: usize = 768;
@@ -240,7 +240,7 @@ pub struct Name<'a> {
 
 impl<'a> Name<'a> {
     /// Reads an RDNSequence (RFC 5280 §4.1.2.4).
-    pub(super) fn read(reader: &mut SliceReader<'a>) -> Result<Self, CertError> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, CertError> {
         let any: AnyRef<'a> = reader.decode()?;
         any.tag().assert_eq(Tag::Sequence)?;
         let name = Self { rdns: any.value() };
@@ -259,11 +259,11 @@ impl<'a> Name<'a> {
         &self,
         mut visit: impl FnMut(bool, ObjectIdentifier, AnyRef<'a>) -> ControlFlow,
     ) -> Result<(), CertError> {
-        let mut rdns = SliceReader::new(self.rdns)?;
+        let mut rdns = Reader::new(self.rdns)?;
         while !rdns.is_finished() {
             let rdn: AnyRef<'a> = rdns.decode()?;
             rdn.tag().assert_eq(Tag::Set)?;
-            let mut set = SliceReader::new(rdn.value())?;
+            let mut set = Reader::new(rdn.value())?;
             let mut previous: &[u8] = &[];
             loop {
                 let element = set.tlv_bytes()?;
@@ -271,7 +271,7 @@ impl<'a> Name<'a> {
                 if element < previous {
                     return Err(CertError::Malformed);
                 }
-                let mut reader = SliceReader::new(element)?;
+                let mut reader = Reader::new(element)?;
                 let (oid, value) = reader.sequence(|reader| {
                     Ok::<_, der::Error>((
                         reader.decode::<ObjectIdentifier>()?,

@@ -1,12 +1,12 @@
 //! Parsing any X.509 v3 certificate with a P-256 key (RFC 5280 §4.1).
 
 use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, ObjectIdentifier, OctetStringRef, UtcTime};
-use der::{Reader, SliceReader, Tag, TagMode, TagNumber, Tagged};
+use der::{Reader as _, Tag, TagMode, TagNumber, Tagged};
 
 use super::{
     CERTIFICATE_LEN_MAX, CertError, EC_PUBLIC_KEY, ECDSA_WITH_SHA256, KeyAlgorithm, Name, Pin, SECP256R1,
 };
-use crate::asn1::context;
+use crate::asn1::{Reader, context};
 use crate::crypto::{HASH_LEN, Hash, POINT_LEN, Provider, VerifyingKey};
 use crate::time::UnixSeconds;
 
@@ -45,7 +45,7 @@ impl<'a> Certificate<'a> {
         if der.len() > CERTIFICATE_LEN_MAX {
             return Err(CertError::TooLong);
         }
-        let mut reader = SliceReader::new(der)?;
+        let mut reader = Reader::new(der)?;
         let (tbs, signature_algorithm, signature) = reader.sequence(|reader| {
             let tbs = reader.tlv_bytes()?;
             let algorithm = reader.tlv_bytes()?;
@@ -54,9 +54,9 @@ impl<'a> Certificate<'a> {
         })?;
         reader.finish()?;
         let signature = signature.as_bytes().ok_or(CertError::Malformed)?;
-        read_algorithm(&mut SliceReader::new(signature_algorithm)?)?;
+        read_algorithm(&mut Reader::new(signature_algorithm)?)?;
 
-        let mut reader = SliceReader::new(tbs)?;
+        let mut reader = Reader::new(tbs)?;
         let certificate = reader.sequence(|reader| {
             if reader.context_specific::<u8>(TagNumber(0), TagMode::Explicit)? != Some(VERSION_3) {
                 return Err(CertError::NotVersion3);
@@ -158,7 +158,7 @@ impl<'a> Certificate<'a> {
         if self.issuer != self.subject {
             return Err(CertError::NotSelfSigned);
         }
-        let (oid, parameters) = read_algorithm(&mut SliceReader::new(self.signature_algorithm)?)?;
+        let (oid, parameters) = read_algorithm(&mut Reader::new(self.signature_algorithm)?)?;
         if oid != ECDSA_WITH_SHA256 || parameters.is_some() {
             return Err(CertError::UnsupportedSignature);
         }
@@ -168,9 +168,7 @@ impl<'a> Certificate<'a> {
     }
 }
 
-fn read_algorithm<'a>(
-    reader: &mut SliceReader<'a>,
-) -> Result<(ObjectIdentifier, Option<AnyRef<'a>>), CertError> {
+fn read_algorithm<'a>(reader: &mut Reader<'a>) -> Result<(ObjectIdentifier, Option<AnyRef<'a>>), CertError> {
     reader.sequence(|reader| {
         let oid = reader.decode()?;
         let parameters = if reader.is_finished() {
@@ -183,7 +181,7 @@ fn read_algorithm<'a>(
 }
 
 /// Zero and negative numbers are against the rules and in the world; only their encoding is judged.
-fn read_serial<'a>(reader: &mut SliceReader<'a>) -> Result<&'a [u8], CertError> {
+fn read_serial<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], CertError> {
     let any: AnyRef<'a> = reader.decode()?;
     any.tag().assert_eq(Tag::Integer)?;
     if any.value().len() > SERIAL_LEN_MAX {
@@ -198,7 +196,7 @@ fn read_serial<'a>(reader: &mut SliceReader<'a>) -> Result<&'a [u8], CertError> 
     }
 }
 
-fn read_time(reader: &mut SliceReader<'_>) -> Result<UnixSeconds, CertError> {
+fn read_time(reader: &mut Reader<'_>) -> Result<UnixSeconds, CertError> {
     let since_1970 = match Tag::peek(reader)? {
         Tag::UtcTime => reader.decode::<UtcTime>()?.to_unix_duration(),
         Tag::GeneralizedTime => reader.decode::<GeneralizedTime>()?.to_unix_duration(),
@@ -210,7 +208,7 @@ fn read_time(reader: &mut SliceReader<'_>) -> Result<UnixSeconds, CertError> {
 }
 
 /// SubjectPublicKeyInfo (RFC 5480 §2).
-fn read_key<'a>(reader: &mut SliceReader<'a>) -> Result<&'a [u8; POINT_LEN], CertError> {
+fn read_key<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8; POINT_LEN], CertError> {
     let (oid, parameters, key) = reader.sequence(|reader| {
         let (oid, parameters) = read_algorithm(reader)?;
         let key: BitStringRef<'a> = reader.decode()?;
@@ -261,7 +259,7 @@ fn curve_algorithm(oid: ObjectIdentifier) -> KeyAlgorithm {
 }
 
 /// The unique identifiers and the extensions, each of which may be absent.
-fn read_tail(reader: &mut SliceReader<'_>) -> Result<(), CertError> {
+fn read_tail(reader: &mut Reader<'_>) -> Result<(), CertError> {
     let mut last = 0_u8;
     while !reader.is_finished() {
         let any: AnyRef<'_> = reader.decode()?;
@@ -277,7 +275,7 @@ fn read_tail(reader: &mut SliceReader<'_>) -> Result<(), CertError> {
         }
         last = number;
         if number == 3 {
-            let mut reader = SliceReader::new(any.value())?;
+            let mut reader = Reader::new(any.value())?;
             reader.sequence(read_extensions)?;
             reader.finish()?;
         } else if !matches!(any.value(), [0..=7, _, ..] | [0]) {
@@ -288,7 +286,7 @@ fn read_tail(reader: &mut SliceReader<'_>) -> Result<(), CertError> {
 }
 
 /// At least one, and none twice (RFC 5280 §4.2): two readers must not see two values of the same thing.
-fn read_extensions(reader: &mut SliceReader<'_>) -> Result<(), CertError> {
+fn read_extensions(reader: &mut Reader<'_>) -> Result<(), CertError> {
     let start = reader.clone();
     let mut count = 0_usize;
     loop {
@@ -306,7 +304,7 @@ fn read_extensions(reader: &mut SliceReader<'_>) -> Result<(), CertError> {
     }
 }
 
-fn read_extension(reader: &mut SliceReader<'_>) -> Result<ObjectIdentifier, CertError> {
+fn read_extension(reader: &mut Reader<'_>) -> Result<ObjectIdentifier, CertError> {
     reader.sequence(|reader| {
         let id = reader.decode::<ObjectIdentifier>()?;
         // DER: a default value is left out (X.690 §11.5), so this says TRUE or is absent.

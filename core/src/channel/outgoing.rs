@@ -183,9 +183,16 @@ impl Outgoing {
             // The caller lent another identity in the middle of the message.
             return Err(ChannelError::Lent);
         }
-        let message = staged.iter().chain(certificate).chain(suffix);
-        for (to, from) in out.iter_mut().zip(message.skip(self.sent)) {
-            *to = *from;
+        let (mut to, mut skip) = (out, self.sent);
+        for part in [staged, certificate, suffix] {
+            let (_, from) = part.split_at_checked(skip).unwrap_or((part, &[]));
+            skip = skip.saturating_sub(part.len());
+            let len = from.len().min(to.len());
+            let (Some(from), Some((place, rest))) = (from.get(..len), to.split_at_mut_checked(len)) else {
+                return Err(ChannelError::State);
+            };
+            wire::copy(place, from).ok_or(ChannelError::State)?;
+            to = rest;
         }
         Ok(())
     }

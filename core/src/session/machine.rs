@@ -124,7 +124,8 @@ impl Redial {
     /// A dial failed: later, and later each time.
     pub(crate) fn failed(&mut self, now: Instant, first: Duration, last: Duration) {
         let doubled = Duration::from_micros(self.pause.as_micros().saturating_mul(2));
-        self.pause = doubled.clamp(first, last);
+        // Not `clamp`, which panics where an operator has set the last one below the first.
+        self.pause = doubled.max(first).min(last);
         self.at = now.after(self.pause);
     }
 
@@ -514,5 +515,22 @@ fn blank(
         timelines: crate::message::Timelines::EMPTY,
         partner,
         name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Redial;
+    use crate::time::{Duration, Instant};
+
+    /// An operator's limits may be the wrong way round: that was a panic at the first dial that failed.
+    #[test]
+    fn a_last_pause_below_the_first_is_the_pause() {
+        let mut redial = Redial::default();
+        let (first, last) = (Duration::from_secs(9), Duration::from_secs(3));
+        for _ in 0..3 {
+            redial.failed(Instant::ZERO, first, last);
+            assert_eq!(redial.pause, last);
+        }
     }
 }

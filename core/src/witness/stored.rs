@@ -1,8 +1,8 @@
 //! What a witness keeps of one session: the bytes that survive (`docs/protocol.md`, the witness's record).
 
 use crate::crypto::POINT_LEN;
-use crate::message::crc32c;
 use crate::message::codec::Properties;
+use crate::message::crc32c;
 use crate::message::{DatabaseName, FamilyGuid, Field, InstanceId, InstanceName, Record, SessionGuid};
 use crate::session::StoredError;
 use crate::session::decide::witness::Keeping;

@@ -197,7 +197,6 @@ fn messages() {
 }
 
 /// Log blocks, and session records as they are stored.
-#[cfg(feature = "endpoint")]
 fn blocks() {
     use dbmirror_core::message::block::BlockCheck;
     use dbmirror_core::session::Stored;
@@ -210,8 +209,16 @@ fn blocks() {
     black_box(check.finish().is_ok());
 }
 
+/// Certificates of strangers.
+fn certificates() {
+    use dbmirror_core::cert::Certificate;
+    if let Ok(certificate) = Certificate::parse::<Opaque>(conjure()) {
+        black_box(certificate.pin::<Opaque>());
+        black_box(&certificate);
+    }
+}
+
 /// The endpoint: everything that a driver calls because of what a peer does.
-#[cfg(feature = "endpoint")]
 fn endpoint() {
     use dbmirror_core::endpoint::{self, Endpoint};
     let endpoint: &'static mut Endpoint<'static, Opaque> = conjure();
@@ -231,16 +238,9 @@ fn endpoint() {
 /// The image.
 #[unsafe(no_mangle)]
 pub extern "C" fn _start() -> ! {
-    let entries: [fn(); 2] = [channel, messages];
+    let entries: [fn(); 5] = [channel, messages, blocks, certificates, endpoint];
     for entry in black_box(entries) {
         entry();
-    }
-    #[cfg(feature = "endpoint")]
-    {
-        let entries: [fn(); 2] = [blocks, endpoint];
-        for entry in black_box(entries) {
-            entry();
-        }
     }
     #[cfg(feature = "broken")]
     {

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dbmirror_adapters::aws_lc::AwsLc;
 use dbmirror_core::channel::{HEAD_ROOM, PAYLOAD_LEN_MAX, ReadEvent, TAIL_ROOM};
@@ -11,12 +11,26 @@ use dbmirror_core::crypto::rustcrypto::RustCrypto;
 use dbmirror_foreign::Own;
 
 use crate::ours::Ours;
+use crate::{median, worked};
 
-/// Bytes of payload to one write: four records of full size.
-const WRITE: usize = 4 * PAYLOAD_LEN_MAX;
+/// Records to one write.
+const RECORDS: usize = 4;
+/// Bytes of payload to one write.
+const WRITE: usize = RECORDS * PAYLOAD_LEN_MAX;
+
+/// What one turn came to: megabytes of payload a second of the clock, and a second of processor time of who sends and who receives.
+#[derive(Clone, Copy)]
+struct Rates([f64; 3]);
+
+impl Rates {
+    fn of(bytes: usize, seconds: [Duration; 3]) -> Self {
+        Self(seconds.map(|time| bytes as f64 / 1e6 / time.as_secs_f64()))
+    }
+}
 
 /// Prints megabytes a second of payload, and the ratio to plain TCP. Two threads and the kernel need both processors, and whatever
-/// else runs only ever takes from them: so it is the fastest of many short turns that counts, and not the middle one.
+/// else runs only ever takes from them: so it is the fastest of many short turns that counts, and not the middle one. What a turn
+/// costs either thread hardly depends on that: the busier of them is what bounds a stream on a quiet machine.
 pub fn measure(turns: usize, bytes: usize, own: &[Own; 2]) {
     let mut rows = [
         ("plain TCP", Vec::new()),
@@ -30,13 +44,30 @@ pub fn measure(turns: usize, bytes: usize, own: &[Own; 2]) {
         rows[1].1.push(sealed(&fast, bytes));
         rows[2].1.push(sealed(&portable, bytes));
     }
-    println!("\n{:<24}{:>20}", "loopback, 64 KiB writes", "MB/s");
-    let rows = rows.map(|(name, values)| (name, values.into_iter().fold(0.0, f64::max)));
-    for (name, value) in rows {
-        println!(
-            "{name:<24}{:>20}",
-            format!("{value:.0} ({:.2})", value / rows[0].1)
-        );
+    println!(
+        "\n{:<24}{:>20}{:>28}{:>28}",
+        format!("loopback, {} KiB writes", WRITE / 1_024),
+        "MB/s",
+        "MB/CPU s of the sender",
+        "MB/CPU s of the receiver"
+    );
+    let rows = rows.map(|(name, turns): (_, Vec<Rates>)| {
+        let column = |n: usize| turns.iter().map(move |rates| rates.0[n]);
+        (
+            name,
+            [
+                column(0).fold(0.0, f64::max),
+                median(column(1).collect()),
+                median(column(2).collect()),
+            ],
+        )
+    });
+    for (name, values) in rows {
+        print!("{name:<24}");
+        for (value, (first, width)) in values.into_iter().zip(rows[0].1.into_iter().zip([20, 28, 28])) {
+            print!("{:>width$}", format!("{value:.0} ({:.2})", value / first));
+        }
+        println!();
     }
 }
 
@@ -48,26 +79,28 @@ fn connected() -> (TcpStream, TcpStream) {
     (to, from)
 }
 
-fn plain(bytes: usize) -> f64 {
+fn plain(bytes: usize) -> Rates {
     let (mut to, mut from) = connected();
-    let begun = Instant::now();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
+    let (begun, before) = (Instant::now(), worked());
+    let sending = std::thread::scope(|scope| {
+        let sender = scope.spawn(move || {
             let buf = vec![0x5a; WRITE];
             for _ in 0..bytes / WRITE {
                 to.write_all(&buf).expect("it writes");
             }
+            worked()
         });
         let mut buf = vec![0; 2 * WRITE];
         let mut left = bytes / WRITE * WRITE;
         while left > 0 {
             left -= from.read(&mut buf).expect("it reads");
         }
+        sender.join().expect("it sent")
     });
-    bytes as f64 / 1e6 / begun.elapsed().as_secs_f64()
+    Rates::of(bytes, [begun.elapsed(), sending, worked() - before])
 }
 
-fn sealed<P: Provider>(parties: &Ours<P>, bytes: usize) -> f64
+fn sealed<P: Provider>(parties: &Ours<P>, bytes: usize) -> Rates
 where
     dbmirror_core::channel::Writer<P>: Send,
 {
@@ -83,19 +116,20 @@ where
         .expect("it stands")
         .reader;
     let (mut to, mut from) = connected();
-    let begun = Instant::now();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
+    let (begun, before) = (Instant::now(), worked());
+    let sending = std::thread::scope(|scope| {
+        let sender = scope.spawn(move || {
             const STRIDE: usize = HEAD_ROOM + PAYLOAD_LEN_MAX + TAIL_ROOM;
-            let mut buf = vec![0x5a; 4 * STRIDE];
+            let mut buf = vec![0x5a; RECORDS * STRIDE];
             for _ in 0..bytes / WRITE {
                 // Back to back: each record begins where the one before it ended.
                 let mut end = 0;
-                for _ in 0..4 {
+                for _ in 0..RECORDS {
                     end += writer.seal(&mut buf[end..], PAYLOAD_LEN_MAX).expect("it seals");
                 }
                 to.write_all(&buf[..end]).expect("it writes");
             }
+            worked()
         });
         let mut buf = vec![0; 4 * WRITE];
         let (mut at, mut len, mut left) = (0, 0, bytes / WRITE * WRITE);
@@ -117,6 +151,7 @@ where
                 }
             }
         }
+        sender.join().expect("it sent")
     });
-    bytes as f64 / 1e6 / begun.elapsed().as_secs_f64()
+    Rates::of(bytes, [begun.elapsed(), sending, worked() - before])
 }
