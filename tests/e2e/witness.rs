@@ -256,6 +256,16 @@ fn a_killed_principal_is_replaced_and_returns_as_mirror() {
 fn commands_of_roles_are_refused_where_they_do_not_fit() {
     let group = group(82);
     let (_, _) = group.mirrored("shop");
+    // Who still uses a witness that was told to forget it registers again.
+    let guid = group
+        .w
+        .value("SELECT mirroring_guid FROM sys.database_mirroring_witnesses");
+    group.w.refused("EXEC sp_dbmirror_forget_witnessed 'shop'", 214);
+    group
+        .a
+        .refused(&format!("EXEC sp_dbmirror_forget_witnessed '{guid}'"), 1402);
+    group.w.ok(&format!("EXEC sp_dbmirror_forget_witnessed '{guid}'"));
+    group.ready(&group.a, "shop");
     group.b.refused("ALTER DATABASE shop SET PARTNER FAILOVER", 1470);
     group.b.refused("ALTER DATABASE shop SET WITNESS OFF", 1470);
     group.b.refused(
@@ -284,6 +294,18 @@ fn commands_of_roles_are_refused_where_they_do_not_fit() {
     group.ready(&group.a, "shop");
     group.a.ok("ALTER DATABASE shop SET WITNESS OFF");
     group.a.refused("ALTER DATABASE shop SET WITNESS OFF", 1439);
+    // What the endpoint may be to others holds from the statement on.
+    let set = format!("ALTER DATABASE shop SET WITNESS = '{}'", group.w.url());
+    group
+        .w
+        .ok("ALTER ENDPOINT Endpoint_Mirroring FOR DATABASE_MIRRORING (ROLE = PARTNER)");
+    group.a.refused(&set, 1427);
+    group
+        .w
+        .ok("ALTER ENDPOINT Endpoint_Mirroring FOR DATABASE_MIRRORING (ROLE = ALL)");
+    group.a.ok(&set);
+    group.ready(&group.a, "shop");
+    group.a.ok("ALTER DATABASE shop SET WITNESS OFF");
     group.a.ok("CREATE DATABASE alone");
     for statement in [
         "SET WITNESS OFF",

@@ -362,6 +362,21 @@ pub fn guid_text(guid: &[u8; 16]) -> String {
     text
 }
 
+/// What [`guid_text`] shows, in either case of letters; `None` for anything else.
+#[must_use]
+pub fn guid_of(text: &str) -> Option<[u8; 16]> {
+    let mut parts = text.trim().split('-');
+    let mut digits = String::with_capacity(32);
+    for len in [8, 4, 4, 4, 12] {
+        let part = parts.next().filter(|part| part.len() == len)?;
+        digits.push_str(part);
+    }
+    if parts.next().is_some() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    u128::from_str_radix(&digits, 16).ok().map(u128::to_be_bytes)
+}
+
 /// Runs `sql` on the catalog and takes over every row.
 fn query(
     master: &Connection,
@@ -391,5 +406,29 @@ pub fn value(found: ValueRef<'_>) -> Value {
         ValueRef::Real(number) => Value::Float(number),
         ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
         ValueRef::Blob(bytes) => Value::Binary(bytes.to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{guid_of, guid_text};
+
+    #[test]
+    fn a_guid_is_read_as_it_is_shown() {
+        let guid: [u8; 16] = core::array::from_fn(|n| n as u8 * 17);
+        let text = guid_text(&guid);
+        assert_eq!(text, "00112233-4455-6677-8899-AABBCCDDEEFF");
+        assert_eq!(guid_of(&text), Some(guid));
+        assert_eq!(guid_of(&text.to_lowercase()), Some(guid));
+        for wrong in [
+            "",
+            "00112233445566778899AABBCCDDEEFF",
+            "00112233-4455-6677-8899-AABBCCDDEEFF-00",
+            "00112233-4455-6677-8899-AABBCCDDEEF",
+            "+0112233-4455-6677-8899-AABBCCDDEEFF",
+            "0011223é-4455-6677-8899-AABBCCDDEEF",
+        ] {
+            assert_eq!(guid_of(wrong), None, "{wrong}");
+        }
     }
 }

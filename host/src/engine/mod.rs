@@ -136,6 +136,14 @@ impl Engine {
         self.shared.handle.ask(move |i| i.set_identity(&identity))?
     }
 
+    /// From now on the endpoint may be to others what `role` says.
+    ///
+    /// # Errors
+    /// When the engine has ended.
+    pub fn set_role(&self, role: EndpointRole) -> Result<(), EngineError> {
+        self.shared.handle.ask(move |i| i.set_role(role.into()))
+    }
+
     /// From now on new connections are made with `encryption`. Those that stand go on, but for those that it does not allow:
     /// they are closed, and dialled anew. Returns how many.
     ///

@@ -146,6 +146,7 @@ impl SqlSession {
             if listens {
                 let config = config(&self.instance, catalog, &endpoint)?;
                 engine.set_identity(config.identity)?;
+                engine.set_role(config.role)?;
                 let closed = engine.set_encryption(config.encryption)?;
                 if closed > 0 {
                     let whose = format!(

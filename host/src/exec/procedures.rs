@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Done, Out, SqlSession, Stop, databases};
 use crate::catalog::databases::{self as catalog, State};
+use crate::catalog::views::guid_of;
 use crate::errorlog;
 use crate::messages::{M201, M214, M2812, M5120, M8144, M50134, Raised};
 use crate::tsql::ast::{Argument, Execute, Literal};
@@ -18,6 +19,7 @@ impl SqlSession {
             "sp_readerrorlog" | "xp_readerrorlog" => self.read_error_log(execute, out),
             "sp_dbmirror_accept_file" => self.accept_file(execute),
             "sp_dbmirror_checkpoint" => self.checkpoint(execute, out),
+            "sp_dbmirror_forget_witnessed" => self.forget_witnessed(execute),
             "sp_control_dbmasterkey_password" => self.control_master_key_password(execute),
             "sp_dbmirror_rotate_certificate" => self.rotate_certificate(execute, out),
             "sp_dbmirror_test_connection" => self.test_connection(execute, out),
@@ -105,6 +107,19 @@ impl SqlSession {
             Value::Text(format!("{:016x}", checkpoint.sum)),
         ];
         Ok(out.result(&columns, &[row])?)
+    }
+
+    /// `sp_dbmirror_forget_witnessed @mirroring_guid`: this instance is the witness of that session no longer.
+    fn forget_witnessed(&self, execute: &Execute) -> Done {
+        let arguments = bind(execute, &["mirroring_guid"])?;
+        let guid = text_ref(execute, &arguments, 0, "@mirroring_guid")?;
+        let guid = guid_of(guid).ok_or_else(|| {
+            M214.refuse(&[
+                &execute.name(),
+                &"@mirroring_guid is one of sys.database_mirroring_witnesses",
+            ])
+        })?;
+        Ok(self.instance.engine().forget_witnessed(guid)?)
     }
 
     /// `sp_dbmirror_test_connection @address [, @hold = seconds]`: one row per step, as it happens. A failed check is an

@@ -290,7 +290,7 @@ catalogue! {
 
     // -- ours
     M50101 50101 10 "The certificate '{0}' expires at {1}, in {2} days. After that no new connection can be made with it: plan its renewal, or create it with EXPIRY_DATE."
-    M50102 50102 10 "The endpoint '{0}' was created, but it is STOPPED: {1}."
+    M50102 50102 10 "The endpoint '{0}' is stored, and does not run: {1}."
     M50103 50103 10 "{0} live connection(s) of login '{1}' go on until they end: {2}. DENY CONNECT closes them."
     M50104 50104 10 "{0} connection(s) of {1} were closed."
     M50105 50105 10 "The endpoint '{0}' authenticates every byte and encrypts none: whoever is on the way can read what crosses. ALTER ENDPOINT … FOR DATABASE_MIRRORING (ENCRYPTION = REQUIRED ALGORITHM AES) encrypts."
