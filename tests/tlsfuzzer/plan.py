@@ -120,4 +120,8 @@ NOT_RUN = {
 }
 
 # Of an endpoint of `dbmirror serve`: what goes on after the handshake, where it speaks no HTTP.
-ENDPOINT_LEFT_OUT = {}
+ENDPOINT_LEFT_OUT = {
+    "no-unknown-groups": [("between 4356 and 4611", "SecP256r1MLKEM768 is one of them, and an endpoint knows it")],
+}
+# What the client says behind its Finished would be a request, which an endpoint does not answer.
+ENDPOINT_GOES_ON = "it goes on behind the handshake"

@@ -147,7 +147,7 @@ class Fuzzer:
             with contextlib.suppress(SystemExit):
                 module.main()
         result.seconds = time.monotonic() - begun
-        if not result.passed and not result.failed:
+        if not (result.passed or result.failed or result.left_out):
             result.failed["(the script)"] = "held no conversation"
         return result
 
@@ -171,6 +171,9 @@ class Conversation:
             if re.search(pattern, self.name):
                 result.left_out[self.name] = why
                 return
+        if self.fuzzer.options.endpoint and goes_on(self.conversation):
+            result.left_out[self.name] = plan.ENDPOINT_GOES_ON
+            return
         if not hasattr(self.conversation, "mended"):
             self.conversation.mended = True
             self.mend()
@@ -191,6 +194,23 @@ class Conversation:
                 self.result.ended[self.name] = why
         own_schemes = re.search(self.script.own_schemes, self.name) is not None
         authenticate(self.conversation, self.fuzzer.chain, self.fuzzer.key, own_schemes)
+
+
+def goes_on(conversation):
+    """Whether the client says anything behind its Finished."""
+    from tlsfuzzer.messages import FinishedGenerator
+
+    finished, nodes, seen = False, [conversation], set()
+    while nodes:
+        node = nodes.pop(0)
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if finished and node.is_generator():
+            return True
+        finished |= isinstance(node, FinishedGenerator)
+        nodes += [node.child, node.next_sibling]
+    return False
 
 
 def mend_client_hellos():

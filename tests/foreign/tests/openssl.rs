@@ -63,6 +63,10 @@ enum State {
 struct OpenSsl {
     state: State,
     heard: Vec<u8>,
+    #[cfg_attr(
+        not(feature = "key-log"),
+        expect(dead_code, reason = "read by what the feature `key-log` adds")
+    )]
     log: Arc<Mutex<Vec<String>>>,
 }
 

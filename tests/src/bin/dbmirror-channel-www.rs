@@ -102,6 +102,7 @@ fn run(arguments: &[String]) -> Result<(), String> {
         options: ServerOptions {
             encryption,
             record_size_limit,
+            aes_256: true,
             ..ServerOptions::default()
         },
     });
