@@ -3,9 +3,9 @@
 use dbmirror_adapters::device::{Driver, Network, Slot};
 use dbmirror_adapters::nvm::seed::SeededEntropy;
 use dbmirror_adapters::nvm::settings::{
-    Connect, Floor, Header, IdentitySettings, NetworkSettings, PEERS_MAX, Peer, SettingsError,
+    Connect, Floor, Header, NetworkSettings, PEERS_MAX, Peer, SettingsError,
 };
-use dbmirror_adapters::nvm::{DeviceKey, Store};
+use dbmirror_adapters::nvm::{DeviceKey, NvmError, Store};
 use dbmirror_adapters::world::World as _;
 use dbmirror_core::channel::ServerOptions;
 use dbmirror_core::endpoint::{Config, ConnectionSlot, Endpoint, Limits, Role};
@@ -18,7 +18,7 @@ use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketSet, SocketStor
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Address, Ipv4Cidr};
 
-use crate::directory::{DirectoryError, Settings, read_peers};
+use crate::directory::{DirectoryError, Kept, Settings};
 use crate::memory::{self, CONNECTIONS, LOGINS, Memory, OF_A_PEER, SESSIONS, STRANGERS};
 use crate::note::{Log, Note};
 use crate::world::{Device, NoLogs};
@@ -62,7 +62,7 @@ impl Refusal {
     /// What it is, in words.
     #[must_use]
     pub fn text(&self) -> &'static str {
-        use dbmirror_adapters::nvm::{Kind, NvmError};
+        use dbmirror_adapters::nvm::Kind;
         match self {
             Self::Settings(SettingsError::Missing(Kind::Header)) => "the memory was never provisioned",
             Self::Settings(SettingsError::Missing(Kind::Start)) => "the seed is lost",
@@ -80,35 +80,65 @@ impl Refusal {
     }
 }
 
-/// A memory that was read: everything that is needed to serve. It is large; a board keeps it where it keeps its buffers, and not on
-/// its stack.
-pub struct Provisioned<F: NorFlash> {
-    store: Store<F>,
+/// Where what is read from a memory lies: too large for a stack, so a board keeps it beside its buffers.
+pub struct Place<F: NorFlash> {
+    store: Option<Store<F>>,
+    settings: Kept,
+}
+
+impl<F: NorFlash> Place<F> {
+    /// Nothing in it yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            store: None,
+            settings: Kept::new(),
+        }
+    }
+
+    // Each step has a frame of its own, which is gone when the next one begins.
+
+    #[inline(never)]
+    fn open(&mut self, flash: F, key: &DeviceKey) -> Result<&mut Store<F>, SettingsError> {
+        Ok(self.store.insert(Store::open::<Sha256>(flash, key)?))
+    }
+}
+
+impl<F: NorFlash> Default for Place<F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A memory that was read: everything that is needed to serve.
+pub struct Provisioned<'m, F: NorFlash> {
+    store: &'m mut Store<F>,
     header: Header,
     network: NetworkSettings,
-    settings: Settings,
+    settings: Settings<'m>,
     floor: Floor,
     entropy: SeededEntropy<Sha256>,
     boot: u64,
 }
 
-impl<F: NorFlash> Provisioned<F> {
+impl<'m, F: NorFlash> Provisioned<'m, F> {
     /// Reads the memory, and begins a start of the device: the next seed and the count of starts are durable when this returns.
     ///
     /// # Errors
     /// [`Refusal`]: the device must not serve.
-    pub fn read(flash: F, key: &DeviceKey, jitter: &[u8]) -> Result<Self, Refusal> {
-        let mut store = Store::open::<Sha256>(flash, key).map_err(SettingsError::from)?;
-        let header = Header::read::<Sha256, F>(&mut store)?;
-        let network = NetworkSettings::read::<Sha256, F>(&mut store)?;
-        let identity = IdentitySettings::read::<Sha256, F>(&mut store)?;
-        let peers = read_peers(header.peers, |number| Peer::read::<Sha256, F>(&mut store, number))?;
-        let floor = Floor::read::<Sha256, F>(&mut store)?;
-        let settings = Settings::open(key, identity, peers)?;
+    pub fn read(place: &'m mut Place<F>, flash: F, key: &DeviceKey, jitter: &[u8]) -> Result<Self, Refusal> {
+        place.open(flash, key)?;
+        let Place { store, settings } = place;
+        // It was put there a moment ago.
+        let store = store.as_mut().ok_or(SettingsError::Nvm(NvmError::Failed))?;
+        let header = Header::read::<Sha256, F>(store)?;
+        let network = NetworkSettings::read::<Sha256, F>(store)?;
+        let floor = Floor::read::<Sha256, F>(store)?;
+        let settings = Settings::read(settings, store, key, header.peers)?;
         if settings.logins() > LOGINS {
             return Err(Refusal::TooManyLogins);
         }
-        let (entropy, boot) = SeededEntropy::start(&mut store, key, jitter)?;
+        let (entropy, boot) = SeededEntropy::start(store, key, jitter)?;
         Ok(Self {
             store,
             header,
@@ -148,7 +178,7 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
     /// Sets everything up over `memory`, what was read from the device's own, and the network card `card`.
     pub fn start<D: smoltcp::phy::Device>(
         memory: &'m mut Memory<'m>,
-        provisioned: &'m mut Provisioned<F>,
+        provisioned: Provisioned<'m, F>,
         card: &mut D,
         now: Instant,
         log: L,
@@ -159,10 +189,9 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
             network,
             settings,
             floor,
-            entropy,
+            mut entropy,
             boot,
         } = provisioned;
-        let boot = *boot;
         let mut config = InterfaceConfig::new(HardwareAddress::Ethernet(EthernetAddress(network.mac)));
         let mut seed = [0; 8];
         // Initial sequence numbers; a source that fails here fails every handshake as well.

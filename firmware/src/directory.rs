@@ -4,27 +4,49 @@
 //! (`docs/appliance.md`).
 
 use dbmirror_adapters::nvm::settings::{Connect, IdentitySettings, PEERS_MAX, Peer, SettingsError};
-use dbmirror_adapters::nvm::{DeviceKey, Kind};
+use dbmirror_adapters::nvm::{DeviceKey, Kind, Store};
 use dbmirror_core::channel::{Identity, PeerRefusal, PeerVerifier, VerifiedPeer};
 use dbmirror_core::crypto::{Provider, SigningKey as _};
 use dbmirror_core::endpoint::{Directory, IdentityError};
 use dbmirror_core::keys::{DatabaseMasterKey, KeyError, PrivateKey, WrappedKey};
 use dbmirror_core::session::Reason;
 use dbmirror_core::time::UnixSeconds;
+use embedded_storage_async::nor_flash::NorFlash;
 use heapless::Vec;
 
-use crate::{Crypto, Sha256};
+use crate::{Crypto, Refusal, Sha256};
 
 type SigningKey = <Crypto as Provider>::SigningKey;
 
 /// Peers, by their certificates.
 pub type Peers = Vec<Peer, { PEERS_MAX as usize }>;
 
-/// The settings as the endpoint asks them.
-pub struct Settings {
+/// The settings as they lie in a board's RAM.
+pub(crate) struct Kept {
+    own: Option<Own>,
+    peers: Pins,
+}
+
+struct Own {
     key: SigningKey,
     identity: IdentitySettings,
-    peers: Pins,
+}
+
+impl Kept {
+    /// Nothing.
+    pub(crate) const fn new() -> Self {
+        Self {
+            own: None,
+            peers: Pins(Peers::new()),
+        }
+    }
+}
+
+/// The settings as the endpoint asks them.
+#[derive(Clone, Copy)]
+pub struct Settings<'m> {
+    own: &'m Own,
+    peers: &'m Pins,
 }
 
 /// Why the device cannot be who it is meant to be.
@@ -42,38 +64,73 @@ impl From<KeyError> for DirectoryError {
     }
 }
 
-impl Settings {
-    /// Opens the device's key, and takes over its peers.
+// Each step has a frame of its own, which is gone when the next one begins: a device's stack is small.
+
+#[inline(never)]
+fn read_own<F: NorFlash>(
+    own: &mut Option<Own>,
+    store: &mut Store<F>,
+    device: &DeviceKey,
+) -> Result<(), Refusal> {
+    let identity = IdentitySettings::read::<Sha256, F>(store)?;
+    let key = open_key(device, &identity)?;
+    *own = Some(Own { key, identity });
+    Ok(())
+}
+
+#[inline(never)]
+fn read_peer<F: NorFlash>(peers: &mut Peers, store: &mut Store<F>, number: u8) -> Result<(), SettingsError> {
+    let peer = Peer::read::<Sha256, F>(store, number)?;
+    peers
+        .push(peer)
+        .map_err(|_| SettingsError::Malformed(Kind::Header))
+}
+
+#[inline(never)]
+fn open_key(device: &DeviceKey, identity: &IdentitySettings) -> Result<SigningKey, DirectoryError> {
+    let above = device.service_master_key::<Sha256>()?;
+    let wrapped = WrappedKey::from_der(identity.master_key.as_bytes())?;
+    let master = DatabaseMasterKey::unwrap_by_service_master_key(&wrapped, &above)?;
+    let wrapped = WrappedKey::from_der(identity.private_key.as_bytes())?;
+    let key = PrivateKey::unwrap_by_database_master_key::<Crypto>(&wrapped, &master)?;
+    SigningKey::from_scalar(key.scalar()).map_err(|_| DirectoryError::NotAKey)
+}
+
+impl<'m> Settings<'m> {
+    /// Reads who the device is and its `count` peers into their place, and opens its key.
     ///
     /// # Errors
-    /// [`DirectoryError`].
-    pub fn open(
+    /// [`Refusal`]: a value is gone or damaged, or the key does not open.
+    pub(crate) fn read<F: NorFlash>(
+        kept: &'m mut Kept,
+        store: &mut Store<F>,
         device: &DeviceKey,
-        identity: IdentitySettings,
-        peers: Peers,
-    ) -> Result<Self, DirectoryError> {
-        let above = device.service_master_key::<Sha256>()?;
-        let wrapped = WrappedKey::from_der(identity.master_key.as_bytes())?;
-        let master = DatabaseMasterKey::unwrap_by_service_master_key(&wrapped, &above)?;
-        let wrapped = WrappedKey::from_der(identity.private_key.as_bytes())?;
-        let key = PrivateKey::unwrap_by_database_master_key::<Crypto>(&wrapped, &master)?;
-        let key = SigningKey::from_scalar(key.scalar()).map_err(|_| DirectoryError::NotAKey)?;
-        Ok(Self {
-            key,
-            identity,
-            peers: Pins(peers),
-        })
+        count: u8,
+    ) -> Result<Self, Refusal> {
+        read_own(&mut kept.own, store, device)?;
+        kept.peers.0.clear();
+        for number in 0..count {
+            read_peer(&mut kept.peers.0, store, number)?;
+        }
+        let Kept {
+            own: Some(own),
+            peers,
+        } = kept
+        else {
+            return Err(SettingsError::Missing(Kind::Identity).into());
+        };
+        Ok(Self { own, peers })
     }
 
     /// All peers, in the order of their numbers.
     #[must_use]
-    pub fn peers(&self) -> &Peers {
+    pub fn peers(&self) -> &'m Peers {
         &self.peers.0
     }
 
     /// The name of a login.
     #[must_use]
-    pub fn login_name(&self, login: u32) -> &str {
+    pub fn login_name(&self, login: u32) -> &'m str {
         self.peers
             .0
             .iter()
@@ -100,20 +157,20 @@ impl Settings {
     /// Whether the stored settings have the public key of the stored certificate: what a handshake would show anyway.
     #[must_use]
     pub fn is_own(&self, point: &[u8]) -> bool {
-        self.key.public_point() == point
+        self.own.key.public_point() == point
     }
 }
 
-impl Directory<Crypto> for Settings {
+impl Directory<Crypto> for Settings<'_> {
     fn identity(&self) -> Result<Identity<'_, Crypto>, IdentityError> {
         Ok(Identity {
-            signing_key: &self.key,
-            certificate_der: self.identity.certificate.as_bytes(),
+            signing_key: &self.own.key,
+            certificate_der: self.own.identity.certificate.as_bytes(),
         })
     }
 
     fn verifier(&self) -> &dyn PeerVerifier {
-        &self.peers
+        self.peers
     }
 
     fn not_waiting(&self, _: &str) -> Reason {
@@ -160,21 +217,4 @@ impl PeerVerifier for Pins {
             }),
         }
     }
-}
-
-/// All peers that the header counts.
-///
-/// # Errors
-/// [`SettingsError`]: one is gone, or damaged.
-pub fn read_peers(
-    count: u8,
-    mut read: impl FnMut(u8) -> Result<Peer, SettingsError>,
-) -> Result<Peers, SettingsError> {
-    let mut peers = Peers::new();
-    for number in 0..count {
-        peers
-            .push(read(number)?)
-            .map_err(|_| SettingsError::Malformed(Kind::Header))?;
-    }
-    Ok(peers)
 }

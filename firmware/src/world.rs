@@ -26,8 +26,8 @@ const TICKETS: usize = 32;
 /// What each call of the endpoint is lent.
 pub(crate) struct Device<'m, F: NorFlash, L: Log> {
     pub(crate) store: &'m mut Store<F>,
-    pub(crate) entropy: &'m mut SeededEntropy<Sha256>,
-    pub(crate) settings: &'m Settings,
+    pub(crate) entropy: SeededEntropy<Sha256>,
+    pub(crate) settings: Settings<'m>,
     pub(crate) floor: UnixSeconds,
     pub(crate) log: L,
     pub(crate) tickets: Deque<Ticket, TICKETS>,
@@ -119,8 +119,8 @@ impl<F: NorFlash, L: Log> World<Crypto> for Device<'_, F, L> {
         Env {
             now,
             unix: self.floor,
-            entropy: self.entropy,
-            directory: self.settings,
+            entropy: &mut self.entropy,
+            directory: &self.settings,
             storage: &mut self.logs,
         }
     }

@@ -16,7 +16,7 @@ use dbmirror_core::keys::{DatabaseMasterKey, PrivateKey, ServiceMasterKey};
 use dbmirror_core::message::{Address, InstanceId, InstanceName};
 use dbmirror_core::secret::Secret;
 use dbmirror_core::time::{Duration, Instant, UnixSeconds};
-use dbmirror_firmware::appliance::Provisioned;
+use dbmirror_firmware::appliance::{Place, Provisioned};
 use dbmirror_firmware::{Appliance, Crypto, Log, Memory, Note, Refusal, Sha256};
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
@@ -237,9 +237,8 @@ fn run(people: [&Person; 2], memories: [Ram; 2], done: impl Fn(&[Lines; 2]) -> b
     // As on a board: in place for good.
     let [memory_a, memory_b] = [(); 2].map(|()| Box::leak(Box::new(Memory::new())));
     let start = |ram, person: &Person| {
-        Box::leak(Box::new(
-            Provisioned::read(ram, &person.device, b"jitter").unwrap(),
-        ))
+        let place = Box::leak(Box::new(Place::new()));
+        Provisioned::read(place, ram, &person.device, b"jitter").unwrap()
     };
     let mut now = Instant::ZERO;
     let (provisioned_a, provisioned_b) = (start(ram_a, people[0]), start(ram_b, people[1]));
@@ -309,7 +308,7 @@ fn a_memory_that_lost_something_does_not_serve() {
         for key in gone {
             store.remove::<Sha256>(key).unwrap();
         }
-        Provisioned::read(store.into_flash(), &one.device, b"").err()
+        Provisioned::read(&mut Place::new(), store.into_flash(), &one.device, b"").err()
     };
     for kind in [
         Kind::Header,
@@ -326,7 +325,7 @@ fn a_memory_that_lost_something_does_not_serve() {
     assert_eq!(lacking(Kind::Record), None, "a device without sessions serves");
     let ram = one.memory(&[two.pin()], 0);
     assert!(
-        Provisioned::read(ram, &two.device, b"").is_err(),
+        Provisioned::read(&mut Place::new(), ram, &two.device, b"").is_err(),
         "another device's key"
     );
 }

@@ -71,7 +71,9 @@ pub const fn name(kind: Kind) -> &'static str {
     }
 }
 
-/// Reads the value of `key` and takes it apart; nothing may be left.
+/// Reads the value of `key` and takes it apart; nothing may be left. A frame of its own: a device's stack holds one of these buffers at a
+/// time.
+#[inline(never)]
 fn read<H: Hash, F: NorFlash, T>(
     store: &mut Store<F>,
     key: Key,
@@ -89,6 +91,7 @@ fn read<H: Hash, F: NorFlash, T>(
     Ok(Some(value))
 }
 
+#[inline(never)]
 fn write<H: Hash, F: NorFlash>(
     store: &mut Store<F>,
     key: Key,

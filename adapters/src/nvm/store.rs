@@ -387,6 +387,7 @@ impl<F: NorFlash> Store<F> {
     }
 
     /// Goes once through everything that is stored, from the oldest to the newest.
+    #[inline(never)]
     fn take_stock<H: Hash>(&mut self) -> Result<(), NvmError> {
         let Self {
             map,

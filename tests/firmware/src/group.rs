@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use dbmirror_tests::processes::{Host, command, copy_certificate, integrity, open};
 
-use crate::{Board, PORT, Setup, free_port};
+use crate::{Board, Cable, PORT, Setup, free_port};
 
 const PASSWORD: &str = "<1_Strong_Password!>";
 
@@ -127,18 +127,18 @@ impl Group {
     /// Turns the device on.
     #[must_use]
     pub fn board(&mut self) -> Board {
-        self.board_with(false)
+        self.board_with(Cable::Host(self.device_at), false)
     }
 
     /// Turns the device on; with `counted` its time passes by instructions.
     #[must_use]
-    pub fn board_with(&mut self, counted: bool) -> Board {
+    pub fn board_with(&mut self, cable: Cable, counted: bool) -> Board {
         self.starts += 1;
         Board::start(&Setup {
             nvm: &self.path("nvm.img"),
             key: &self.path("device.key"),
             log: &self.path(&format!("uart.{}", self.starts)),
-            reached_at: self.device_at,
+            cable,
             counted,
         })
     }

@@ -38,6 +38,15 @@ pub struct Board {
     elf: PathBuf,
 }
 
+/// What is at the other end of a board's network cable.
+#[derive(Clone, Copy, Debug)]
+pub enum Cable {
+    /// QEMU's own network, in which the host reaches the device's endpoint at this address.
+    Host(Ipv4Addr),
+    /// A UDP socket: every datagram is a frame. The device's end is the first, the test's the second.
+    Frames(SocketAddrV4, SocketAddrV4),
+}
+
 /// What a board is started with.
 pub struct Setup<'a> {
     /// Its memory; it stays over starts.
@@ -46,8 +55,8 @@ pub struct Setup<'a> {
     pub key: &'a Path,
     /// Where its log goes: a new file for each start.
     pub log: &'a Path,
-    /// Where the host reaches its endpoint.
-    pub reached_at: Ipv4Addr,
+    /// What is at the other end of its network cable.
+    pub cable: Cable,
     /// Counted instructions instead of the host's clock.
     pub counted: bool,
 }
@@ -61,10 +70,18 @@ impl Board {
     pub fn start(setup: &Setup<'_>) -> Self {
         let elf = image();
         let drive = format!("if=none,id=nvm,format=raw,file={}", setup.nvm.display());
-        let forward = format!(
-            "user,model=lan9118,restrict=off,hostfwd=tcp:{}:{PORT}-10.0.2.15:{PORT}",
-            setup.reached_at
-        );
+        let network = match setup.cable {
+            Cable::Host(reached_at) => {
+                format!("user,id=net,restrict=off,hostfwd=tcp:{reached_at}:{PORT}-10.0.2.15:{PORT}")
+            }
+            Cable::Frames(device, test) => format!(
+                "dgram,id=net,local.type=inet,local.host={},local.port={},remote.type=inet,remote.host={},remote.port={}",
+                device.ip(),
+                device.port(),
+                test.ip(),
+                test.port()
+            ),
+        };
         let mut command = Command::new("qemu-system-arm");
         command
             .args(["-M", "mps2-an386", "-display", "none", "-monitor", "none"])
@@ -82,7 +99,7 @@ impl Board {
             ))
             .arg("-serial")
             .arg(format!("file:{}", setup.log.display()))
-            .args(["-nic", &forward]);
+            .args(["-netdev", &network, "-net", "nic,model=lan9118,netdev=net"]);
         if setup.counted {
             command.args(["-icount", "shift=0"]);
         }

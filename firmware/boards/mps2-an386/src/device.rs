@@ -6,8 +6,8 @@ use cortex_m::peripheral::NVIC;
 use cortex_m_rt::entry;
 use dbmirror_adapters::nvm::DeviceKey;
 use dbmirror_core::time::{Duration, Instant};
-use dbmirror_firmware::appliance::Provisioned;
-use dbmirror_firmware::{Appliance, Memory, Refusal, Sha256};
+use dbmirror_firmware::appliance::{Place, Provisioned};
+use dbmirror_firmware::{Appliance, Memory, Sha256};
 
 use crate::eeprom::Eeprom;
 use crate::lan9118::Nic;
@@ -26,24 +26,14 @@ const IDLE_EVERY: Duration = Duration::from_secs(60);
 const FAILED_PAUSE: Duration = Duration::from_secs(10);
 
 static mut MEMORY: Memory<'static> = Memory::new();
-/// What was read from the EEPROM, and the appliance itself: too large for a stack.
-static mut PROVISIONED: MaybeUninit<Provisioned<Eeprom>> = MaybeUninit::uninit();
+/// What is read from the EEPROM, and the appliance itself: too large for a stack.
+static mut PLACE: MaybeUninit<Place<Eeprom>> = MaybeUninit::uninit();
 static mut APPLIANCE: MaybeUninit<Appliance<'static, Eeprom, Lines>> = MaybeUninit::uninit();
 
-/// Reads the memory, in a frame of its own that is gone when the loop begins.
-#[inline(never)]
-fn read(key: &DeviceKey) -> Result<&'static mut Provisioned<Eeprom>, Refusal> {
-    // The cycle counter's low bits at this point: worth little on real parts, and nothing in an emulator.
-    let jitter = clock::now().as_micros().to_le_bytes();
-    let read = Provisioned::read(Eeprom::start(), key, &jitter)?;
-    // SAFETY: `main` runs once and calls this once, and this is the only place that names the static.
-    Ok(unsafe { (*core::ptr::addr_of_mut!(PROVISIONED)).write(read) })
-}
-
-/// Sets the appliance up, likewise.
+/// Sets the appliance up, in a frame that is gone when the loop begins.
 #[inline(never)]
 fn start(
-    provisioned: &'static mut Provisioned<Eeprom>,
+    provisioned: Provisioned<'static, Eeprom>,
     card: &mut Nic,
 ) -> &'static mut Appliance<'static, Eeprom, Lines> {
     // SAFETY: `main` runs once and calls this once, and this is the only place that names the two statics.
@@ -88,7 +78,11 @@ fn main() -> ! {
     let Ok(key) = DeviceKey::from_file::<Sha256>(&key) else {
         idle("no device key")
     };
-    let provisioned = match read(&key) {
+    // SAFETY: `main` runs once, and this is the only place that names it.
+    let place = unsafe { (*core::ptr::addr_of_mut!(PLACE)).write(Place::new()) };
+    // The cycle counter's low bits at this point: worth little on real parts, and nothing in an emulator.
+    let jitter = clock::now().as_micros().to_le_bytes();
+    let provisioned = match Provisioned::read(place, Eeprom::start(), &key, &jitter) {
         Ok(provisioned) => provisioned,
         Err(refusal) => idle(refusal.text()),
     };

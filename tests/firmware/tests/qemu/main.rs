@@ -5,6 +5,7 @@
 
 mod basics;
 mod failover;
+mod frames;
 mod power;
 mod recovery;
 mod strangers;

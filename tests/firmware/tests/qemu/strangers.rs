@@ -2,11 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use dbmirror_firmware_tests::PORT;
 use dbmirror_firmware_tests::group::Group;
-use dbmirror_tests::processes::text;
+use dbmirror_tests::processes::{Host, signal, text};
 
 /// Strangers who never finish a handshake do not keep a partner out, and do not stop the device.
 #[test]
@@ -45,4 +47,84 @@ fn stalled_strangers_keep_nobody_out() {
         assert!(rest.len() < 100, "no more than an alert: {}", rest.len());
     }
     board.assert_one_start();
+}
+
+/// More strangers than the device has places for, of every kind and all the time: the session goes on, and after a blip of the network,
+/// with the strangers still there, the partners come back. (Who dials the device meanwhile is a stranger too, and may be pushed out by the
+/// next one; the device's own dials have places of their own.)
+#[test]
+fn a_flood_disturbs_no_session_and_partners_come_back_after_a_blip() {
+    let at = Ipv4Addr::new(127, 204, 2, 1);
+    let mut group = Group::new(at, &["HOST_A", "HOST_B"]);
+    let mut board = group.board();
+    let _ = group.mirrored("shop", &mut board);
+    let stack = board.stack();
+    let address = SocketAddr::from((at, PORT));
+    let stop = Arc::new(AtomicBool::new(false));
+    let attackers: Vec<_> = (0..4)
+        .map(|kind| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || {
+                let mut connections = 0;
+                let mut held = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else {
+                        continue;
+                    };
+                    connections += 1;
+                    // The stream may be gone before all is written.
+                    let _ = match kind {
+                        // A scan: connected and gone.
+                        0 => Ok(()),
+                        // Garbage.
+                        1 => stream.write_all(&[0xa5; 1_500]),
+                        // The head of a ClientHello that never goes on.
+                        2 => stream.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]),
+                        // Silence.
+                        _ => Ok(()),
+                    };
+                    if kind > 1 {
+                        held.push(stream);
+                        if held.len() > 20 {
+                            held.remove(0);
+                        }
+                    }
+                    std::thread::sleep(Duration::from_millis(40));
+                }
+                connections
+            })
+        })
+        .collect();
+
+    // Ten seconds of it are a partner timeout: a session that had lost its witness would show it.
+    let states = |host: &Host| host.mirroring("shop", "mirroring_witness_state_desc");
+    let until = Instant::now() + Duration::from_secs(12);
+    while Instant::now() < until {
+        for host in &group.hosts {
+            assert_eq!(states(host), "CONNECTED", "{}", board.log().join("\n"));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    // The device stands still until both have missed it.
+    signal(board.pid(), "STOP");
+    for host in &group.hosts {
+        host.await_mirroring("shop", "mirroring_witness_state_desc", "DISCONNECTED");
+    }
+    signal(board.pid(), "CONT");
+    for host in &group.hosts {
+        host.await_mirroring("shop", "mirroring_witness_state_desc", "CONNECTED");
+    }
+    group.ready(0, "shop", 1, &board);
+
+    stop.store(true, Ordering::Relaxed);
+    let connections: u32 = attackers
+        .into_iter()
+        .map(|attacker| attacker.join().expect("no panic"))
+        .sum();
+    assert!(connections > 100, "{connections} connections are no flood");
+    board.assert_one_start();
+    // Everything that the device has is placed when it is built; only the stack could grow, and a hello of a stranger is none deeper than
+    // a partner's.
+    assert!(board.stack() <= stack, "{} > {stack}", board.stack());
+    println!("{connections} connections, stack {stack}");
 }
