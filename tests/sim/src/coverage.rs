@@ -85,6 +85,9 @@ rows! {
     ReseedGap = Now, "session: reseeded, changes never reached the log";
     ReseedCannotAdopt = Now, "session: reseeded, the tail cannot be adopted";
     PartnerSilent = Now, "session: the partner is silent for its time-out";
+    LogLost = Now, "session: a mirror finds at its start that hardened blocks are gone";
+    LogWhole = Now, "session: such a mirror is level again";
+    RoleDeclined = Now, "session: such a mirror declines a role, and it is taken back";
     StartFailed = Now, "session: a start fails";
     EndedByPartner = Now, "session: ended by the partner's tombstone";
     // Faults.

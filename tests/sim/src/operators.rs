@@ -481,6 +481,11 @@ impl<P: Provider + 'static> World<P> {
                 (RoleChange::TakeOver, Role::Principal) => self.coverage.hit(Row::AutomaticFailover),
                 _ => {}
             },
+            SessionEvent::LogLost { .. } => self.coverage.hit(Row::LogLost),
+            SessionEvent::LogWhole => self.coverage.hit(Row::LogWhole),
+            SessionEvent::PartnerRefused(error) if error.reason == Reason::Incomplete => {
+                self.coverage.hit(Row::RoleDeclined);
+            }
             SessionEvent::TailAdopted { .. } => self.coverage.hit(Row::TailAdopted),
             SessionEvent::SeedDone { .. } => self.coverage.hit(Row::SeedFinished),
             SessionEvent::SeedFailed(_) => self.coverage.hit(Row::SeedFailed),

@@ -21,6 +21,19 @@ fn some_seeds_end_clean() {
     clean(1..=40, Settings::default());
 }
 
+/// What each of them found is told by the test in core that is named beside it.
+#[test]
+fn seeds_that_failed_once_end_clean() {
+    for seed in [
+        35,  // who_stands_before_the_oldest_timeline_that_is_remembered_is_seeded
+        47,  // a stored block that is damaged is seeded around
+        173, // what_is_hardened_at_once_gives_all_its_credit_back
+        312, // a_mirror_that_lost_hardened_blocks_declines_the_role_and_it_is_taken_back
+    ] {
+        clean(seed..=seed, Settings::default());
+    }
+}
+
 #[test]
 fn some_seeds_end_clean_with_the_real_cryptography() {
     let settings = Settings {
