@@ -1,6 +1,7 @@
 //! The witness's part of the endpoint (`docs/safety.md` R3, R5, R11): who may speak to [`crate::witness`], over which connection, and what
 //! an instance answers about sessions of which it keeps nothing.
 
+use super::close::CloseReason;
 use super::env::Env;
 use super::output::{Event, Output, RecordWrite, Ticket};
 use super::slot::Reply;
@@ -47,13 +48,24 @@ impl<'a, P: Provider> Endpoint<'a, P> {
     }
 
     /// An operator has this instance forget a session that it is the witness of: one whose partners are gone, or use another. That is
-    /// what a witness does that lost its storage, so nothing can be granted by mistake; an owner that still uses it registers it again.
-    /// Whether there was one.
+    /// what a witness does that lost its storage, so nothing can be granted by mistake. The connections on which it was spoken of are
+    /// closed, as they are then, and an owner that still uses this witness registers it again over the next one. Whether there was one.
     pub fn forget_witnessed(&mut self, env: &mut Env<'_, P>, guid: SessionGuid) -> bool {
         self.present(env);
+        let Some(witnessed) = self.witness.find(guid) else {
+            return false;
+        };
+        let links = [0, 1].map(|which| witnessed.link(which));
         let events = &mut self.events;
-        self.witness
-            .forget(guid, &mut |event| events.push(Event::Witness { guid, event }))
+        let found = self
+            .witness
+            .forget(guid, &mut |event| events.push(Event::Witness { guid, event }));
+        for link in links.into_iter().flatten() {
+            if let Some(index) = self.linked(link) {
+                self.close(index, CloseReason::Done);
+            }
+        }
+        found
     }
 
     /// The key that the peer on a connection proved itself by.

@@ -311,6 +311,7 @@ fn nothing_is_said_before_it_is_durable_and_a_crash_forgets_only_that() {
                 world.with(W, |e, env| assert!(e.forget_witnessed(env, GUID)));
                 world.run();
                 assert!(world.nodes[W].witnessed.is_empty());
+                p = Partner::meet(&mut world, P);
             }
             let before = world.nodes[W].witnessed.clone();
             world.nodes[W].prompt = false;
@@ -802,11 +803,14 @@ fn a_partner_may_come_with_another_certificate_of_its_login() {
 
 #[test]
 fn an_operator_may_have_it_forget_and_the_owner_registers_again() {
-    let (mut world, mut p, _m) = synchronized(false);
+    let (mut world, mut p, m) = synchronized(false);
     world.with(W, |e, env| assert!(e.forget_witnessed(env, GUID)));
     world.run();
     assert!(world.nodes[W].witnessed.is_empty());
     world.with(W, |e, env| assert!(!e.forget_witnessed(env, GUID)));
+    // As after a loss of its storage it is dialled anew.
+    assert!(!p.raw.stands(&world) && !m.raw.stands(&world));
+    p = Partner::meet(&mut world, P);
     let record = unsync(&world, P, 1, 3);
     assert_eq!(p.tell(&mut world, hello(record)), [Said::None]);
     let message = register(&world, P, M, 2, record);
