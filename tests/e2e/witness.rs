@@ -302,7 +302,7 @@ fn commands_of_roles_are_refused_where_they_do_not_fit() {
     group.a.refused(&set, 1427);
     group
         .w
-        .ok("ALTER ENDPOINT Endpoint_Mirroring FOR DATABASE_MIRRORING (ROLE = ALL)");
+        .ok("ALTER ENDPOINT Endpoint_Mirroring FOR DATABASE_MIRRORING (ROLE = WITNESS)");
     group.a.ok(&set);
     group.ready(&group.a, "shop");
     group.a.ok("ALTER DATABASE shop SET WITNESS OFF");
