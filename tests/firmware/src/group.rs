@@ -137,7 +137,7 @@ impl Group {
         Board::start(&Setup {
             nvm: &self.path("nvm.img"),
             key: &self.path("device.key"),
-            log: &self.path(&format!("uart.{}", self.starts)),
+            log: &self.path(&format!("uart-{}", self.starts)),
             cable,
             counted,
         })

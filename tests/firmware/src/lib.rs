@@ -3,7 +3,9 @@
 pub mod budget;
 pub mod group;
 
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -84,7 +86,11 @@ impl Board {
         };
         let mut command = Command::new("qemu-system-arm");
         command
-            .args(["-M", "mps2-an386", "-display", "none", "-monitor", "none"])
+            .args(["-M", "mps2-an386", "-display", "none", "-monitor"])
+            .arg(format!(
+                "unix:{},server=on,wait=off",
+                setup.log.with_extension("monitor").display()
+            ))
             .arg("-kernel")
             .arg(&elf)
             .args(["-drive", &drive])
@@ -180,6 +186,25 @@ impl Board {
             "{}",
             log.join("\n")
         );
+    }
+
+    /// Pulls the network cable out, or puts it in again.
+    ///
+    /// # Panics
+    /// When QEMU does not take the command.
+    pub fn cable(&self, plugged: bool) {
+        let mut monitor =
+            UnixStream::connect(self.log.with_extension("monitor")).expect("QEMU's monitor answers");
+        let state = if plugged { "on" } else { "off" };
+        writeln!(monitor, "set_link net {state}").expect("QEMU takes a command");
+        // The prompt comes again once it is done.
+        monitor.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let (mut said, mut buffer) = (Vec::new(), [0; 256]);
+        while said.windows(6).filter(|window| window == b"(qemu)").count() < 2 {
+            let read = monitor.read(&mut buffer).expect("QEMU answers");
+            assert!(read > 0, "QEMU's monitor is gone");
+            said.extend_from_slice(&buffer[..read]);
+        }
     }
 
     /// The process id of QEMU.

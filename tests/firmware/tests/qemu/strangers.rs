@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use dbmirror_firmware_tests::PORT;
 use dbmirror_firmware_tests::group::Group;
-use dbmirror_tests::processes::{Host, signal, text};
+use dbmirror_tests::processes::{Host, text};
 
 /// Strangers who never finish a handshake do not keep a partner out, and do not stop the device.
 #[test]
@@ -58,6 +58,10 @@ fn a_flood_disturbs_no_session_and_partners_come_back_after_a_blip() {
     let mut group = Group::new(at, &["HOST_A", "HOST_B"]);
     let mut board = group.board();
     let _ = group.mirrored("shop", &mut board);
+    // The mirror finds the device a moment after the principal.
+    for host in &group.hosts {
+        host.await_mirroring("shop", "mirroring_witness_state_desc", "CONNECTED");
+    }
     let stack = board.stack();
     let address = SocketAddr::from((at, PORT));
     let stop = Arc::new(AtomicBool::new(false));
@@ -105,12 +109,12 @@ fn a_flood_disturbs_no_session_and_partners_come_back_after_a_blip() {
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    // The device stands still until both have missed it.
-    signal(board.pid(), "STOP");
+    // Its cable is out until both have missed it. (A device that stands still for so long is reset by its watchdog.)
+    board.cable(false);
     for host in &group.hosts {
         host.await_mirroring("shop", "mirroring_witness_state_desc", "DISCONNECTED");
     }
-    signal(board.pid(), "CONT");
+    board.cable(true);
     for host in &group.hosts {
         host.await_mirroring("shop", "mirroring_witness_state_desc", "CONNECTED");
     }
