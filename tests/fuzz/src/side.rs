@@ -1,8 +1,9 @@
 //! One side of a channel without cryptography, and all that it said: what the targets of the channel have in common.
 
 use dbmirror_core::channel::{
-    Channel, ChannelError, ClientOptions, Encryption, Env, Event, HEAD_ROOM, Identity, PeerRefusal,
-    PeerVerifier, Protocol, RecordSizeLimit, ServerOptions, TAIL_ROOM, VerifiedPeer,
+    Alert, Channel, ChannelError, ClientOptions, Encryption, Env, Event, HEAD_ROOM, Halves, Identity,
+    PeerRefusal, PeerVerifier, Protocol, ReadEvent, RecordSizeLimit, ServerOptions, TAIL_ROOM, VerifiedPeer,
+    Writer,
 };
 use dbmirror_core::crypto::POINT_LEN;
 use dbmirror_core::crypto::no_security::{NoKey, NoSecurity};
@@ -253,11 +254,91 @@ pub(crate) fn all_at_once_or_in_pieces(victim: impl Fn() -> Side, piece: u8, byt
     whole.flush();
     pieces.flush();
     assert_eq!(whole.seen(), pieces.seen());
+    in_halves(victim(), bytes, &whole);
     let before = whole.channel.error();
+    if let Some(error) = before {
+        tells(error);
+    }
     let ended = whole.channel.end_of_input();
     assert!(ended.is_err() || whole.closed, "an end without a goodbye");
     assert!(
         before.is_none() || before == ended.err(),
         "it stays dead of the same thing"
     );
+}
+
+/// Every error says something to a person, to a machine and, but for a few, to the peer.
+fn tells(error: ChannelError) {
+    assert!(!error.to_string().is_empty() && !format!("{:?}", error.blame()).is_empty());
+    assert_ne!(error.code(), 0);
+    if let Some(alert) = error.alert() {
+        assert!(!alert.to_string().is_empty());
+        assert_eq!(Alert::from_code(alert.code()), alert);
+    }
+    if let ChannelError::PeerAlert(alert) = error {
+        assert!(error.alert().is_none() && error.to_string().contains(&alert.to_string()));
+    }
+}
+
+/// A channel that stands and is parted into halves hears and says what the whole one does.
+fn in_halves(side: Side, bytes: &[u8], whole: &Side) {
+    let said_before = side.sent.len();
+    let Ok(Halves {
+        mut reader,
+        mut writer,
+        session,
+    }) = side.channel.split()
+    else {
+        return;
+    };
+    let mut key = [0; 32];
+    session.export(b"x", &[], &mut key).expect("it stands");
+    assert_ne!(key, [0; 32]);
+    let mut rx = bytes.to_vec();
+    let (mut sent, mut data, mut closed) = (Vec::new(), Vec::new(), false);
+    let mut flush = |writer: &mut Writer<NoSecurity>| {
+        while writer.wants_write() {
+            let mut tx = [0; 300];
+            let len = writer.write(&mut tx).expect("a provider that works");
+            sent.extend_from_slice(&tx[..len]);
+        }
+    };
+    let error = loop {
+        flush(&mut writer);
+        let read = match reader.read(&mut rx) {
+            Ok(read) => read,
+            Err(error) => break Some(error),
+        };
+        match read.event {
+            ReadEvent::Data(bytes) => data.extend_from_slice(bytes),
+            ReadEvent::KeyUpdateRequested => writer.answer_key_update(),
+            ReadEvent::Closed => closed = true,
+            ReadEvent::Nothing => {}
+        }
+        let consumed = read.consumed;
+        rx.drain(..consumed);
+        if consumed == 0 {
+            break None;
+        }
+    };
+    if let Some(error) = error {
+        writer.fail(error);
+        assert_eq!(
+            reader.read(&mut rx).err(),
+            Some(error),
+            "it stays dead of the same thing"
+        );
+    }
+    flush(&mut writer);
+    assert_eq!(
+        (&sent[..], &data, closed, error),
+        (
+            &whole.sent[said_before..],
+            &whole.data,
+            whole.closed,
+            whole.channel.error()
+        ),
+    );
+    let ended = reader.end_of_input();
+    assert!(ended.is_err() || closed, "an end without a goodbye");
 }
