@@ -6,6 +6,7 @@
 mod admission;
 mod backups;
 mod crash;
+mod damage;
 mod databases;
 mod encryption;
 mod files;
