@@ -96,14 +96,28 @@ impl<P: Provider> Endpoint<'_, P> {
 
     fn record_to_persist(&mut self, buf: &mut [u8]) -> Option<(usize, usize)> {
         let ticket = self.ticket.saturating_add(1);
-        let (at, written) = self
-            .sessions
-            .iter_mut()
-            .enumerate()
-            .find_map(|(at, slot)| Some((at, slot.0.as_mut()?.write_record(ticket, buf)?)))?;
+        let (at, written) = (0..self.session_count()).find_map(|at| {
+            if self.waits_for_an_end(at) {
+                return None;
+            }
+            let session = self.sessions.get_mut(at)?.0.as_mut()?;
+            Some((at, session.write_record(ticket, buf)?))
+        })?;
         self.ticket = ticket;
         // STORED_LEN_MAX was there, and is enough for every record.
         Some((at, written.unwrap_or(0)))
+    }
+
+    /// Whether an earlier session of the same database is still ending: its tombstone takes the place of the database's record, so a new
+    /// one is written after it.
+    fn waits_for_an_end(&self, at: usize) -> bool {
+        let Some(session) = self.session(at).filter(|session| session.over.is_none()) else {
+            return false;
+        };
+        let mut others = self.sessions.iter().filter_map(|slot| slot.0.as_ref());
+        others.any(|other| {
+            other.database() == session.database() && other.over.is_some_and(|over| !over.durable)
+        })
     }
 
     fn persist<'b>(&self, at: usize, record: &'b [u8]) -> Output<'b> {

@@ -13,7 +13,7 @@ use crate::message::codec::Tombstone;
 pub(crate) struct Over {
     by: EndedBy,
     /// The tombstone is durable.
-    durable: bool,
+    pub(crate) durable: bool,
     /// The partner is still to be told over the binding.
     pub(crate) tell: bool,
     /// So is the witness.

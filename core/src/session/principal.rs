@@ -8,7 +8,7 @@ use super::machine::{Ctx, Session, Side};
 use super::seeding::SeedOut;
 use super::storage::{BlockChunk, DatabaseId, StorageError};
 use super::view::SeedProgress;
-use crate::message::codec::{Ack, Block, Seed, Tail};
+use crate::message::codec::{Ack, Block, Seed, Tail, TailRequest};
 use crate::message::{LogEnd, Position, Timeline, Timelines};
 use crate::planted::{Bug, planted};
 use crate::time::{Duration, Instant};
@@ -410,7 +410,7 @@ impl Session {
             crate::message::codec::SeedBegin::KIND
             | Seed::<'static>::KIND
             | crate::message::codec::SeedEnd::KIND => self.seed_failed(ctx, error, None),
-            crate::message::codec::TailRequest::KIND => {
+            TailRequest::KIND => {
                 self.reseed(ctx, ReseedReason::ChainMismatch, end);
             }
             _ => {}
@@ -521,8 +521,15 @@ impl Session {
             .min()
     }
 
-    /// A read for the mirror failed.
+    /// A read for the other partner failed.
     pub(crate) fn read_failed(&mut self, ctx: &mut Ctx<'_>, error: StorageError) {
+        if let Some(side) = self.mirror() {
+            // A tail that cannot be given is refused, or its principal would wait for it for ever.
+            side.tail = None;
+            side.refusal = Some((TailRequest::KIND, SessionError::new(1454, Reason::Storage)));
+            (ctx.events)(SessionEvent::StorageFailed(error));
+            return;
+        }
         let acked = self.principal().map_or(Position::START, |side| side.acked);
         // What is damaged here stays so: a restart would end the log before it, a seed leaves it behind.
         if matches!(error, StorageError::Gone | StorageError::Corrupt) {

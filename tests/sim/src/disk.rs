@@ -585,6 +585,19 @@ impl Disk {
         }
     }
 
+    /// Another copy takes a database's place, with a log of its own: what was on its way into the old one is nobody's any more.
+    pub fn replace(&mut self, database: DatabaseId, db: Db) {
+        self.queue.retain(|pending| match pending.write {
+            Write::Log(of, _)
+            | Write::Adopted(of, _)
+            | Write::Seed(of, ..)
+            | Write::SeedBytes(of, _)
+            | Write::Failed(of, _) => of != database,
+            Write::Record(..) => true,
+        });
+        self.dbs.insert(database, db);
+    }
+
     /// A bit of a stored block flips. Whether there was one.
     pub fn rot(&mut self, database: DatabaseId, back: usize, bit: usize) -> bool {
         let Some(db) = self.dbs.get_mut(&database) else {

@@ -106,6 +106,8 @@ pub struct Running {
     pub open: bool,
     /// Everybody is shut out: the endpoint has asked for that.
     pub fenced: bool,
+    /// The endpoint has asked to undo a fork, and nothing has taken that back: no seed has begun since.
+    pub rewinding: bool,
     /// Up to here applications were told that their rows are committed.
     pub acknowledged: usize,
 }

@@ -271,7 +271,7 @@ impl<P: Provider + 'static> World<P> {
                 timelines: db.timelines.until(db.end().position.sequence),
             });
         }
-        self.nodes[m].disk.dbs.insert(shop.id, db);
+        self.nodes[m].disk.replace(shop.id, db);
         if let Some(running) = self.nodes[m].running(shop.id) {
             *running = crate::node::Running::default();
         }

@@ -299,7 +299,9 @@ impl<P: Provider + 'static> World<P> {
         let number = view.record.role_sequence;
         let top = self.oracle.top.get(&database).copied();
         if let Some(top) = top.filter(|top| Some(top.guid) == view.guid) {
-            if number == top.role_sequence && at != top.at && !top.forced {
+            // Who has yielded in the same breath acknowledged under the number that it had before.
+            let holds = view.role == Role::Principal;
+            if holds && number == top.role_sequence && at != top.at && !top.forced {
                 self.fail(format!(
                     "db {}: instances {} and {at} acknowledge under role_sequence {number}",
                     database.0, top.at
@@ -363,11 +365,25 @@ impl<P: Provider + 'static> World<P> {
         self.oracle.forcing.insert(database, at);
     }
 
+    /// Whether something that `from` said has not been handled by `to`, over a connection that `to` holds to be up.
+    fn is_under_way(&self, from: usize, to: usize) -> bool {
+        self.net.pipes.iter().flatten().any(|pipe| {
+            [0, 1].into_iter().any(|end| {
+                let (mine, theirs) = (&pipe.ends[end], &pipe.ends[1 - end]);
+                let between = mine.node == to && theirs.node == from && !mine.over;
+                between && !(mine.arrived.is_empty() && pipe.ways[1 - end].flying.is_empty())
+            })
+        })
+    }
+
     /// A member opens to applications.
     pub fn serving(&mut self, at: usize, database: DatabaseId, role_sequence: u32) {
-        let Some(guid) = self.view(at, database).and_then(|view| view.guid) else {
+        let Some(view) = self.view(at, database) else {
             return;
         };
+        let Some(guid) = view.guid else { return };
+        // What it heard in the same breath may have taken that back already; the host hears of that next.
+        let stands = view.serves && view.record.role_sequence == role_sequence;
         let forced = self.oracle.forcing.get(&database) == Some(&at);
         if forced {
             self.oracle.forcing.remove(&database);
@@ -382,7 +398,9 @@ impl<P: Provider + 'static> World<P> {
             let wrong = if role_sequence == top.role_sequence {
                 at != top.at && !forced && !top.forced
             } else {
-                role_sequence < top.role_sequence && !top.forced
+                // A binding whose next word has not been heard cannot tell better, and nothing is acknowledged over it
+                // (docs/decisions/0006, 7): what is acknowledged is checked on its own.
+                role_sequence < top.role_sequence && !top.forced && stands && !self.is_under_way(top.at, at)
             };
             if wrong {
                 self.fail(format!(

@@ -962,8 +962,16 @@ impl<P: Provider + 'static> World<P> {
                 loss_possible,
             } => self.forced(at, database, common, loss_possible),
             SessionEvent::Rewind { to } => {
+                if let Some(running) = self.nodes[at].running(database) {
+                    running.rewinding = true;
+                }
                 let span = self.net_dice.between(100, 400_000);
                 self.after(span, What::Rewind(at, run, database, to.sequence));
+            }
+            SessionEvent::SeedStarted { .. } => {
+                if let Some(running) = self.nodes[at].running(database) {
+                    running.rewinding = false;
+                }
             }
             SessionEvent::StartedAsPrincipal { .. } => {
                 if let Some(running) = self.nodes[at].running(database) {
@@ -1013,6 +1021,12 @@ impl<P: Provider + 'static> World<P> {
 
     fn rewind(&mut self, at: usize, database: DatabaseId, to: u64) {
         let now = self.now;
+        let wanted = self.nodes[at]
+            .running(database)
+            .is_some_and(|running| std::mem::take(&mut running.rewinding));
+        if !wanted {
+            return;
+        }
         let can = self.dice.below(4) > 0;
         let disk = &mut self.nodes[at].disk;
         let Some(db) = disk.dbs.get_mut(&database) else {

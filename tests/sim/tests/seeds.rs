@@ -25,10 +25,15 @@ fn some_seeds_end_clean() {
 #[test]
 fn seeds_that_failed_once_end_clean() {
     for seed in [
-        35,  // who_stands_before_the_oldest_timeline_that_is_remembered_is_seeded
-        47,  // a stored block that is damaged is seeded around
-        173, // what_is_hardened_at_once_gives_all_its_credit_back
-        312, // a_mirror_that_lost_hardened_blocks_declines_the_role_and_it_is_taken_back
+        35,    // who_stands_before_the_oldest_timeline_that_is_remembered_is_seeded
+        47,    // a stored block that is damaged is seeded around
+        173,   // what_is_hardened_at_once_gives_all_its_credit_back
+        312,   // a_mirror_that_lost_hardened_blocks_declines_the_role_and_it_is_taken_back
+        954, // who wakes after a hang opens on a word from before; the next one shuts it (docs/decisions/0006, 7)
+        1_107, // a seed takes the place of what was to be undone (docs/decisions/0007)
+        1_234, // a_tail_that_cannot_be_read_is_refused_and_the_mirror_is_seeded
+        2_070, // a copy that is replaced takes nothing that was on its way into the old log
+        2_630, // what is heard in one breath: an acknowledgement, and who owns the role
     ] {
         clean(seed..=seed, Settings::default());
     }

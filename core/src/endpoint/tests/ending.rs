@@ -1,8 +1,9 @@
 //! How sessions end.
 
 use super::actions::{SECOND, started};
-use super::world::DB;
-use crate::session::{EndedBy, Reason, SessionEvent, SessionState};
+use super::world::{DB, World, address};
+use crate::message::Text;
+use crate::session::{EndedBy, Reason, SessionEvent, SessionState, WaitAsMirror};
 use crate::time::Duration;
 
 #[test]
@@ -33,6 +34,41 @@ fn off_on_either_side_ends_both() {
             "nobody needs it"
         );
     }
+}
+
+/// Seed 2070 of the simulator: the tombstone, written after the record of a new session of that database, took its place.
+#[test]
+fn a_new_session_waits_until_the_old_ones_end_is_durable() {
+    let mut world = started(false);
+    world.nodes[1].prompt = false;
+    world.with(1, |e, env| e.partner_off(env, DB)).unwrap();
+    world.run();
+    let command = WaitAsMirror {
+        database: DB,
+        name: Text::new("x").unwrap(),
+        partner: address(0),
+        copy: None,
+    };
+    let waited = |world: &World| {
+        let events = world.session_events(1);
+        events.iter().filter(|e| **e == SessionEvent::Waiting).count()
+    };
+    let before = waited(&world);
+    world.with(1, |e, env| e.wait_as_mirror(env, &command)).unwrap();
+    world.run();
+    assert_eq!(waited(&world), before);
+    world.nodes[1].prompt = true;
+    world.pass(SECOND);
+    let events = world.session_events(1);
+    let at = |wanted: &SessionEvent| events.iter().rposition(|event| event == wanted);
+    let ended = at(&SessionEvent::Ended {
+        by: EndedBy::Operator,
+    });
+    assert!(
+        ended.is_some() && ended < at(&SessionEvent::Waiting),
+        "{events:?}"
+    );
+    assert!(world.nodes[1].records.contains_key(&DB));
 }
 
 #[test]

@@ -71,6 +71,28 @@ fn a_restarted_principal_takes_over_the_mirrors_tail() {
     assert_eq!(reseeds(&world).len(), 1);
 }
 
+/// Seed 1234 of the simulator: a block of the tail was damaged on the mirror, and its principal waited for it for ever.
+#[test]
+fn a_tail_that_cannot_be_read_is_refused_and_the_mirror_is_seeded() {
+    let mut world = started(false);
+    for value in 3..9 {
+        world.commit(0, value, 200);
+    }
+    world.pass(SECOND);
+    world.crash(0, 2);
+    let db = world.nodes[1].disk.db(DB);
+    let damaged = db.end().position.sequence - 1;
+    db.blocks.retain(|block| block.position.sequence != damaged);
+    db.hard = db.blocks.len();
+    world.restart(0);
+    world.pass(Duration::from_secs(3));
+    assert!(world.view(0).unwrap().serves);
+    assert_eq!(reseeds(&world).last(), Some(&ReseedReason::ChainMismatch));
+    world.commit(0, 50, 40);
+    world.pass(SECOND);
+    world.assert_level(0, 1);
+}
+
 #[test]
 fn without_the_mirror_the_principal_goes_on_in_a_new_timeline() {
     let mut world = started(false);
