@@ -396,6 +396,19 @@ impl Group {
         if is_a { &mut self.a } else { &mut self.b }
     }
 
+    /// One commit on the principal's file, of A's and B's, that both then have.
+    fn commit_to_both(&self, principal_is_a: bool, [file_a, file_b]: [&Path; 2]) {
+        let (principal, mirror, file) = if principal_is_a {
+            (&self.a, &self.b, file_a)
+        } else {
+            (&self.b, &self.a, file_b)
+        };
+        open(file)
+            .execute("INSERT INTO t (v) VALUES (hex(randomblob(40)))", [])
+            .expect("a commit");
+        assert_equal(principal, mirror, "shop");
+    }
+
     /// Waits until one of the partners is the principal and serves, the other its mirror, and everything is as before a fail-over.
     /// Whether it is A.
     fn settled(&self, name: &str) -> bool {
@@ -420,17 +433,8 @@ fn kills_at_any_step_of_a_failover_leave_one_principal_and_every_commit() {
     let (mut principal_is_a, mut failed_over, mut rows) = (true, 0, 0);
     for victim in [Victim::Principal, Victim::Mirror, Victim::Witness] {
         for delay in [0, 4, 12, 30, 60, 120] {
-            let file = if principal_is_a { &file_a } else { &file_b };
-            open(file)
-                .execute("INSERT INTO t (v) VALUES (hex(randomblob(40)))", [])
-                .expect("a commit");
+            group.commit_to_both(principal_is_a, [&file_a, &file_b]);
             rows += 1;
-            let (a, b) = (&group.a, &group.b);
-            assert_equal(
-                if principal_is_a { a } else { b },
-                if principal_is_a { b } else { a },
-                "shop",
-            );
 
             let mut command = group
                 .partner(principal_is_a)
@@ -466,17 +470,8 @@ fn kills_at_any_step_of_a_take_over_leave_one_principal_and_every_commit() {
     let (mut principal_is_a, mut taken_over, mut rows) = (true, 0, 0);
     for second in [Victim::Mirror, Victim::Witness] {
         for delay in [0, 5, 15, 40, 100, 300] {
-            let file = if principal_is_a { &file_a } else { &file_b };
-            open(file)
-                .execute("INSERT INTO t (v) VALUES (hex(randomblob(40)))", [])
-                .expect("a commit");
+            group.commit_to_both(principal_is_a, [&file_a, &file_b]);
             rows += 1;
-            let (a, b) = (&group.a, &group.b);
-            assert_equal(
-                if principal_is_a { a } else { b },
-                if principal_is_a { b } else { a },
-                "shop",
-            );
 
             group.partner(principal_is_a).kill();
             std::thread::sleep(Duration::from_millis(delay));

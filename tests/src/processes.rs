@@ -135,26 +135,26 @@ impl Host {
         format!("TCP://{}:{PORT}", self.address)
     }
 
-    /// The `sql` client with these arguments.
-    pub fn sql(&self, args: &[&str]) -> Output {
-        Command::new(program())
+    /// The `sql` client with these arguments, not started.
+    fn sql_client(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command
             .arg("sql")
             .arg("-S")
             .arg(&self.dir)
             .args(args)
-            .stdin(Stdio::null())
-            .output()
-            .expect("the sql client runs")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// The `sql` client with these arguments.
+    pub fn sql(&self, args: &[&str]) -> Output {
+        self.sql_client(args).output().expect("the sql client runs")
     }
 
     /// Starts the `sql` client and does not wait for it; what it says is not kept.
     pub fn begin_sql(&self, args: &[&str]) -> Child {
-        Command::new(program())
-            .arg("sql")
-            .arg("-S")
-            .arg(&self.dir)
-            .args(args)
-            .stdin(Stdio::null())
+        self.sql_client(args)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
