@@ -318,6 +318,8 @@ impl<'a> Driver<'a> {
             };
             let socket = network.sockets.get_mut::<Socket>(slot.handle);
             let mut moved = false;
+            // The endpoint takes no more before it has sent something. An end is told when all before it was taken.
+            let mut waits = false;
             if socket.can_recv()
                 && let Some(free) = slot.receive.get_mut(slot.filled..)
                 && !free.is_empty()
@@ -329,10 +331,9 @@ impl<'a> Driver<'a> {
             if slot.filled > 0
                 && let Some(input) = slot.receive.get_mut(..slot.filled)
             {
-                let consumed = endpoint
-                    .handle_input(&mut world.env(now), id, input)
-                    .bytes
-                    .min(slot.filled);
+                let taken = endpoint.handle_input(&mut world.env(now), id, input);
+                let consumed = taken.bytes.min(slot.filled);
+                waits = consumed == 0 && taken.need == 0;
                 slot.receive.copy_within(consumed..slot.filled, 0);
                 slot.filled = slot.filled.saturating_sub(consumed);
                 moved |= consumed > 0;
@@ -342,14 +343,14 @@ impl<'a> Driver<'a> {
                     // Reset by the peer.
                     slot.stage = Stage::Free;
                     endpoint.handle_eof(&mut world.env(now), id, true);
-                } else if !socket.may_recv() && !ended {
+                } else if !socket.may_recv() && !ended && !waits {
                     slot.stage = Stage::Open {
                         id,
                         ended: true,
                         stranger,
                     };
                     endpoint.handle_eof(&mut world.env(now), id, false);
-                } else if slot.filled == slot.receive.len() && !ended {
+                } else if slot.filled == slot.receive.len() && !ended && !waits {
                     // A record that is longer than the longest we said we take: nothing more can come of this connection.
                     socket.abort();
                     slot.stage = Stage::Free;

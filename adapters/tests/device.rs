@@ -3,26 +3,18 @@
 //! Nothing here sleeps: time is what the test says it is.
 #![cfg(all(feature = "smoltcp", feature = "std"))]
 
-use std::net::SocketAddr;
+mod member;
 
 use dbmirror_adapters::device::{Driver, Network, Slot};
-use dbmirror_adapters::entropy::OsEntropy;
-use dbmirror_adapters::world::World;
-use dbmirror_core::cert::{self, CERTIFICATE_LEN_MAX};
-use dbmirror_core::channel::{Alert, ChannelError, Identity, PeerRefusal, PeerVerifier, VerifiedPeer};
+use dbmirror_adapters::world::World as _;
+use dbmirror_core::channel::{Alert, ChannelError, PeerRefusal};
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
-use dbmirror_core::crypto::{Provider, SigningKey as _};
 use dbmirror_core::endpoint::{
-    CloseReason, Config, ConnectionEvent, ConnectionSlot, Directory, Endpoint, Env, Event, IdentityError,
-    Limits, RECEIVE_LEN, RecordWrite, SEND_LEN, SessionSlot, Ticket,
+    CloseReason, ConnectionEvent, ConnectionSlot, Endpoint, RECEIVE_LEN, SEND_LEN, SessionSlot,
 };
-use dbmirror_core::entropy::Entropy as _;
-use dbmirror_core::message::{Address, Chain, DatabaseSum, InstanceId, InstanceName, Position, SessionGuid};
-use dbmirror_core::secret::Secret;
-use dbmirror_core::session::{
-    BlockChunk, BlockRead, DatabaseId, Reason, SeedInfo, SeedOpen, SeedRead, Storage, StorageError,
-};
-use dbmirror_core::time::{Duration, Instant, UnixSeconds};
+use dbmirror_core::message::Address;
+use dbmirror_core::time::{Duration, Instant};
+use member::{Member, TestWorld};
 use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketSet};
 use smoltcp::phy::{Loopback, Medium};
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
@@ -30,159 +22,6 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
 /// Both listen by then.
 const LISTENING: Instant = Instant::from_micros(5_000);
-const NOON: UnixSeconds = UnixSeconds(1_800_000_000);
-
-/// A member without databases.
-struct Member {
-    key: <RustCrypto as Provider>::SigningKey,
-    der: Vec<u8>,
-    /// The certificate that it lets in, and its key.
-    peer: Option<(Vec<u8>, [u8; 65])>,
-}
-
-impl Member {
-    fn new(name: &str) -> Self {
-        let mut scalar = Secret::zero();
-        OsEntropy.fill_secret(scalar.expose_mut()).unwrap();
-        scalar.expose_mut()[0] = 0x11;
-        let key = <RustCrypto as Provider>::SigningKey::from_scalar(&scalar).unwrap();
-        let request = cert::Request {
-            subject: name,
-            not_before: UnixSeconds(NOON.0 - 60),
-            not_after: UnixSeconds(NOON.0 + 3600),
-        };
-        let mut der = [0; CERTIFICATE_LEN_MAX];
-        let len = cert::issue::<RustCrypto>(&request, &key, &mut OsEntropy, &mut der).unwrap();
-        Self {
-            key,
-            der: der[..len].to_vec(),
-            peer: None,
-        }
-    }
-
-    fn trust(&mut self, other: &Self) {
-        self.peer = Some((other.der.clone(), other.key.public_point()));
-    }
-}
-
-impl PeerVerifier for Member {
-    fn verify(&self, _: &[u8], der: &[u8], _: UnixSeconds) -> Result<VerifiedPeer, PeerRefusal> {
-        let (pin, point) = self.peer.as_ref().ok_or(PeerRefusal::Unknown)?;
-        if pin != der {
-            return Err(PeerRefusal::Unknown);
-        }
-        Ok(VerifiedPeer {
-            point: *point,
-            login_id: 260,
-            certificate_id: 2,
-        })
-    }
-}
-
-impl Directory<RustCrypto> for Member {
-    fn identity(&self) -> Result<Identity<'_, RustCrypto>, IdentityError> {
-        Ok(Identity {
-            signing_key: &self.key,
-            certificate_der: &self.der,
-        })
-    }
-    fn verifier(&self) -> &dyn PeerVerifier {
-        self
-    }
-    fn not_waiting(&self, _: &str) -> Reason {
-        Reason::NoDatabase
-    }
-}
-
-/// A member without databases has no logs.
-struct NoLogs;
-
-impl Storage for NoLogs {
-    fn chain_at(&mut self, _: DatabaseId, _: Position) -> Result<Option<Chain>, StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn read_block(
-        &mut self,
-        _: DatabaseId,
-        _: Position,
-        _: u32,
-        _: &mut [u8],
-    ) -> Result<BlockRead, StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn write_block(&mut self, _: DatabaseId, _: BlockChunk, _: &[u8]) -> Result<(), StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn adopt_block(&mut self, _: DatabaseId, _: BlockChunk, _: &[u8]) -> Result<(), StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn decided(&mut self, _: DatabaseId, _: Position) {}
-    fn seed_open(&mut self, _: DatabaseId) -> Result<SeedOpen, StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn seed_read(&mut self, _: DatabaseId, _: u64, _: &mut [u8]) -> Result<SeedRead, StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn seed_close(&mut self, _: DatabaseId) {}
-    fn seed_begin(&mut self, _: DatabaseId, _: SeedInfo) -> Result<(), StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn seed_write(&mut self, _: DatabaseId, _: u64, _: &[u8]) -> Result<(), StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn seed_finish(&mut self, _: DatabaseId, _: SeedInfo, _: DatabaseSum) -> Result<(), StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn seed_abort(&mut self, _: DatabaseId) {}
-    fn ended(&mut self, _: SessionGuid, _: &mut [u8]) -> Option<usize> {
-        None
-    }
-    fn progress_age(&mut self) -> Duration {
-        Duration::ZERO
-    }
-}
-
-struct TestWorld {
-    member: Member,
-    logs: NoLogs,
-    entropy: OsEntropy,
-    events: Vec<(ConnectionEvent, Option<SocketAddr>)>,
-}
-
-impl TestWorld {
-    fn online(&self) -> bool {
-        self.events
-            .iter()
-            .any(|(e, _)| matches!(e, ConnectionEvent::Online { .. }))
-    }
-    fn closed(&self) -> Option<CloseReason> {
-        self.events.iter().find_map(|(e, _)| match e {
-            ConnectionEvent::Closed { reason, .. } => Some(*reason),
-            _ => None,
-        })
-    }
-}
-
-impl World<RustCrypto> for TestWorld {
-    fn env(&mut self, now: Instant) -> Env<'_, RustCrypto> {
-        Env {
-            now,
-            unix: NOON,
-            entropy: &mut self.entropy,
-            directory: &self.member,
-            storage: &mut self.logs,
-        }
-    }
-    fn persist(&mut self, _: Ticket, _: RecordWrite<'_>) {
-        panic!("a connection persists nothing");
-    }
-    fn event(&mut self, _: &Endpoint<'_, RustCrypto>, event: Event, peer: Option<SocketAddr>) {
-        if let Event::Connection { event, .. } = event {
-            self.events.push((event, peer));
-        }
-    }
-}
-
 /// Two members on one network, driven until `done` says so or `limit` has passed on their clock.
 struct Bench {
     worlds: [TestWorld; 2],
@@ -195,14 +34,8 @@ impl Bench {
     fn new(prepare: impl FnOnce(&mut Member, &mut Member)) -> Self {
         let (mut a, mut b) = (Member::new("A"), Member::new("B"));
         prepare(&mut a, &mut b);
-        let world = |member| TestWorld {
-            member,
-            logs: NoLogs,
-            entropy: OsEntropy,
-            events: Vec::new(),
-        };
         Self {
-            worlds: [world(a), world(b)],
+            worlds: [TestWorld::new(a), TestWorld::new(b)],
             limit: Duration::from_secs(60),
         }
     }
@@ -243,18 +76,12 @@ impl Bench {
             p.resize_with(4, Default::default);
             s.resize_with(2, Default::default);
         }
-        let config = |id| Config {
-            instance: InstanceId([id; 16]),
-            name: InstanceName::new("member").unwrap(),
-            boot: 1,
-            limits: Limits::default(),
-        };
         let [pa, pb] = &mut places;
         let [sa, sb] = &mut sessions;
         let [ea, eb] = &mut events;
         let mut endpoints = [
-            Endpoint::new(config(1), pa, sa, ea),
-            Endpoint::new(config(2), pb, sb, eb),
+            Endpoint::new(member::config(1), pa, sa, ea),
+            Endpoint::new(member::config(2), pb, sb, eb),
         ];
         let mut now = Instant::ZERO;
         for (endpoint, world) in endpoints.iter_mut().zip(&mut self.worlds) {
@@ -297,11 +124,8 @@ fn both_authenticate_and_talk_whatever_the_buffers() {
     for segment in [700, 4099, 65_536] {
         for (from, port) in [(0, 7025), (1, 7024)] {
             let mut bench = Bench::new(|a, b| {
-                let (pin_a, pin_b) = (
-                    (a.der.clone(), a.key.public_point()),
-                    (b.der.clone(), b.key.public_point()),
-                );
-                (a.peer, b.peer) = (Some(pin_b), Some(pin_a));
+                a.trust(b);
+                b.trust(a);
             });
             let mut dialled = false;
             bench.run(segment, &mut |endpoints, worlds, now| {

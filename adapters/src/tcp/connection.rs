@@ -24,7 +24,7 @@ pub(super) enum Stage {
     Connecting { deadline: Clock },
     /// Open in both directions.
     Open,
-    /// The transport has failed; core was told and will close it.
+    /// The connect has failed; core was told and will close it.
     Broken,
     /// Core has closed it: what is queued is sent, then it ends, at the deadline at the latest.
     Draining { deadline: Clock },
@@ -37,10 +37,12 @@ pub(super) struct Connection {
     pub stage: Stage,
     pub readable: bool,
     pub writable: bool,
-    /// Everything was read; core was told.
+    /// Everything was read: no more will come.
     pub ended: bool,
     /// The peer's end was shut down by us.
     said_bye: bool,
+    /// The network takes nothing more: what is queued is thrown away, and what the peer said before is still read.
+    deaf: bool,
     receive: Vec<u8>,
     /// The bytes in `receive` that wait for core.
     start: usize,
@@ -62,6 +64,7 @@ impl Connection {
             writable: false,
             ended: false,
             said_bye: false,
+            deaf: false,
             receive: vec![0; RECEIVE],
             start: 0,
             end: 0,
@@ -113,7 +116,23 @@ impl Connection {
     }
 
     pub(super) fn queue(&mut self, bytes: &[u8]) {
-        self.send.extend_from_slice(bytes);
+        if !self.deaf {
+            self.send.extend_from_slice(bytes);
+        }
+    }
+
+    /// Writing has failed. That the peer has gone says nothing about what it said before, which may be its goodbye: the
+    /// connection ends where reading ends.
+    pub(super) fn cannot_send(&mut self) {
+        self.deaf = true;
+        self.send.clear();
+        self.sent = 0;
+        self.readable = true;
+    }
+
+    /// Whether the network has refused what we said.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.deaf
     }
 
     /// How many more bytes may be queued.

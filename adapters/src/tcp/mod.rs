@@ -187,7 +187,7 @@ impl Driver {
         loop {
             self.poll_endpoint(endpoint, world);
             // What the sockets take makes room, and room lets the endpoint go on.
-            if !self.flush_all(endpoint, world) {
+            if !self.flush_all(endpoint) {
                 return;
             }
         }
@@ -236,30 +236,20 @@ impl Driver {
         }
     }
 
-    /// Writes what is queued; true when the endpoint was told of new room or of an end.
-    fn flush_all<P: Provider, W: World<P>>(&mut self, endpoint: &mut Endpoint<'_, P>, world: &mut W) -> bool {
-        let now = self.now();
+    /// Writes what is queued; true when the endpoint was told of new room.
+    fn flush_all<P: Provider>(&mut self, endpoint: &mut Endpoint<'_, P>) -> bool {
         let mut told = false;
-        let mut failed = Vec::new();
-        for (token, c) in &mut self.connections {
+        for c in self.connections.values_mut() {
             if c.stage != Stage::Open || !c.has_queued() {
                 continue;
             }
             match c.flush() {
-                Ok(true) => {
-                    endpoint.set_room(c.id, c.room());
-                    told = true;
-                }
-                Ok(false) => {}
-                Err(_) => failed.push(*token),
+                Ok(false) => continue,
+                Ok(true) => {}
+                Err(_) => c.cannot_send(),
             }
-        }
-        for token in failed {
+            endpoint.set_room(c.id, c.room());
             told = true;
-            if let Some(c) = self.connections.get_mut(&token) {
-                c.stage = Stage::Broken;
-                endpoint.handle_eof(&mut world.env(now), c.id, true);
-            }
         }
         told
     }
@@ -437,51 +427,58 @@ impl Driver {
         token: Token,
     ) {
         let mut budget = READ_BUDGET;
+        let mut waits = false;
         loop {
             let now = self.now();
-            let Some(c) = self
-                .connections
-                .get_mut(&token)
-                .filter(|c| c.stage == Stage::Open)
-            else {
+            let Some(c) = self.open(token) else {
                 return;
             };
             let id = c.id;
-            if !c.input().is_empty() {
+            if c.input().is_empty() {
+                waits = false;
+            } else {
                 let consumed = endpoint.handle_input(&mut world.env(now), id, c.input());
                 c.consume(consumed.bytes);
                 self.drain(endpoint, world);
-                if consumed.bytes > 0 {
+                // It takes no more before it has sent something, which it may have done just now.
+                let waited = std::mem::replace(&mut waits, consumed.bytes == 0 && consumed.need == 0);
+                if consumed.bytes > 0 || (waits && !waited) {
                     continue;
                 }
             }
-            let Some(c) = self
-                .connections
-                .get_mut(&token)
-                .filter(|c| c.stage == Stage::Open)
-            else {
+            let Some(c) = self.open(token) else {
                 return;
             };
-            if !c.readable || c.ended || budget == 0 {
+            if c.ended {
+                // An end is told when all that came before it was taken.
+                if !waits {
+                    let broken = c.is_deaf();
+                    endpoint.handle_eof(&mut world.env(now), id, broken);
+                    self.drain(endpoint, world);
+                }
+                return;
+            }
+            if !c.readable || budget == 0 {
                 return;
             }
             match c.fill() {
-                Ok(Some(0)) => {
-                    c.ended = true;
-                    endpoint.handle_eof(&mut world.env(now), id, false);
-                    self.drain(endpoint, world);
-                    return;
-                }
+                Ok(Some(0)) => c.ended = true,
                 Ok(Some(n)) => budget = budget.saturating_sub(n),
                 Ok(None) => return,
                 Err(_) => {
-                    c.stage = Stage::Broken;
-                    endpoint.handle_eof(&mut world.env(now), id, true);
-                    self.drain(endpoint, world);
-                    return;
+                    c.ended = true;
+                    c.cannot_send();
+                    endpoint.set_room(id, c.room());
                 }
             }
         }
+    }
+
+    /// A connection that is open in both directions.
+    fn open(&mut self, token: Token) -> Option<&mut Connection> {
+        self.connections
+            .get_mut(&token)
+            .filter(|c| c.stage == Stage::Open)
     }
 
     /// Core is done with a connection.
