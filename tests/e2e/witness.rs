@@ -252,6 +252,99 @@ fn a_killed_principal_is_replaced_and_returns_as_mirror() {
     });
 }
 
+/// Two programs that go on writing to a file: one that keeps it open, one that opens it for each row. How often each has
+/// succeeded.
+struct Stubborn {
+    stop: Arc<AtomicBool>,
+    written: [Arc<AtomicI64>; 2],
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Stubborn {
+    fn start(file: &Path) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let written = [(); 2].map(|()| Arc::new(AtomicI64::new(0)));
+        let insert = |db: &rusqlite::Connection| db.execute("INSERT INTO t (v) VALUES ('stubborn')", []);
+        let threads = [true, false].map(|keeps_open| {
+            let (stop, file) = (Arc::clone(&stop), file.to_owned());
+            let written = Arc::clone(&written[usize::from(!keeps_open)]);
+            std::thread::spawn(move || {
+                let kept = open(&file);
+                kept.busy_timeout(Duration::from_millis(20)).expect("a time-out");
+                while !stop.load(Ordering::Relaxed) {
+                    let done = if keeps_open {
+                        insert(&kept)
+                    } else {
+                        let db = open(&file);
+                        db.busy_timeout(Duration::from_millis(20))
+                            .and_then(|()| insert(&db))
+                    };
+                    if done.is_ok() {
+                        written.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            })
+        });
+        Self {
+            stop,
+            written,
+            threads: threads.into(),
+        }
+    }
+
+    fn written(&self) -> [i64; 2] {
+        [0, 1].map(|i| self.written[i].load(Ordering::SeqCst))
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().expect("no panic");
+        }
+    }
+}
+
+#[test]
+fn who_goes_on_writing_to_an_old_principal_while_it_is_seeded_anew_is_told() {
+    let mut group = group(225);
+    let (file_a, file_b) = group.mirrored("shop");
+    group.a.kill();
+    group
+        .b
+        .await_mirroring("shop", "mirroring_role_desc", "PRINCIPAL");
+    let stubborn = Stubborn::start(&file_a);
+    group.a.wait("both write to the copy that nobody serves", || {
+        match stubborn.written() {
+            [kept, opened] if kept > 5 && opened > 5 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    group.a.up();
+    group
+        .b
+        .await_mirroring("shop", "mirroring_state_desc", "SYNCHRONIZED");
+    let kept = "kept as";
+    group.a.wait("the old copy is set aside", || {
+        if group.a.log().contains(kept) {
+            Ok(())
+        } else {
+            Err(group.a.log())
+        }
+    });
+    let before = stubborn.written();
+    for i in 0..40 {
+        open(&file_b)
+            .execute("INSERT INTO t (v) VALUES (?1)", [format!("served {i}")])
+            .expect("B serves");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_equal(&group.b, &group.a, "shop");
+    assert_eq!(stubborn.written(), before, "neither copy takes anything");
+    stubborn.stop();
+    assert_eq!(count(&file_a), 40);
+    assert_eq!(group.a.log().matches(kept).count(), 1, "{}", group.a.log());
+}
+
 #[test]
 fn commands_of_roles_are_refused_where_they_do_not_fit() {
     let group = group(82);

@@ -19,6 +19,7 @@ use super::shm::{IndexHeader, IndexWriter, Lock};
 use super::table::{PageTable, Wanted, hash_main, load};
 use super::tail::{CHECKPOINT_AGAIN, Checkpointed, Folded, IDENTITY_EVERY, published};
 use super::wal::{WalHeader, emit_frame, frame_offset};
+use super::write_lock::WriteLock;
 use super::{Anchor, Error, Result, page_hash};
 
 /// Settings of an [`Applier`].
@@ -93,7 +94,21 @@ impl Applier {
         from: &Anchor,
         later: &mut dyn FnMut(u64) -> Result<Option<BlockHeader>>,
     ) -> Result<Self> {
-        let (files, first) = Files::open(path, true)?;
+        Self::open_locked(path, None, options, from, later)
+    }
+
+    /// As [`Applier::open`], of a file whose write lock is held already: no other program can have written in between.
+    ///
+    /// # Errors
+    /// As [`Applier::open`].
+    pub fn open_locked(
+        path: &Path,
+        lock: Option<WriteLock>,
+        options: ApplierOptions,
+        from: &Anchor,
+        later: &mut dyn FnMut(u64) -> Result<Option<BlockHeader>>,
+    ) -> Result<Self> {
+        let (files, first) = Files::open_with(path, true, lock)?;
         if files.page_size != from.page_size {
             return Err(Error::NoSuchContent);
         }
@@ -139,6 +154,14 @@ impl Applier {
             again: None,
             looked: Instant::now(),
         })
+    }
+
+    /// Closes the file, which is about to be replaced, and keeps the lock.
+    ///
+    /// # Errors
+    /// What the system answers when it has no descriptors.
+    pub fn retire(self) -> Result<WriteLock> {
+        self.files.keep_lock()
     }
 
     /// The position that the file is at. May be stored after a checkpoint or fold.

@@ -115,7 +115,7 @@ impl Error {
         )
     }
 
-    pub(super) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn io(doing: &'static str) -> impl Fn(io::Error) -> Self + Copy {
         move |source| Self::Io { doing, source }
     }
 

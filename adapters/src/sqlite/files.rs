@@ -10,14 +10,17 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::string::String;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::seed::beside;
 use super::shm::{IndexHeader, Lock, Shm};
 use super::sys::{try_lock, unlock};
+use super::write_lock::{SHARED, WriteLock};
 use super::{Error, GapReason, Result};
 
 /// The byte of the main file that whoever captures or applies holds: far beyond what SQLite locks or a file is long.
@@ -67,6 +70,8 @@ pub(super) struct Files {
     pub page_size: u32,
     /// Log and wal-index by path, and which files those were when they were opened.
     beside: [(PathBuf, (u64, u64)); 2],
+    /// The write lock lives on in a [`WriteLock`].
+    kept: AtomicBool,
     // Last, so that it is given up after the descriptors are closed.
     claim: Claim,
 }
@@ -78,13 +83,26 @@ impl Files {
     /// # Errors
     /// The refusals of a file.
     pub fn open(path: &Path, writable_index: bool) -> Result<(Self, Connection)> {
+        Self::open_with(path, writable_index, None)
+    }
+
+    /// As [`Files::open`], of a file whose write lock is held already: it goes over without a moment in which nobody has it.
+    pub fn open_with(
+        path: &Path,
+        writable_index: bool,
+        lock: Option<WriteLock>,
+    ) -> Result<(Self, Connection)> {
         let path = fs::canonicalize(path).map_err(Error::io("find the database file"))?;
         let claim = Claim::new(&path)?;
-        let main = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(Error::io("open the database file"))?;
+        // A lock of another file is worth nothing, and goes before a connection is opened: its descriptors would take that one's
+        // locks with them.
+        let (main, index) = match lock.and_then(|lock| lock.into_parts(&path)) {
+            Some((main, shm)) => (main, Some(shm)),
+            None => {
+                let main = OpenOptions::new().read(true).write(true).open(&path);
+                (main.map_err(Error::io("open the database file"))?, None)
+            }
+        };
         refuse_network(&path, &main)?;
         check_header(&path, &main)?;
         if !try_lock(&main, SOLE_LOCK, 1).map_err(Error::io("lock the database file"))? {
@@ -102,8 +120,19 @@ impl Files {
             Ok((file, (PathBuf::from(name), (meta.dev(), meta.ino()))))
         };
         let (log, log_id) = open("-wal").map_err(Error::io("open the write-ahead log"))?;
-        let (shm, shm_id) = open("-shm").map_err(Error::io("open the wal-index"))?;
-        let shm = Shm::new(shm, writable_index).map_err(Error::io("open the wal-index"))?;
+        let (shm, shm_id) = match index {
+            Some(shm) => {
+                let id = shm.id().map_err(Error::io("open the wal-index"))?;
+                (shm, (beside(&path, "-shm"), id))
+            }
+            None => {
+                let (file, id) = open("-shm").map_err(Error::io("open the wal-index"))?;
+                let shm = Shm::new(file, writable_index).map_err(Error::io("open the wal-index"))?;
+                (shm, id)
+            }
+        };
+        // The connection has its own by now.
+        let _ = unlock(&main, SHARED.0, SHARED.1);
         let files = Self {
             path,
             main,
@@ -111,9 +140,17 @@ impl Files {
             shm,
             page_size,
             beside: [log_id, shm_id],
+            kept: AtomicBool::new(false),
             claim,
         };
         Ok((files, first))
+    }
+
+    /// The write lock, which is held, for longer than these files are open.
+    pub fn keep_lock(&self) -> Result<WriteLock> {
+        let lock = WriteLock::of(&self.main, &self.shm)?;
+        self.kept.store(true, Ordering::Relaxed);
+        Ok(lock)
     }
 
     /// Another connection to the same database.
@@ -153,7 +190,7 @@ impl Files {
         let what = match lock {
             Lock::Write => "the database's write lock",
             Lock::Checkpoint => "the database's checkpoint lock",
-            Lock::ReadMarks => "the database's log",
+            Lock::ReadMarks | Lock::Open => "the database's log",
         };
         let deadline = Instant::now() + patience;
         while !self.shm.try_lock(lock).map_err(Error::io("lock the wal-index"))? {
@@ -203,8 +240,13 @@ impl Drop for Files {
     fn drop(&mut self) {
         // Closing alone is not enough: a process that is just being started has copies of our descriptors, and with them our
         // locks, until it runs its program.
-        for lock in [Lock::Write, Lock::Checkpoint, Lock::ReadMarks] {
+        for lock in [Lock::Checkpoint, Lock::ReadMarks] {
             let _ = self.shm.unlock(lock);
+        }
+        if !self.kept.load(Ordering::Relaxed) {
+            for lock in [Lock::Write, Lock::Open] {
+                let _ = self.shm.unlock(lock);
+            }
         }
         let _ = unlock(&self.main, SOLE_LOCK, 1);
     }

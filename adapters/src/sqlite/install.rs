@@ -13,15 +13,13 @@ use std::vec::Vec;
 use super::files::{connect, is_busy, refuse_if_held};
 use super::seed::{Temporary, beside, sync_folder};
 use super::sys::try_lock;
+use super::write_lock::{SHARED, Staged, WriteLock};
 use super::{Anchor, Error, Result};
 
 /// What may stand beside a database file.
 const LOGS: [&str; 3] = ["-wal", "-shm", "-journal"];
 /// How long a file that is replaced is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The bytes on which every open connection to a database in WAL mode holds a shared lock (SQLite, `os.h`: SHARED_FIRST,
-/// SHARED_SIZE).
-const SHARED: (i64, i64) = (0x4000_0002, 510);
 /// Between the name of a copy that was kept and where the log of its successor begins.
 const KEPT: &str = "-before-";
 /// So many kept copies of one database at most: the first, which is the likeliest to be wanted, and the last ones.
@@ -35,12 +33,16 @@ pub struct CompleteSeed {
 }
 
 /// A seed in its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {
     /// What a [`super::Tail`] or an [`super::Applier`] goes on from.
     pub anchor: Anchor,
     /// The copy that was there before, under its new name.
     pub kept: Option<PathBuf>,
+    /// The write lock of the new file, for [`super::Applier::open_locked`].
+    pub lock: WriteLock,
+    /// The write lock of the copy that was there before: to be held while [`WriteLock::is_wanted`]. Who had that open goes on with
+    /// it, and would write where nobody looks.
+    pub retired: Option<WriteLock>,
 }
 
 impl CompleteSeed {
@@ -129,16 +131,59 @@ impl CompleteSeed {
     /// under another name beside it, with its log where that could not be folded into it: a seed follows from what the principal's
     /// file holds, and the principal's file may be the wrong one.
     ///
+    /// There is no moment in which another program can write to either. `held` is the write lock of the copy that is there, where
+    /// the caller has it.
+    ///
     /// # Errors
-    /// [`Error::InUse`] when a `Tail` or `Applier` holds the file there; what the system answers.
-    pub fn install_keeping(mut self) -> Result<Installed> {
+    /// [`Error::InUse`] when a `Tail` or `Applier` holds the file there; [`Error::Busy`] and [`Error::Exclusive`] while an application
+    /// is within a transaction that writes; what the system answers.
+    pub fn install_keeping(mut self, held: Option<WriteLock>) -> Result<Installed> {
         refuse_if_held(&self.path)?;
+        let retired = match held {
+            Some(held) => Some(held),
+            None => self.shut_writers_out()?,
+        };
         let kept = self.keep()?;
-        self.swap()?;
+        if let Some(retired) = &retired {
+            retired.shut()?;
+        }
+        let lock = self.swap_locked()?;
         Ok(Installed {
             anchor: self.anchor,
             kept,
+            lock,
+            retired,
         })
+    }
+
+    /// The write lock of the database that is replaced, if there is one that SQLite opens.
+    fn shut_writers_out(&self) -> Result<Option<WriteLock>> {
+        match WriteLock::take(&self.path, PATIENCE) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(e @ (Error::Busy(_) | Error::Exclusive(_) | Error::InUse(_))) => Err(e),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn swap_locked(&mut self) -> Result<WriteLock> {
+        let failed = Error::io("put the seed in its place");
+        let name = self
+            .temporary
+            .0
+            .clone()
+            .ok_or(Error::Malformed("the seed is gone"))?;
+        let mut staged = Staged::new(&self.path, &name)?;
+        staged.install(&self.path).map_err(failed)?;
+        match fs::remove_file(beside(&self.path, "-journal")) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+            _ => {}
+        }
+        // The old log has gone for good before the new file comes.
+        sync_folder(&self.path)?;
+        fs::rename(name, &self.path).map_err(failed)?;
+        self.temporary.0 = None;
+        sync_folder(&self.path)?;
+        Ok(staged.publish())
     }
 
     fn keep(&self) -> Result<Option<PathBuf>> {

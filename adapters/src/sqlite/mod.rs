@@ -5,7 +5,7 @@
 //! | [`Tail`] | captures every committed transaction of an ordinary application as a [`Block`], without a gap and without writing into its schema |
 //! | [`Applier`] | writes blocks into a mirror's file as a WAL writer, so that the copy is a readable database at every moment |
 //! | [`SeedSource`], [`SeedSink`] | a whole database at one position: out of a running one, into a new file |
-//! | [`Fence`] | keeps a file from being written while nobody captures it |
+//! | [`WriteLock`] | keeps a file from being written while nobody here uses it |
 //! | [`Anchor`] | where a file stands in its log: what a restart goes on from |
 //! | [`Identity`] | which file it is and what SQLite counts in it: what a file is judged by that does not continue its log |
 //!
@@ -19,7 +19,6 @@ mod anchor;
 mod apply;
 mod block;
 mod error;
-mod fence;
 mod files;
 mod identity;
 mod install;
@@ -30,16 +29,17 @@ mod table;
 mod tail;
 mod transaction;
 mod wal;
+mod write_lock;
 
 pub use anchor::{ANCHOR_LEN, Anchor};
 pub use apply::{Applied, Applier, ApplierOptions};
 pub use block::Block;
 pub use error::{Error, GapReason, Result};
-pub use fence::Fence;
 pub use identity::{Discontinuity, FileId, Head, IDENTITY_LEN, Identity};
 pub use install::{CompleteSeed, Installed};
 pub use seed::{SeedSink, SeedSource, create_database, database_sum};
 pub use tail::{Checkpointed, Folded, Tail, TailOptions};
+pub use write_lock::WriteLock;
 
 /// Hash of a page's image: xxh3-64 seeded with the page number (`docs/block.md`).
 #[must_use]

@@ -3,9 +3,10 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::vec::Vec;
 
-use super::sys::{SharedMap, try_lock, unlock};
+use super::sys::{SharedMap, try_lock, try_share, unlock};
 use super::wal::checksum_native;
 
 /// Bytes of one block of the wal-index.
@@ -38,6 +39,8 @@ pub(super) enum Lock {
     Checkpoint,
     /// Held shared by readers of the log, all marks but slot 0.
     ReadMarks,
+    /// Held shared by every connection: who has it exclusively takes the index for a dead machine's, and empties it.
+    Open,
 }
 
 impl Lock {
@@ -46,6 +49,7 @@ impl Lock {
             Self::Write => (120, 1),
             Self::Checkpoint => (121, 1),
             Self::ReadMarks => (124, 4),
+            Self::Open => (128, 1),
         }
     }
 }
@@ -134,6 +138,23 @@ impl Shm {
     pub fn try_lock(&self, lock: Lock) -> io::Result<bool> {
         let (start, len) = lock.bytes();
         try_lock(&self.file, start, len)
+    }
+
+    /// Tries to take `lock` shared.
+    pub fn try_share(&self, lock: Lock) -> io::Result<bool> {
+        let (start, len) = lock.bytes();
+        try_share(&self.file, start, len)
+    }
+
+    /// The same file, and the same locks, once more.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Self::new(self.file.try_clone()?, true)
+    }
+
+    /// Which file it is: device and inode.
+    pub fn id(&self) -> io::Result<(u64, u64)> {
+        let meta = self.file.metadata()?;
+        Ok((meta.dev(), meta.ino()))
     }
 
     /// Releases `lock`.

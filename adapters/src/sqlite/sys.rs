@@ -117,26 +117,61 @@ pub(super) fn try_lock(file: &File, start: i64, len: i64) -> io::Result<bool> {
     }
 }
 
+/// Tries to lock bytes of `file` shared, for this descriptor. Returns whether the lock was had.
+pub(super) fn try_share(file: &File, start: i64, len: i64) -> io::Result<bool> {
+    match set_lock(file, libc::F_RDLCK, start, len) {
+        Ok(()) => Ok(true),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// The kernel's number, which `libc` does not have (`asm-generic/fcntl.h`).
+const F_SETSIG: libc::c_int = 10;
+
+/// Whether anybody has `file` open by another descriptor, in this process or any: the system gives a write lease only to who is
+/// alone (fcntl(2), *Leases*).
+pub(super) fn is_open_elsewhere(file: &File) -> io::Result<bool> {
+    let control = |command: libc::c_int, argument: libc::c_int| {
+        // SAFETY: the descriptor is open while `file` is borrowed, and these commands take a number.
+        match unsafe { libc::fcntl(file.as_raw_fd(), command, argument) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    };
+    // Who opens the file in the instant in which there is a lease makes the system send a signal: one that is ignored unless asked for.
+    control(F_SETSIG, libc::SIGURG)?;
+    match control(libc::F_SETLEASE, libc::F_WRLCK) {
+        Ok(()) => control(libc::F_SETLEASE, libc::F_UNLCK).map(|()| false),
+        Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
 /// Releases what [`try_lock`] locked.
 pub(super) fn unlock(file: &File, start: i64, len: i64) -> io::Result<()> {
     set_lock(file, libc::F_UNLCK, start, len)
 }
 
 fn set_lock(file: &File, kind: libc::c_int, start: i64, len: i64) -> io::Result<()> {
-    let failed = || io::Error::from(io::ErrorKind::InvalidInput);
-    let request = libc::flock {
-        l_type: kind.try_into().map_err(|_| failed())?,
-        l_whence: libc::SEEK_SET.try_into().map_err(|_| failed())?,
-        l_start: start,
-        l_len: len,
-        l_pid: 0,
-    };
+    let request = region(kind, start, len)?;
     // SAFETY: the descriptor is open while `file` is borrowed, and F_OFD_SETLK only reads the structure.
     let answer = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const request) };
     if answer == -1 {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+fn region(kind: libc::c_int, start: i64, len: i64) -> io::Result<libc::flock> {
+    let failed = || io::Error::from(io::ErrorKind::InvalidInput);
+    Ok(libc::flock {
+        l_type: kind.try_into().map_err(|_| failed())?,
+        l_whence: libc::SEEK_SET.try_into().map_err(|_| failed())?,
+        l_start: start,
+        l_len: len,
+        l_pid: 0,
+    })
 }
 
 #[cfg(test)]
@@ -168,6 +203,12 @@ mod tests {
         );
         unlock(&a, 120, 1).unwrap();
         assert!(try_lock(&b, 120, 1).unwrap());
+        assert!(try_share(&a, 128, 1).unwrap());
+        assert!(try_share(&b, 128, 1).unwrap());
+        assert!(!try_lock(&b, 128, 1).unwrap());
+        assert!(is_open_elsewhere(&a).unwrap());
+        drop(b);
+        assert!(!is_open_elsewhere(&a).unwrap());
     }
 
     #[test]

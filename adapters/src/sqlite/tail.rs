@@ -15,6 +15,7 @@ use super::shm::{IndexHeader, Lock};
 use super::table::{PageTable, State, Wanted, hash_main, load};
 use super::transaction::{Source, Transaction};
 use super::wal::{FrameReader, WalHeader};
+use super::write_lock::WriteLock;
 use super::{Anchor, Block, Error, GapReason, Result, SeedSource};
 
 /// Settings of a [`Tail`].
@@ -233,6 +234,14 @@ impl Tail {
     /// [`Error::Io`] when the lock cannot be given up.
     pub fn lift_fence(&self) -> Result<()> {
         self.files.unlock(Lock::Write)
+    }
+
+    /// The lock of [`Tail::fence`], for longer than the file is captured.
+    ///
+    /// # Errors
+    /// What the system answers when it has no descriptors.
+    pub fn keep_fence(&self) -> Result<WriteLock> {
+        self.files.keep_lock()
     }
 
     /// The next committed transaction; `None` when there is none. Costs a few loads from shared memory when nothing has changed.

@@ -213,7 +213,7 @@ pub fn copy_seed(source: &mut SeedSource, to: &Path, step: usize) -> Result<Anch
         let n = source.read_at(offset, &mut buffer)?;
         if n == 0 {
             let complete = sink.complete(source.end(), source.anchor().sum)?;
-            return Ok(complete.install_keeping()?.anchor);
+            return Ok(complete.install_keeping(None)?.anchor);
         }
         sink.write(offset, &buffer[..n])?;
         offset += n as u64;
@@ -278,6 +278,12 @@ impl Shell {
             }
             printed.push_str(&line);
         }
+    }
+
+    /// Closes the database in order.
+    pub fn quit(mut self) {
+        drop(self.child.stdin.take());
+        self.child.wait().unwrap();
     }
 
     /// SIGKILL.

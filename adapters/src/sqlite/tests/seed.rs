@@ -1,11 +1,13 @@
 //! A whole database at one position, while the application goes on.
 
 use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dbmirror_core::message::{DatabaseSum, LogEnd};
 
 use super::rig::*;
-use crate::sqlite::{Error, SeedSink, database_sum};
+use crate::sqlite::{Applier, ApplierOptions, Error, Installed, SeedSink, database_sum};
 
 const TABLE: &str = "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB);";
 
@@ -79,6 +81,120 @@ fn a_reseed_replaces_a_mirror_and_leaves_its_readers_alone() {
         "it keeps the file that it opened"
     );
     drop(reader);
+    rig.prove_equal();
+}
+
+impl Rig {
+    /// Replaces the mirror's copy, which is open, as an instance does: its lock goes over to the new one.
+    fn replace_mirror(&mut self) -> Installed {
+        let mut source = self.snapshot();
+        let mut bytes = std::vec![0; source.bytes() as usize];
+        source.read_at(0, &mut bytes).unwrap();
+        let mut sink = SeedSink::create(&self.mirror, 4096, source.bytes()).unwrap();
+        sink.write(0, &bytes).unwrap();
+        let complete = sink.complete(source.end(), source.anchor().sum).unwrap();
+        let held = self.applier.take().map(|applier| applier.retire().unwrap());
+        self.seeded = Some(*source.anchor());
+        complete.install_keeping(held).unwrap()
+    }
+
+    /// Opens what [`Rig::replace_mirror`] put in place.
+    fn open_replaced(&mut self, installed: Installed) {
+        let log = &self.log;
+        let applier = Applier::open_locked(
+            &self.mirror,
+            Some(installed.lock),
+            ApplierOptions::new(FAMILY),
+            &installed.anchor,
+            &mut |sequence| Ok(log.header(sequence)),
+        );
+        self.applier = Some(applier.unwrap());
+    }
+}
+
+fn inode(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).unwrap().ino()
+}
+
+#[test]
+fn nobody_writes_while_a_copy_is_replaced() {
+    let mut rig = Rig::new(TABLE);
+    rig.seed();
+    rig.open_applier().unwrap();
+    let stop = AtomicBool::new(false);
+    let mut retired = std::vec::Vec::new();
+    std::thread::scope(|scope| {
+        let writers: std::vec::Vec<_> = (0..2)
+            .map(|_| {
+                let (mirror, stop) = (rig.mirror.clone(), &stop);
+                scope.spawn(move || {
+                    let mut tries = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        let sql = ".timeout 30\nINSERT INTO t(b) VALUES (99);";
+                        let answer = shell_result(&mirror, sql);
+                        let error = answer.expect_err("it is written to");
+                        assert!(error.contains("locked"), "{error}");
+                        tries += 1;
+                    }
+                    tries
+                })
+            })
+            .collect();
+        for _ in 0..60 {
+            shell(&rig.source, "INSERT INTO t(b) VALUES (1);");
+            rig.capture();
+            let mut installed = rig.replace_mirror();
+            retired.extend(installed.retired.take());
+            retired.retain(crate::sqlite::WriteLock::is_wanted);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            rig.open_replaced(installed);
+        }
+        stop.store(true, Ordering::Relaxed);
+        for writer in writers {
+            assert!(writer.join().unwrap() > 10, "they tried");
+        }
+    });
+    retired.retain(crate::sqlite::WriteLock::is_wanted);
+    assert_eq!(retired.len(), 0, "nobody has any of them open");
+    shell(&rig.source, "INSERT INTO t(b) VALUES (1);");
+    rig.pump();
+    assert_eq!(shell(&rig.mirror, "SELECT count(*) FROM t;"), "61\n");
+    rig.prove_equal();
+}
+
+#[test]
+fn who_has_a_replaced_copy_open_is_told_and_takes_nothing_with_it() {
+    let mut rig = Rig::new(TABLE);
+    shell(&rig.source, "INSERT INTO t(b) VALUES (1);");
+    rig.seed();
+    rig.open_applier().unwrap();
+    let mut open = Shell::open(&rig.mirror);
+    assert_eq!(open.run("SELECT count(*) FROM t;"), "1\n");
+    shell(&rig.source, "INSERT INTO t(b) VALUES (2);");
+    rig.capture();
+    let mut installed = rig.replace_mirror();
+    let retired = installed.retired.take().unwrap();
+    rig.open_replaced(installed);
+    let beside = |suffix: &str| {
+        let mut name = rig.mirror.clone().into_os_string();
+        name.push(suffix);
+        std::path::PathBuf::from(name)
+    };
+    let logs = [beside("-wal"), beside("-shm")];
+    let before = logs.clone().map(|path| inode(&path));
+    // It goes on with the copy that it opened, and can not write there.
+    assert!(retired.is_wanted());
+    let answer = open.run(".timeout 20\nINSERT INTO t(b) VALUES (3);\nSELECT count(*) FROM t;");
+    assert_eq!(answer, "1\n");
+    // SQLite's last connection to a database removes its log by name: that name is another's by now.
+    open.quit();
+    assert!(!retired.is_wanted());
+    assert_eq!(logs.map(|path| inode(&path)), before);
+    drop(retired);
+    shell(&rig.source, "INSERT INTO t(b) VALUES (4);");
+    rig.pump();
+    assert_eq!(shell(&rig.mirror, "SELECT count(*) FROM t;"), "3\n");
     rig.prove_equal();
 }
 
@@ -225,7 +341,10 @@ fn a_mirrors_old_copy_is_kept_and_their_number_bounded() {
         end.position.sequence = sequence;
         let mut sink = SeedSink::create(&old, 4096, new.len() as u64).unwrap();
         sink.write(0, &new).unwrap();
-        sink.complete(end, anchor.sum).unwrap().install_keeping().unwrap()
+        sink.complete(end, anchor.sum)
+            .unwrap()
+            .install_keeping(None)
+            .unwrap()
     };
     assert_eq!(install(1).kept, None, "nothing was there");
     shell(&old, "CREATE TABLE precious(a); INSERT INTO precious VALUES (7);");

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use dbmirror_adapters::sqlite::{self, Fence};
+use dbmirror_adapters::sqlite::{self, WriteLock};
 use dbmirror_core::message::Timelines;
 
 use super::{Thread, Using, file_error};
@@ -65,10 +65,8 @@ impl Thread {
             Using::Capture(tail) => tail.fence(TRY),
             Using::Mirror(_) | Using::Fenced { .. } => Ok(()),
             Using::Nothing => {
-                let fence = Fence::take(&self.subject.path, TRY)?;
-                self.using = Using::Fenced {
-                    _lock: Box::new(fence),
-                };
+                let lock = WriteLock::take(&self.subject.path, TRY)?;
+                self.using = Using::Fenced { lock };
                 Ok(())
             }
         }
@@ -89,6 +87,15 @@ impl Thread {
         if self.fence == Some(Fencing::Stands) {
             self.fence(false);
         }
+    }
+
+    /// Ends the capture; a fence that stands goes on without a gap.
+    pub(super) fn leave_capture(&mut self) {
+        let lock = match &self.using {
+            Using::Capture(tail) if self.fence == Some(Fencing::Stands) => tail.keep_fence().ok(),
+            _ => None,
+        };
+        self.using = lock.map_or(Using::Nothing, |lock| Using::Fenced { lock });
     }
 
     /// Lets writers in.

@@ -47,8 +47,11 @@ impl Thread {
         if matches!(self.using, Using::Mirror(_)) {
             return Ok(());
         }
-        // The writer of a mirror's file takes the lock of a fence over: it keeps it for life.
-        self.using = Using::Nothing;
+        // The writer of a mirror's file takes the lock of a fence over, or that of a file just installed: it keeps it for life.
+        let lock = match std::mem::replace(&mut self.using, Using::Nothing) {
+            Using::Fenced { lock } => Some(lock),
+            _ => self.installed.take(),
+        };
         let subject = &self.subject;
         let row = subject.row().map_err(|e| sqlite::Error::Caller(e.text))?;
         let stored = row
@@ -60,10 +63,12 @@ impl Thread {
             .map(|e| e.base.position.sequence);
         // A stored anchor that the log does not reach back to tells nothing.
         let from = stored.filter(|a| base.is_some_and(|base| a.end.position.sequence >= base));
-        let applier = Applier::open(
+        let from = from.ok_or(sqlite::Error::NoSuchContent)?;
+        let applier = Applier::open_locked(
             &subject.path,
+            lock,
             ApplierOptions::new(subject.family),
-            &from.ok_or(sqlite::Error::NoSuchContent)?,
+            &from,
             &mut |sequence| subject.header(sequence),
         )?;
         subject.set_redone(applier.anchor().end.position);

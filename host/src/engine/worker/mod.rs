@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use dbmirror_adapters::blocklog::{BlockLog, LogError, LogId, Ticket};
-use dbmirror_adapters::sqlite::{self, Anchor, Applier, Block, Fence, Identity, SeedSink, Tail};
+use dbmirror_adapters::sqlite::{self, Anchor, Applier, Block, Identity, SeedSink, Tail, WriteLock};
 use dbmirror_core::message::block::{BlockHeader, HEADER_LEN};
 use dbmirror_core::message::{DatabaseSum, FamilyGuid, LogEnd, Position, Timelines};
 use dbmirror_core::session::{DatabaseId, SeedInfo};
@@ -120,6 +120,8 @@ impl Worker {
                     known: None,
                     held: None,
                     fence: None,
+                    installed: None,
+                    retired: Vec::new(),
                 }
                 .run();
             })?;
@@ -157,7 +159,7 @@ enum Using {
     Mirror(Box<Applier>),
     /// Nobody may write, and nobody captures.
     Fenced {
-        _lock: Box<Fence>,
+        lock: WriteLock,
     },
 }
 
@@ -186,7 +188,14 @@ struct Thread {
     held: Option<(FileLook, Instant)>,
     /// Writers are to be shut out, or are.
     fence: Option<fence::Fencing>,
+    /// The write lock of a seed that has come to its place and is not opened yet.
+    installed: Option<WriteLock>,
+    /// Those of copies that were replaced while applications had them open.
+    retired: Vec<WriteLock>,
 }
+
+/// Most replaced copies whose applications are kept from writing; the oldest is given up for one more.
+const RETIRED_MOST: usize = 16;
 
 impl Thread {
     fn run(mut self) {
@@ -229,13 +238,14 @@ impl Thread {
     }
 
     fn obey(&mut self, command: Command) {
+        self.let_go();
         match command {
             Command::Capture { restart } => self.capture(restart),
             Command::StopCapture => {
                 self.wants_capture = false;
                 self.restart = false;
                 self.pending = None;
-                self.using = Using::Nothing;
+                self.leave_capture();
                 self.keep_fence();
             }
             Command::Fence { settle } => self.fence(settle),
@@ -266,6 +276,13 @@ impl Thread {
             }
             Command::Stop => {}
         }
+    }
+
+    /// Gives up the locks of replaced copies that nobody has open any more.
+    fn let_go(&mut self) {
+        self.retired.retain(WriteLock::is_wanted);
+        let surplus = self.retired.len().saturating_sub(RETIRED_MOST);
+        self.retired.drain(..surplus);
     }
 
     fn fold(&mut self) -> Result<Checkpoint, EngineError> {

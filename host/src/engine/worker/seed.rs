@@ -126,7 +126,6 @@ impl Thread {
 
     pub(super) fn seed_finish(&mut self, seed: &SeedInfo, sum: DatabaseSum, family: FamilyGuid) {
         let Some(sink) = self.sink.take() else { return };
-        self.using = Using::Nothing;
         match self.install(sink, seed, sum, family) {
             Ok(()) => {
                 let (database, at) = (self.subject.database, seed.at);
@@ -150,7 +149,21 @@ impl Thread {
         family: FamilyGuid,
     ) -> sqlite::Result<()> {
         let caller = |e: String| sqlite::Error::Caller(e);
-        let sqlite::Installed { anchor, kept } = sink.complete(seed.at, sum)?.install_keeping()?;
+        let complete = sink.complete(seed.at, sum)?;
+        // The lock on the old file goes over without a moment in which an application could write to either.
+        let held = match std::mem::replace(&mut self.using, Using::Nothing) {
+            Using::Mirror(applier) => Some(applier.retire()?),
+            Using::Fenced { lock } => Some(lock),
+            Using::Nothing | Using::Capture(_) => None,
+        };
+        let sqlite::Installed {
+            anchor,
+            kept,
+            lock,
+            retired,
+        } = complete.install_keeping(held)?;
+        self.installed = Some(lock);
+        self.retired.extend(retired);
         let subject = &mut self.subject;
         if let Some(kept) = kept {
             let text = format!(
