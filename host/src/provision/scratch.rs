@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +19,9 @@ const FILE_LEN_MAX: u64 = 64 * 1024;
 /// The most files that are.
 const FILES_MAX: usize = 1_000;
 
+/// What the name of the directory begins with; the number of the process follows.
+const PREFIX: &str = "dbmirror-provision-";
+
 /// The instance and its directory.
 pub(super) struct Scratch {
     dir: PathBuf,
@@ -30,8 +33,10 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Starts an instance called `name` whose statements find the files of `files`.
     pub(super) fn start(name: &str, files: &Path) -> Result<Self, Failure> {
+        sweep(&std::env::temp_dir());
         let tag: [u8; 8] = random().map_err(|error| Failure::usage(error.to_string()))?;
-        let dir = std::env::temp_dir().join(format!("dbmirror-provision-{}", super::hex(&tag)));
+        let dir = format!("{PREFIX}{}-{}", std::process::id(), super::hex(&tag));
+        let dir = std::env::temp_dir().join(dir);
         let failed = |error: std::io::Error| Failure::usage(format!("{}: {error}", dir.display()));
         fs::DirBuilder::new().mode(0o700).create(&dir).map_err(failed)?;
         let mut scratch = Self {
@@ -130,8 +135,30 @@ impl Drop for Scratch {
         if let Some(instance) = self.instance.take() {
             instance.stop();
         }
-        // Private keys lie in it, and so does the key that opens them: who kills the program removes the directory.
+        // Private keys lie in it, and so does the key that opens them.
         let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Removes what killed programs left in `temporary`: private keys, and the key that opens them.
+fn sweep(temporary: &Path) {
+    let own = rustix::process::geteuid().as_raw();
+    let Ok(entries) = fs::read_dir(temporary) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let process = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'))
+            .and_then(|(process, _)| process.parse::<u32>().ok());
+        let left = process.is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists());
+        let mine = entry
+            .metadata()
+            .is_ok_and(|meta| meta.is_dir() && meta.uid() == own);
+        if left && mine {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -181,5 +208,28 @@ impl Sink for Told {
         } else {
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_program_left_is_removed() {
+        let temporary = tempfile::tempdir().unwrap();
+        // Numbers of processes end far below.
+        let [left, own, other] = [
+            format!("{PREFIX}4294967295-00"),
+            format!("{PREFIX}{}-00", std::process::id()),
+            "dbmirror-other-4294967295-00".to_owned(),
+        ]
+        .map(|name| temporary.path().join(name));
+        for dir in [&left, &own, &other] {
+            fs::create_dir_all(dir.join("backup")).unwrap();
+            fs::write(dir.join("smk.key"), "secret").unwrap();
+        }
+        sweep(temporary.path());
+        assert!(!left.exists() && own.exists() && other.exists());
     }
 }
