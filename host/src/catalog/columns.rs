@@ -376,6 +376,16 @@ pub static VIEWS: &[View] = &[
             ("refusal", Int),
         ],
     },
+    View {
+        name: "messages",
+        columns: &[
+            ("message_id", Int),
+            ("language_id", SmallInt),
+            ("severity", TinyInt),
+            ("is_event_logged", Bit),
+            ("text", NVarChar(Some(2048))),
+        ],
+    },
 ];
 
 /// The declaration of a column in a query's in-memory tables: the type's name, by which [`of_declaration`] finds it again,

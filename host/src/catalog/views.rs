@@ -7,6 +7,7 @@ use super::dates;
 use crate::engine::{
     ConnectionView, Engine, ErrorRow, MirroringRole, PartnerSync, SafetyLevel, SessionView, WitnessRow,
 };
+use crate::messages;
 use crate::tsql::Value;
 
 /// Whose rows a query sees.
@@ -33,6 +34,7 @@ pub fn rows(master: &Connection, engine: &Engine, scope: Scope, name: &str) -> r
         "endpoints" => endpoint_rows(master, engine, "")?,
         "tcp_endpoints" => endpoint_rows(master, engine, TCP)?,
         "database_mirroring_endpoints" => endpoint_rows(master, engine, MIRRORING)?,
+        "messages" => messages::ALL.iter().map(|entry| message(entry)).collect(),
         _ => match SQL.iter().find(|(view, _)| *view == name) {
             Some((_, sql)) if sql.contains(":database") => {
                 query(master, sql, &[(":database", &scope.database_id)])?
@@ -237,6 +239,20 @@ fn mirrored(session: &SessionView) -> Vec<Value> {
 }
 
 /// One session that this instance is the witness of.
+/// English, as SQL Server numbers languages.
+const ENGLISH: i64 = 1033;
+
+fn message(entry: &messages::Entry) -> Vec<Value> {
+    vec![
+        Value::from(i64::from(entry.number)),
+        Value::from(ENGLISH),
+        Value::from(i64::from(entry.severity)),
+        // The place that raises a message decides whether it is logged.
+        Value::Null,
+        Value::from(entry.text.to_owned()),
+    ]
+}
+
 fn witnessed(row: &WitnessRow) -> Vec<Value> {
     let (safety, safety_desc) = match row.safety {
         None => (0, "UNKNOWN"),

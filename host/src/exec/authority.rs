@@ -541,7 +541,8 @@ impl SqlSession {
             "databases"
             | "database_mirroring"
             | "database_mirroring_witnesses"
-            | "database_recovery_status" => rows,
+            | "database_recovery_status"
+            | "messages" => rows,
             "server_principals" if self.on_server(master, &["ALLG"])? => rows,
             "server_principals" => keep(rows, &|row| {
                 let id = number(row, 1);

@@ -489,3 +489,16 @@ fn private_keys_leave_and_enter_encrypted() {
     b.ok("OPEN MASTER KEY DECRYPTION BY PASSWORD = '<2_Strong_Password!>'; CREATE CERTIFICATE x WITH SUBJECT = 'x';
           ALTER MASTER KEY ADD ENCRYPTION BY SERVICE MASTER KEY; CLOSE MASTER KEY; ALTER ENDPOINT e FOR DATABASE_MIRRORING (AUTHENTICATION = CERTIFICATE x)");
 }
+
+#[test]
+fn the_catalogue_of_messages_can_be_asked() {
+    let mut f = Fixture::new();
+    assert_eq!(
+        f.rows(
+            "SELECT language_id, severity, is_event_logged, text FROM sys.messages WHERE message_id = 916"
+        ),
+        ["1033|14|NULL|The login '{0}' cannot use database '{1}': it has no user there."]
+    );
+    let all = f.rows("SELECT message_id FROM sys.messages");
+    assert_eq!(all.len(), crate::messages::ALL.len());
+}
