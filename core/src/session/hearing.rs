@@ -193,7 +193,6 @@ impl Session {
         why: RoleChange,
     ) {
         let database = self.database();
-        let was_principal = matches!(self.side, Side::Principal(_));
         match &mut self.side {
             Side::Principal(side) => side.unbound(ctx, database),
             Side::Mirror(side) => side.unbound(ctx, database),
@@ -219,10 +218,13 @@ impl Session {
             stored.failover = at;
             stored.wants_seed = false;
         });
-        if !was_principal {
-            self.side = Side::Principal(PrincipalSide::new(false));
+        match &mut self.side {
+            Side::Principal(side) => side.settle_due = None,
+            Side::Mirror(_) => self.side = Side::Principal(PrincipalSide::new(false)),
         }
         self.rewinding = None;
+        // The role is back before its writers were shut out: nobody waits for that any more, and the hellos do not either.
+        self.q.fencing = false;
         self.q.serves = false;
         self.q.fence = None;
         self.q.taking = true;
@@ -256,6 +258,10 @@ impl Session {
         let database = self.database();
         if let Side::Principal(side) = &mut self.side {
             side.unbound(ctx, database);
+            if incomplete::yields_incomplete(side.lost) {
+                self.kept.change(|stored| stored.incomplete = true);
+                (ctx.events)(SessionEvent::LogLost { end: self.end });
+            }
             let fenced = self.failing.is_some_and(|failing| failing.fenced);
             self.side = Side::Mirror(MirrorSide::new(self.end));
             self.q.fencing = !fenced;
@@ -430,7 +436,13 @@ impl Session {
     /// An incomplete mirror that holds what its owner's log held at its hello has nothing to miss any more (R6).
     pub(super) fn judge_whole(&mut self, ctx: &mut Ctx<'_>) {
         let incomplete = self.kept.get().incomplete;
-        if !incomplete || !matches!(self.side, Side::Mirror(_)) || !self.in_step() || self.ask().open {
+        let seeded_first = self.kept.get().wants_seed;
+        if !incomplete
+            || seeded_first
+            || !matches!(self.side, Side::Mirror(_))
+            || !self.in_step()
+            || self.ask().open
+        {
             return;
         }
         let heard = self
@@ -495,6 +507,8 @@ impl Session {
         let Ok(meeting) = meeting;
         match meeting {
             history::Meeting::Rewind { to } => {
+                // Doubt about the own log (R3).
+                self.q.may_take_over = false;
                 if self.rewinding.is_none() {
                     self.rewinding = Some(Rewinding { to, asked: false });
                 }
@@ -502,7 +516,8 @@ impl Session {
             history::Meeting::Send { .. }
             | history::Meeting::Tail { .. }
             | history::Meeting::Corrupt { .. } => {
-                self.rewinding = None;
+                // What the host was asked to undo it undoes, and says how the log ends then.
+                self.rewinding = self.rewinding.filter(|rewinding| rewinding.asked);
             }
         }
         self.ask_rewind(ctx);

@@ -233,12 +233,13 @@ impl Session {
     }
 
     /// A session that was read from the storage, with the own log as the storage found it. A principal's commits are in its database as
-    /// well, and its log is made anew from that; what a mirror's log loses is nowhere else here.
+    /// well, and its log is made anew from that, unless it yields before; what a mirror's log loses is nowhere else here.
     pub(crate) fn restore(me: InstanceId, stored: Stored, log: FoundLog, now: Instant) -> Self {
         let FoundLog { end, lost } = log;
         let side = match stored.role {
             Role::Principal => {
                 let mut side = PrincipalSide::new(false);
+                side.lost = lost;
                 side.settle_by = now.after(Duration::from_secs(u64::from(stored.properties.timeout)));
                 Side::Principal(side)
             }

@@ -37,6 +37,8 @@ pub(crate) struct SeedIn {
     pub(crate) offset: u64,
     written: u64,
     finishing: bool,
+    /// Another began while this one was being put in the database's place, and nobody kept it.
+    missed: bool,
 }
 
 /// A tail being given.
@@ -118,9 +120,11 @@ impl Session {
             .block(piece.position, piece.offset, piece.total, piece.bytes.len())
             .map_err(|_| ())?;
         side.tail = None;
+        // A timeline of that number that was begun here, under a role that was given up before a block lay in it, is another.
+        let fork = heard.timelines.fork_of(piece.position.timeline);
         self.kept.change(|stored| {
             stored.touched = true;
-            if !stored.timelines.contains(piece.position, None) {
+            if !stored.timelines.contains(piece.position, fork) {
                 stored.timelines = heard.timelines.until(piece.position.sequence);
             }
         });
@@ -194,7 +198,12 @@ impl Session {
         let database = self.database();
         let bound = self.is_bound();
         let Some(side) = self.mirror() else { return };
-        if !bound || side.installs() {
+        if !bound {
+            return;
+        }
+        if let Some(seed) = side.seed.as_mut().filter(|seed| seed.finishing) {
+            // Two cannot be put in one place: the logs are compared again when this one is there.
+            seed.missed = true;
             return;
         }
         let info = SeedInfo {
@@ -207,7 +216,6 @@ impl Session {
         side.tail = None;
         side.seed = None;
         self.q.may_take_over = false;
-        self.rewinding = None;
         let Some(side) = self.mirror() else { return };
         match ctx.storage.seed_begin(database, info) {
             Ok(()) => {
@@ -216,7 +224,10 @@ impl Session {
                     offset: 0,
                     written: 0,
                     finishing: false,
+                    missed: false,
                 });
+                // Only a seed that has begun takes the place of undoing: else the host goes on with that.
+                self.rewinding = None;
                 (ctx.events)(SessionEvent::SeedStarted {
                     at: info.at.position,
                     bytes: info.bytes,
@@ -240,6 +251,10 @@ impl Session {
             side.inflow.written(len);
             return Ok(());
         };
+        if seed.missed {
+            side.inflow.written(len);
+            return Ok(());
+        }
         let next = seed.offset.checked_add(len).ok_or(())?;
         if seed.finishing || piece.offset != seed.offset || len == 0 || next > seed.info.bytes {
             return Err(());
@@ -258,7 +273,9 @@ impl Session {
     pub(crate) fn seed_end(&mut self, ctx: &mut Ctx<'_>, end: &SeedEnd) -> Result<(), ()> {
         let database = self.database();
         let Some(side) = self.mirror() else { return Err(()) };
-        let Some(seed) = &mut side.seed else { return Ok(()) };
+        let Some(seed) = side.seed.as_mut().filter(|seed| !seed.missed) else {
+            return Ok(());
+        };
         if seed.finishing || seed.offset != seed.info.bytes || end.bytes != seed.info.bytes {
             return Err(());
         }
@@ -289,7 +306,12 @@ impl Session {
         let end = self.end.position;
         match &self.side {
             Side::Mirror(side) if side.seed.is_some() => self.seed_refused(ctx, SeedEnd::KIND, error),
-            Side::Mirror(_) => self.log_refused(ctx, error, end),
+            Side::Mirror(_) => {
+                if matches!(error, StorageError::Chain | StorageError::Corrupt) {
+                    self.copy_damaged(ctx);
+                }
+                self.log_refused(ctx, error, end);
+            }
             Side::Principal(side) if side.adopt.is_some() || side.adopting_awaits(end) => {
                 self.adoption_failed(ctx, error, end);
             }
@@ -299,6 +321,20 @@ impl Session {
             }
             Side::Principal(_) => (ctx.events)(SessionEvent::StorageFailed(error)),
         }
+    }
+
+    /// What was hardened cannot be brought into the file: it is as good as gone, and only a seed makes this copy whole again (R6).
+    fn copy_damaged(&mut self, ctx: &mut Ctx<'_>) {
+        if !self.is_established() {
+            return;
+        }
+        if !self.kept.get().incomplete {
+            (ctx.events)(SessionEvent::LogLost { end: self.end });
+        }
+        self.kept.change(|stored| {
+            stored.incomplete = true;
+            stored.wants_seed = true;
+        });
     }
 
     /// The storage has taken the seed up to `offset`.
@@ -331,6 +367,9 @@ impl Session {
         });
         self.whole_again(ctx);
         (ctx.events)(SessionEvent::SeedDone { at: end });
+        if seed.missed {
+            self.take_up_anew();
+        }
     }
 
     /// A restarted principal asks for what lies beyond its log.

@@ -39,11 +39,15 @@ pub(crate) struct PrincipalSide {
     pub(crate) adopt: Option<Adopt>,
     /// The log has gone on since the restart, or may.
     pub(crate) settled: bool,
+    /// It may go on, in a new timeline or not, as soon as blocks of a tail that were taken are durable.
+    pub(crate) settle_due: Option<bool>,
     /// When it goes on without the mirror.
     pub(crate) settle_by: Instant,
     /// The log covered every commit of the file at this position; `None` while nobody knows what the file holds beyond the
     /// log. Without it an end of log that both share is not the end of what applications were told is committed.
     caught_up: Option<Position>,
+    /// Blocks that were durable are gone. What they brought is in the file, and in the log again once that covers the file.
+    pub(crate) lost: bool,
     /// The file is refused: nothing resumes the session until it is right or accepted.
     pub(crate) file_refused: bool,
     /// The mirror was level, and no block has stayed unhardened for the time-out since (R1).
@@ -85,8 +89,10 @@ impl PrincipalSide {
             seed_due: None,
             adopt: None,
             settled,
+            settle_due: None,
             settle_by: Instant::ZERO,
             caught_up: None,
+            lost: false,
             file_refused: false,
             synced: false,
             behind: None,
@@ -102,6 +108,11 @@ impl PrincipalSide {
     /// Whether the mirror counts as level with a log that ends at `end`.
     pub(crate) const fn level(&self) -> bool {
         self.streaming && self.synced
+    }
+
+    /// Whether the log covers every commit of the file.
+    fn covers(&self, end: Position) -> bool {
+        self.caught_up.is_some_and(|at| at.sequence <= end.sequence)
     }
 
     /// Whether blocks of the tail were taken that are not durable yet.
@@ -153,7 +164,8 @@ impl PrincipalSide {
 
     /// Judges whether the mirror is level with `end`.
     fn weigh(&mut self, now: Instant, end: Position, timeout: Duration) {
-        let covers = self.caught_up.is_some_and(|at| at.sequence <= end.sequence);
+        let covers = self.covers(end);
+        self.lost &= !covers;
         if self.streaming && self.seed.is_none() && self.acked == end && covers {
             self.synced = true;
             self.behind = None;
@@ -270,14 +282,25 @@ impl Session {
     /// The log may go on after a restart: said once.
     pub(crate) fn settle(&mut self, ctx: &mut Ctx<'_>, new_timeline: bool) {
         let end = self.end.position;
-        // Blocks of a tail that are still on their way into log and file come first.
-        if let Some(side) = self.principal()
-            && !side.settled
-            && !side.adopting_awaits(end)
-        {
-            side.settled = true;
-            let new_timeline = new_timeline && !planted(Bug::SameTimeline);
-            (ctx.events)(SessionEvent::MayCapture { new_timeline });
+        let Some(side) = self.principal() else { return };
+        if side.settled {
+            return;
+        }
+        if side.adopting_awaits(end) {
+            // Blocks of a tail that are still on their way into log and file come first.
+            side.settle_due = Some(new_timeline || side.settle_due == Some(true));
+            return;
+        }
+        side.settled = true;
+        let new_timeline = new_timeline && !planted(Bug::SameTimeline);
+        (ctx.events)(SessionEvent::MayCapture { new_timeline });
+    }
+
+    /// The same, where it had to wait.
+    pub(super) fn settle_now(&mut self, ctx: &mut Ctx<'_>) {
+        let due = self.principal().and_then(|side| side.settle_due.take());
+        if let Some(new_timeline) = due {
+            self.settle(ctx, new_timeline);
         }
     }
 

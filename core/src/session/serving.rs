@@ -62,6 +62,7 @@ impl Session {
         if self.kept.get().clash {
             return;
         }
+        self.settle_now(ctx);
         if !self.q.serves {
             self.reopen(ctx);
         }

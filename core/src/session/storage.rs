@@ -13,7 +13,8 @@ pub struct FoundLog {
     /// Its end.
     pub end: LogEnd,
     /// Blocks that were once hardened are gone: the log once ended further than this end, and was not cut there on purpose. What was written
-    /// and never reported durable does not count.
+    /// and never reported durable does not count. A mirror is told so until its record says that it is incomplete; a principal until its log
+    /// covers its file again, since it is only as a mirror that it would lack them (`docs/safety.md` R6).
     pub lost: bool,
 }
 

@@ -283,6 +283,8 @@ impl Instance<'_> {
             },
             Role::Principal => {
                 if let Some(d) = self.world.logs.databases.get_mut(&database) {
+                    // The role may be back before the file was closed for having lost it.
+                    d.closes = false;
                     // What is hardened is decided now.
                     d.decided = d.hardened.position;
                     d.redo();

@@ -43,6 +43,13 @@ impl Block {
     pub fn row(&self) -> u64 {
         read_u64(&self.bytes, 0)
     }
+
+    /// Whether a bit of it has flipped since it was stored.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        let (body, sum) = self.bytes.split_at(self.bytes.len() - 4);
+        checksum(body).to_le_bytes() != *sum
+    }
 }
 
 fn read_u64(bytes: &[u8], at: usize) -> u64 {
@@ -97,6 +104,17 @@ pub fn sum_of(rows: &[u64]) -> u64 {
     rows.iter()
         .enumerate()
         .fold(0, |sum, (index, row)| sum_with(sum, index, *row))
+}
+
+/// What came of redoing the next block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redo {
+    /// It is in the file.
+    Done,
+    /// There was none.
+    Nothing,
+    /// It cannot be read any more.
+    Damaged,
 }
 
 /// One database of one instance: log and file.
@@ -285,13 +303,16 @@ impl Db {
     }
 
     /// Redoes one block into the file. `Err`: the file is not what the block says that it follows.
-    pub fn redo(&mut self) -> Result<bool, String> {
+    pub fn redo(&mut self) -> Result<Redo, String> {
         let Some(index) = self.rows.len().checked_sub(self.base_rows) else {
             return Err("the file ends before its log begins".into());
         };
         let Some(block) = self.blocks.get(index).cloned() else {
-            return Ok(false);
+            return Ok(Redo::Nothing);
         };
+        if block.is_damaged() {
+            return Ok(Redo::Damaged);
+        }
         let (before, after) = (read_u64(&block.bytes, 24), read_u64(&block.bytes, 32));
         let have = sum_of(&self.rows);
         if have != before {
@@ -304,7 +325,19 @@ impl Db {
         if sum_of(&self.rows) != after {
             return Err(format!("redo of {:?} gives another file", block.position));
         }
-        Ok(true)
+        Ok(Redo::Done)
+    }
+
+    /// Redoes blocks until the file has so many rows, or the log has no more. `Ok(Redo::Damaged)`: one of them cannot be read.
+    pub fn redo_to(&mut self, rows: usize) -> Result<Redo, String> {
+        while self.rows.len() < rows {
+            match self.redo()? {
+                Redo::Done => {}
+                Redo::Nothing => break,
+                Redo::Damaged => return Ok(Redo::Damaged),
+            }
+        }
+        Ok(Redo::Done)
     }
 
     /// Cuts the log after `count` blocks.
@@ -523,7 +556,7 @@ impl Disk {
                     let count = db.blocks.iter().rposition(|block| block.position == end.position);
                     db.durable = db.durable.max(count.map_or(0, |index| index + 1));
                     db.ever_durable = db.ever_durable.max(end.position.sequence);
-                    while adopt && db.rows.len() < db.base_rows + db.durable && db.redo() == Ok(true) {}
+                    while adopt && db.rows.len() < db.base_rows + db.durable && db.redo() == Ok(Redo::Done) {}
                 }
             }
             Write::Seed(database, info, bytes) => {
@@ -628,10 +661,7 @@ impl Disk {
             let good = db
                 .blocks
                 .iter()
-                .position(|block| {
-                    let (body, sum) = block.bytes.split_at(block.bytes.len() - 4);
-                    checksum(body).to_le_bytes() != *sum
-                })
+                .position(|block| block.is_damaged())
                 .unwrap_or(db.blocks.len());
             lost += db.blocks.len() - good;
             db.claimed = claims.then(|| db.end());
@@ -723,11 +753,8 @@ impl Storage for Disk {
         if block.position != position {
             return Err(StorageError::Gone);
         }
-        if offset == 0 {
-            let (body, sum) = block.bytes.split_at(block.bytes.len() - 4);
-            if checksum(body).to_le_bytes() != *sum {
-                return Err(StorageError::Corrupt);
-            }
+        if offset == 0 && block.is_damaged() {
+            return Err(StorageError::Corrupt);
         }
         let rest = block.bytes.get(offset as usize..).ok_or(StorageError::Corrupt)?;
         let len = rest.len().min(out.len());

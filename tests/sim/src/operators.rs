@@ -51,11 +51,10 @@ impl<P: Provider + 'static> World<P> {
             let Ok(stored) = Stored::decode(record) else {
                 continue;
             };
-            let mirror = stored.role == Role::Mirror && stored.phase == StoredPhase::Established;
             if let Some(db) = self.nodes[at].disk.dbs.get_mut(database)
-                && (!mirror || stored.incomplete)
+                && (stored.phase != StoredPhase::Established || stored.incomplete)
             {
-                // A principal's commits are in its file, and the mark of a mirror is kept already.
+                // The mark is kept already.
                 db.lost = false;
             }
             if stored.role == Role::Mirror
@@ -69,6 +68,7 @@ impl<P: Provider + 'static> World<P> {
                 db.captured = db.captured.min(rows);
             }
             self.oracle.restarted(at, *database);
+            self.forgotten(at, *database);
             if stored.phase == StoredPhase::Established {
                 self.coverage.hit(match stored.role {
                     Role::Principal => Row::PrincipalRestarted,

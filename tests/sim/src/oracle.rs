@@ -32,11 +32,22 @@ pub struct Oracle {
     /// By database: who opened last under the highest role_sequence, and whether by force.
     top: BTreeMap<DatabaseId, Top>,
     /// Databases whose role was forced, to be opened under it.
-    forcing: BTreeMap<DatabaseId, usize>,
+    forcing: BTreeMap<DatabaseId, Forcing>,
     /// Principals that refuse writes for want of a quorum.
     no_quorum: BTreeSet<(usize, DatabaseId)>,
     /// Sessions that have ended at a member: never to be held again.
     ended: BTreeMap<(usize, SessionGuid), ()>,
+}
+
+/// Forced service that has begun at a member, which is yet to open.
+#[derive(Clone, Debug)]
+struct Forcing {
+    at: usize,
+    guid: SessionGuid,
+    role_sequence: u32,
+    /// What it gives up: rows that were acknowledged before and are not there, and what the old owner, which cannot know yet, has
+    /// acknowledged since.
+    lost: BTreeMap<u64, u64>,
 }
 
 /// Who serves under the highest role_sequence.
@@ -285,7 +296,7 @@ impl<P: Provider + 'static> World<P> {
             return;
         }
         let from = from.min(upto_row);
-        let fresh: Vec<(u64, u64)> = db.rows[from.min(db.rows.len())..upto_row.min(db.rows.len())]
+        let mut fresh: Vec<(u64, u64)> = db.rows[from.min(db.rows.len())..upto_row.min(db.rows.len())]
             .iter()
             .enumerate()
             .map(|(index, row)| {
@@ -322,11 +333,48 @@ impl<P: Provider + 'static> World<P> {
                 }
             }
         }
+        // Where service is being forced elsewhere, the old owner does not know yet; that the other opens without these is the operator's word.
+        let elsewhere = |forcing: &&mut Forcing| forcing.at != at && number < forcing.role_sequence;
+        if let Some(forcing) = self.oracle.forcing.get_mut(&database).filter(elsewhere) {
+            let here = self.nodes[forcing.at].disk.db(database);
+            let held: BTreeSet<u64> = here
+                .map(|db| db.rows.iter().copied().chain(db.undone_rows()).collect())
+                .unwrap_or_default();
+            let (kept, given_up): (Vec<_>, Vec<_>) =
+                fresh.into_iter().partition(|(row, _)| held.contains(row));
+            forcing.lost.extend(given_up);
+            fresh = kept;
+        }
         self.oracle
             .acknowledged
             .entry(database)
             .or_default()
             .extend(fresh);
+    }
+
+    /// A member starts: service that was to be forced there, and of which nothing is durable, never was.
+    pub fn forgotten(&mut self, at: usize, database: DatabaseId) {
+        let kept = self.nodes[at]
+            .disk
+            .known
+            .values()
+            .find(|(known, _)| *known == database);
+        let stands = |forcing: &Forcing| {
+            kept.is_some_and(|(_, stored)| {
+                stored.guid == forcing.guid && stored.record.role_sequence >= forcing.role_sequence
+            })
+        };
+        if let Some(forcing) = self.oracle.forcing.get(&database)
+            && forcing.at == at
+            && !stands(forcing)
+            && let Some(forcing) = self.oracle.forcing.remove(&database)
+        {
+            self.oracle
+                .acknowledged
+                .entry(database)
+                .or_default()
+                .extend(forcing.lost);
+        }
     }
 
     /// Service was forced: acknowledged rows may be lost after `common`, and none may if no loss is possible.
@@ -358,11 +406,20 @@ impl<P: Provider + 'static> World<P> {
             return;
         }
         if let Some(rows) = self.oracle.acknowledged.get_mut(&database) {
-            for (row, _) in lost {
-                rows.remove(&row);
+            for (row, _) in &lost {
+                rows.remove(row);
             }
         }
-        self.oracle.forcing.insert(database, at);
+        let Some(view) = self.view(at, database) else {
+            return;
+        };
+        let forcing = Forcing {
+            at,
+            guid: view.guid.unwrap_or_default(),
+            role_sequence: view.record.role_sequence,
+            lost: lost.into_iter().collect(),
+        };
+        self.oracle.forcing.insert(database, forcing);
     }
 
     /// Whether something that `from` said has not been handled by `to`, over a connection that `to` holds to be up.
@@ -384,7 +441,10 @@ impl<P: Provider + 'static> World<P> {
         let Some(guid) = view.guid else { return };
         // What it heard in the same breath may have taken that back already; the host hears of that next.
         let stands = view.serves && view.record.role_sequence == role_sequence;
-        let forced = self.oracle.forcing.get(&database) == Some(&at);
+        let begun = |forcing: &Forcing| {
+            forcing.at == at && forcing.guid == guid && forcing.role_sequence == role_sequence
+        };
+        let forced = self.oracle.forcing.get(&database).is_some_and(begun);
         if forced {
             self.oracle.forcing.remove(&database);
         }

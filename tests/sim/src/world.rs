@@ -12,13 +12,13 @@ use dbmirror_core::endpoint::{
 };
 use dbmirror_core::message::codec::Message;
 use dbmirror_core::message::{FamilyGuid, InstanceId, Position};
-use dbmirror_core::session::{DatabaseId, Fence, Role, SessionEvent, SessionView};
+use dbmirror_core::session::{DatabaseId, Fence, Role, SessionEvent, SessionView, StorageError};
 use dbmirror_core::time::Duration;
 
 use crate::book::Book;
 use crate::coverage::{Coverage, Row};
 use crate::dice::Dice;
-use crate::disk::{Db, Disk, RecordChange, Write};
+use crate::disk::{Db, Disk, RecordChange, Redo, Write};
 use crate::faults::Undo;
 use crate::net::{End, Link, Net, Pipe, WINDOW, Way};
 use crate::node::{Node, node_at};
@@ -943,6 +943,7 @@ impl<P: Provider + 'static> World<P> {
                     running.told_level = false;
                     running.open = false;
                     running.acknowledged = 0;
+                    running.rewinding = false;
                 }
                 if let Some(db) = self.nodes[at].disk.dbs.get_mut(&database) {
                     db.online = false;
@@ -1077,17 +1078,18 @@ impl<P: Provider + 'static> World<P> {
             db.timelines = history;
         }
         // Everything that the log holds is in the file before anything is added to it.
-        while db.rows.len() < db.log_rows() {
-            match db.redo() {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(text) => {
-                    self.fail(format!("instance {at} db {}: {text}", database.0));
-                    return;
-                }
-            }
+        let rows = db.log_rows();
+        let done = db.redo_to(rows);
+        if done != Ok(Redo::Done) {
+            self.redo_failed(at, database, done);
+            return;
         }
+        let Some(db) = self.nodes[at].disk.dbs.get_mut(&database) else {
+            return;
+        };
         db.online = true;
+        // From here on the log covers the file again.
+        db.lost = false;
         // Rows whose blocks were lost can be captured again if the file's own log still has them.
         let gap = db.force_gap || (db.captured > db.log_rows() && dice.is_multiple_of(2));
         db.force_gap = false;
@@ -1168,16 +1170,23 @@ impl<P: Provider + 'static> World<P> {
         }
         let decided = db.decided.sequence.saturating_sub(db.base.position.sequence) as usize;
         let upto = db.base_rows + db.durable.min(decided);
-        while db.rows.len() < upto {
-            match db.redo() {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(text) => {
-                    self.fail(format!("instance {at} db {}: {text}", database.0));
-                    return;
-                }
-            }
+        let done = db.redo_to(upto);
+        if done != Ok(Redo::Done) {
+            self.redo_failed(at, database, done);
         }
+    }
+
+    /// Redo stops: at a block that cannot be read any more, which the endpoint is told; or because the file is not what it should be.
+    fn redo_failed(&mut self, at: usize, database: DatabaseId, why: Result<Redo, String>) {
+        if let Err(text) = why {
+            self.fail(format!("instance {at} db {}: {text}", database.0));
+            return;
+        }
+        let now = self.now;
+        self.nodes[at].with(now, |endpoint, env| {
+            endpoint.storage_failed(env, database, StorageError::Corrupt)
+        });
+        self.settle(at);
     }
 
     // ---- applications ----

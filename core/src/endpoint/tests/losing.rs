@@ -1,9 +1,9 @@
-//! A mirror that finds at its start that blocks it had hardened are gone (`docs/safety.md` R6).
+//! Members that find that blocks they had hardened are gone (`docs/safety.md` R6).
 
 use super::actions::{SECOND, started};
 use super::world::{DB, World};
 use crate::message::Sync;
-use crate::session::{Role, SessionError, SessionEvent, SessionState, Stored};
+use crate::session::{Role, SessionError, SessionEvent, SessionState, StorageError, Stored};
 use crate::time::Duration;
 
 const P: usize = 0;
@@ -119,4 +119,67 @@ fn only_force_opens_a_mirror_that_lost_blocks_and_it_reports_the_loss() {
         e,
         SessionEvent::Forced { common, loss_possible: true } if common.sequence < full.sequence
     )));
+}
+
+/// Seed 20957 of the simulator: a principal's log had lost blocks when it came back. Its file had what they brought, and the log was about to be
+/// made anew from it; but it yielded first, as a mirror went by its log, and was given the role again. Now it declines that.
+#[test]
+fn a_principal_whose_log_lost_blocks_is_incomplete_once_it_yields() {
+    for yields in [false, true] {
+        let mut world = started(false);
+        for value in 3..9 {
+            world.commit(P, value, 40);
+        }
+        world.pass(SECOND);
+        world.crash(P, 9);
+        let db = world.nodes[P].disk.db(DB);
+        let end = db.end().position.sequence;
+        db.rewind(end - 3).unwrap();
+        world.nodes[P].lost = true;
+        world.pass(SECOND);
+        if yields {
+            force(&mut world, M).unwrap();
+            world.pass(SECOND);
+        }
+        world.restart(P);
+        world.pass(Duration::from_secs(5));
+        let stored = Stored::decode(&world.nodes[P].records[&DB]).unwrap();
+        assert_eq!(stored.incomplete, yields);
+        assert_eq!(
+            heard(&world, P, |e| matches!(e, SessionEvent::LogLost { .. })),
+            yields
+        );
+        if yields {
+            world.with(M, |e, env| e.set_suspended(env, DB, false)).unwrap();
+        }
+        world.pass(Duration::from_secs(3));
+        let (owner, mirror) = if yields { (M, P) } else { (P, M) };
+        world.commit(owner, 50, 40);
+        world.pass(SECOND);
+        world.assert_level(owner, mirror);
+        assert!(!incomplete(&world, P));
+        assert_eq!(world.content(mirror), [1, 2, 3, 4, 5, 6, 7, 8, 50]);
+    }
+}
+
+/// Seed 12247 of the simulator, as far as it is the session's business: a hardened block that is damaged when it is to be redone is as good as gone.
+#[test]
+fn what_cannot_be_redone_makes_a_mirror_incomplete_until_it_is_seeded() {
+    let mut world = started(false);
+    world.commit(P, 7, 40);
+    world.pass(SECOND);
+    world.block(P, M, true);
+    world.pass(SECOND);
+    world.with(M, |e, env| e.storage_failed(env, DB, StorageError::Corrupt));
+    world.pass(SECOND);
+    let stored = Stored::decode(&world.nodes[M].records[&DB]).unwrap();
+    assert!(stored.incomplete && stored.wants_seed);
+    world.block(P, M, false);
+    world.pass(Duration::from_secs(6));
+    assert!(heard(&world, M, |e| matches!(e, SessionEvent::LogWhole)));
+    let stored = Stored::decode(&world.nodes[M].records[&DB]).unwrap();
+    assert!(!stored.incomplete && !stored.wants_seed);
+    world.commit(P, 50, 40);
+    world.pass(SECOND);
+    world.assert_level(P, M);
 }

@@ -7,6 +7,7 @@ mod disk;
 mod ending;
 mod group;
 mod hostile;
+mod late;
 mod losing;
 mod pairing;
 mod random;

@@ -206,6 +206,9 @@ pub struct Node {
     pub catches_up: bool,
     /// Undoes what lies on a fork; else it asks for a seed.
     pub rewinds: bool,
+    /// Takes its time for it: until [`World::undo_now`].
+    pub rewinds_late: bool,
+    undoing: Option<u64>,
     /// Says at once that writers are shut out.
     pub fences: bool,
     pub up: bool,
@@ -345,6 +348,8 @@ impl World {
                     lost: false,
                     catches_up: true,
                     rewinds: false,
+                    rewinds_late: false,
+                    undoing: None,
                     fences: true,
                     up: true,
                 };
@@ -517,6 +522,7 @@ impl World {
             }
             SessionEvent::RoleChanged { role, .. } => {
                 self.nodes[at].may_capture = false;
+                self.nodes[at].undoing = None;
                 let db = self.nodes[at].disk.db(database);
                 // What is hardened is decided now; and a mirror's log is durable.
                 db.hard = db.blocks.len();
@@ -530,15 +536,27 @@ impl World {
                 }
             }
             SessionEvent::Rewind { to } => {
-                let rewinds = self.nodes[at].rewinds;
-                let db = self.nodes[at].disk.db(database);
-                let end = if rewinds { db.rewind(to.sequence) } else { None };
-                match end {
-                    Some(end) => self.with(at, |e, env| e.rewound(env, database, end)),
-                    None => self.with(at, |e, env| e.cannot_rewind(env, database)),
+                self.nodes[at].undoing = Some(to.sequence);
+                if !self.nodes[at].rewinds_late {
+                    self.undo_now(at);
                 }
             }
+            SessionEvent::SeedStarted { .. } => self.nodes[at].undoing = None,
             _ => {}
+        }
+    }
+
+    /// Undoes what the session has asked for, or says that it cannot.
+    pub fn undo_now(&mut self, at: usize) {
+        let Some(to) = self.nodes[at].undoing.take() else {
+            return;
+        };
+        let rewinds = self.nodes[at].rewinds;
+        let db = self.nodes[at].disk.db(DB);
+        let end = if rewinds { db.rewind(to) } else { None };
+        match end {
+            Some(end) => self.with(at, |e, env| e.rewound(env, DB, end)),
+            None => self.with(at, |e, env| e.cannot_rewind(env, DB)),
         }
     }
 

@@ -36,6 +36,13 @@ pub fn is_incomplete(start: &Start) -> bool {
         && !start.clean_stop
 }
 
+/// Whether a principal that yields is incomplete from then on: `lost` says that its log lacks blocks that were durable and that it has not made
+/// anew yet. What they brought is in its file, but as a mirror its log is all that counts.
+#[must_use]
+pub fn yields_incomplete(lost: bool) -> bool {
+    lost && !planted(Bug::LossUnnoticed)
+}
+
 /// What has happened to an incomplete member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
