@@ -132,30 +132,6 @@ impl Application {
     }
 }
 
-/// Both files, folded, are equal byte for byte.
-fn assert_equal(principal: &Host, mirror: &Host, name: &str) {
-    principal.wait("level", || {
-        let ends = (
-            principal.mirroring(name, "mirroring_end_of_log_lsn"),
-            mirror.mirroring(name, "mirroring_end_of_log_lsn"),
-        );
-        let state = principal.mirroring(name, "mirroring_state_desc");
-        if state == "SYNCHRONIZED" && ends.0 == ends.1 {
-            Ok(())
-        } else {
-            Err(format!("{state} {ends:?}"))
-        }
-    });
-    let (left, lsn_left, sum_left) = principal.checkpoint(name);
-    let (right, lsn_right, sum_right) = mirror.checkpoint(name);
-    assert_eq!((lsn_left, sum_left), (lsn_right, sum_right));
-    assert!(
-        std::fs::read(left).expect("a file") == std::fs::read(&right).expect("a file"),
-        "the files differ"
-    );
-    assert_eq!(integrity(&right), "ok");
-}
-
 #[test]
 fn a_killed_principal_is_replaced_and_returns_as_mirror() {
     let mut group = group(81);

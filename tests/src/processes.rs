@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -420,41 +421,51 @@ impl Pair {
         file
     }
 
-    /// Waits until both ends of log are equal and the state is SYNCHRONIZED, then compares the folded files.
+    /// As [`assert_equal`], with A as the principal, whose file is `file`.
     pub fn assert_level_and_equal(&self, name: &str, file: &Path) {
-        // A checkpoint captures what is committed: until then both ends can be equal, and old.
-        let (_, lsn_a, sum_a) = self.a.checkpoint(name);
-        self.level(name);
-        let (copy, lsn_b, sum_b) = self.b.checkpoint(name);
-        assert_eq!((lsn_a, sum_a), (lsn_b, sum_b));
-        let (left, right) = (
-            std::fs::read(file).expect("A's file"),
-            std::fs::read(&copy).expect("B's file"),
-        );
-        assert!(
-            left == right,
-            "the files differ: {} and {} bytes",
-            left.len(),
-            right.len()
-        );
-        assert_eq!(integrity(&copy), "ok");
+        let (folded, _) = assert_equal(&self.a, &self.b, name);
+        let inode = |path: &Path| std::fs::metadata(path).expect("a file").ino();
+        assert_eq!(inode(&folded), inode(file), "it is the application's file");
     }
 
     /// Waits until the mirror is level.
     pub fn level(&self, name: &str) {
-        self.a.wait(&format!("{name} level"), || {
-            let state = self.a.mirroring(name, "mirroring_state_desc");
-            let ends = (
-                self.a.mirroring(name, "mirroring_end_of_log_lsn"),
-                self.b.mirroring(name, "mirroring_end_of_log_lsn"),
-            );
-            if state == "SYNCHRONIZED" && ends.0 == ends.1 {
-                Ok(())
-            } else {
-                Err(format!("{state} {ends:?}"))
-            }
-        });
+        await_level(&self.a, &self.b, name);
     }
+}
+
+/// Waits until the session is SYNCHRONIZED and both ends of log are equal.
+pub fn await_level(principal: &Host, mirror: &Host, name: &str) {
+    principal.wait(&format!("{name} level"), || {
+        let state = principal.mirroring(name, "mirroring_state_desc");
+        let ends = (
+            principal.mirroring(name, "mirroring_end_of_log_lsn"),
+            mirror.mirroring(name, "mirroring_end_of_log_lsn"),
+        );
+        if state == "SYNCHRONIZED" && ends.0 == ends.1 {
+            Ok(())
+        } else {
+            Err(format!("{state} {ends:?}"))
+        }
+    });
+}
+
+/// Folds both files, which nobody writes meanwhile, and compares them byte by byte; gives their paths.
+pub fn assert_equal(principal: &Host, mirror: &Host, name: &str) -> (PathBuf, PathBuf) {
+    // A checkpoint captures what is committed: until then both ends can be equal, and old.
+    let (left, lsn_left, sum_left) = principal.checkpoint(name);
+    await_level(principal, mirror, name);
+    let (right, lsn_right, sum_right) = mirror.checkpoint(name);
+    assert_eq!((lsn_left, sum_left), (lsn_right, sum_right));
+    let bytes = [&left, &right].map(|file| std::fs::read(file).expect("a file"));
+    assert!(
+        bytes[0] == bytes[1],
+        "the files differ: {} and {} bytes",
+        bytes[0].len(),
+        bytes[1].len()
+    );
+    assert_eq!(integrity(&right), "ok");
+    (left, right)
 }
 
 /// The secure copy that the documents ask for.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use dbmirror_tests::processes::{Host, command, copy_certificate, integrity, open};
+use dbmirror_tests::processes::{Host, command, copy_certificate, open};
 
 use crate::{Board, Cable, PORT, Setup, free_port};
 
@@ -309,32 +309,4 @@ impl Drop for Application {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
-}
-
-/// Waits until both hold the same log, and compares their files byte for byte.
-///
-/// # Panics
-/// When they differ.
-pub fn assert_equal(principal: &Host, mirror: &Host, name: &str) {
-    // A checkpoint captures what is committed: until then both ends can be equal, and old.
-    let (left, lsn_left, sum_left) = principal.checkpoint(name);
-    principal.wait("level", || {
-        let ends = (
-            principal.mirroring(name, "mirroring_end_of_log_lsn"),
-            mirror.mirroring(name, "mirroring_end_of_log_lsn"),
-        );
-        let state = principal.mirroring(name, "mirroring_state_desc");
-        if state == "SYNCHRONIZED" && ends.0 == ends.1 {
-            Ok(())
-        } else {
-            Err(format!("{state} {ends:?}"))
-        }
-    });
-    let (right, lsn_right, sum_right) = mirror.checkpoint(name);
-    assert_eq!((lsn_left, sum_left), (lsn_right, sum_right));
-    assert!(
-        fs::read(left).expect("a file") == fs::read(&right).expect("a file"),
-        "the files differ"
-    );
-    assert_eq!(integrity(&right), "ok");
 }

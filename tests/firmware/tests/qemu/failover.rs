@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use dbmirror_firmware_tests::group::{Application, Group, assert_equal};
-use dbmirror_tests::processes::{count, open, signal};
+use dbmirror_firmware_tests::group::{Application, Group};
+use dbmirror_tests::processes::{assert_equal, count, open, signal};
 
 /// The principal stands still while its application writes on: the device gives the role to the mirror, and the old principal, which
 /// never noticed, is shut when it moves again.

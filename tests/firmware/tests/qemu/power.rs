@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use dbmirror_firmware_tests::group::{Application, Group, assert_equal};
-use dbmirror_tests::processes::count;
+use dbmirror_firmware_tests::group::{Application, Group};
+use dbmirror_tests::processes::{assert_equal, count};
 
 /// Milliseconds between the death of the principal and the device's: around the mirror's ask, the device's record of the grant and
 /// its answer.
