@@ -1,12 +1,16 @@
-//! The default provider: RustCrypto's `aes-gcm`, `sha2` and `p256`. No C, no assembly, no std.
+//! The default provider: RustCrypto's `aes`, `sha2` and `p256`. No C, no assembly, no std.
 //!
 //! Two habits of those crates are kept outside on purpose: compressed points (SEC 1 knows them, this project does
 //! not), and generators that may loop for ever on a stuck source (a scalar is drawn here, with a bound).
 
+// On 64-bit targets the crate is what tests compare with.
+#[cfg(any(test, not(target_pointer_width = "64")))]
+mod aes_gcm;
+#[cfg(target_pointer_width = "64")]
+mod gcm;
 #[cfg(feature = "hybrid")]
 mod ml_kem_768;
 
-use aes_gcm::aead::{AeadInOut, KeyInit};
 use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::signature::hazmat::RandomizedPrehashSigner;
 use p256::elliptic_curve::sec1::ToSec1Point;
@@ -19,6 +23,11 @@ use super::{CryptoError, HASH_LEN, Hash, POINT_LEN, Provider, SIGNATURE_LEN_MAX}
 use crate::entropy::{Entropy, EntropyError};
 use crate::secret::Secret;
 use crate::wire;
+
+#[cfg(not(target_pointer_width = "64"))]
+use aes_gcm::AesGcm;
+#[cfg(target_pointer_width = "64")]
+use gcm::AesGcm;
 
 /// SEC 1's mark of an uncompressed point.
 const UNCOMPRESSED: u8 = 0x04;
@@ -68,21 +77,21 @@ impl Hash for Sha256 {
     }
 }
 
+// Types of their own and no aliases: generic code is compiled where it is named, and only this crate is compiled as one unit, without
+// which the small functions inside AES stay calls.
 macro_rules! aes_gcm {
-    ($(#[$attribute:meta])* $name:ident, $key_len:literal) => {
+    ($(#[$attribute:meta])* $name:ident, $aes:ty) => {
         $(#[$attribute])*
-        pub struct $name(aes_gcm::$name);
+        pub struct $name(AesGcm<$aes>);
 
         $(#[$attribute])*
         impl super::RecordKey for $name {
-            const KEY_LEN: usize = $key_len;
-            const NONCE_LEN: usize = 12;
-            const TAG_LEN: usize = 16;
+            const KEY_LEN: usize = AesGcm::<$aes>::KEY_LEN;
+            const NONCE_LEN: usize = AesGcm::<$aes>::NONCE_LEN;
+            const TAG_LEN: usize = AesGcm::<$aes>::TAG_LEN;
 
             fn new(key: &[u8]) -> Result<Self, CryptoError> {
-                aes_gcm::$name::new_from_slice(key)
-                    .map(Self)
-                    .map_err(|_| CryptoError::BadLength)
+                AesGcm::new(key).map(Self)
             }
 
             fn seal_in_place(
@@ -92,14 +101,7 @@ macro_rules! aes_gcm {
                 buf: &mut [u8],
                 tag: &mut [u8],
             ) -> Result<(), CryptoError> {
-                let nonce = nonce.try_into().map_err(|_| CryptoError::BadLength)?;
-                let tag: &mut [u8; 16] = tag.try_into().map_err(|_| CryptoError::BadLength)?;
-                *tag = self
-                    .0
-                    .encrypt_inout_detached(nonce, aad, buf.into())
-                    .map_err(|_| CryptoError::BadLength)?
-                    .into();
-                Ok(())
+                self.0.seal_in_place(nonce, aad, buf, tag)
             }
 
             fn open_in_place(
@@ -109,12 +111,7 @@ macro_rules! aes_gcm {
                 buf: &mut [u8],
                 tag: &[u8],
             ) -> Result<(), CryptoError> {
-                let nonce = nonce.try_into().map_err(|_| CryptoError::BadLength)?;
-                let tag = tag.try_into().map_err(|_| CryptoError::BadLength)?;
-                // The tag is verified before anything is decrypted: after a refusal `buf` is still ciphertext.
-                self.0
-                    .decrypt_inout_detached(nonce, aad, buf.into(), tag)
-                    .map_err(|_| CryptoError::Rejected)
+                self.0.open_in_place(nonce, aad, buf, tag)
             }
         }
     };
@@ -123,13 +120,13 @@ macro_rules! aes_gcm {
 aes_gcm!(
     /// AES-128-GCM (NIST SP 800-38D) with 12-byte nonces and 16-byte tags. Key schedule and GHASH key are wiped on drop.
     Aes128Gcm,
-    16
+    aes::Aes128
 );
 aes_gcm!(
     /// AES-256-GCM (NIST SP 800-38D) with 12-byte nonces and 16-byte tags. Key schedule and GHASH key are wiped on drop.
     #[cfg(feature = "aes-256")]
     Aes256Gcm,
-    32
+    aes::Aes256
 );
 
 /// SHA-384 (FIPS 180-4). Its state is wiped on drop.
@@ -286,8 +283,8 @@ mod tests {
     fn everything_secret_is_wiped_on_drop() {
         fn wiped<T: ZeroizeOnDrop>() {}
         wiped::<sha2::Sha256>();
-        wiped::<aes_gcm::Aes128Gcm>();
-        wiped::<aes_gcm::Aes256Gcm>();
+        wiped::<::aes_gcm::Aes128Gcm>();
+        wiped::<::aes_gcm::Aes256Gcm>();
         wiped::<sha2::Sha384>();
         wiped::<aes::Aes256>();
         wiped::<aes_kw::KwAes256>();
