@@ -316,6 +316,7 @@ impl<P: Provider> Hello<P> {
         transcript.add(message);
         work.keys.handshake_keys(Role::Client, &transcript.hash())?;
         work.keys.switch_sealer()?;
+        work.hellos.await_change_cipher_spec(session_id.as_bytes());
         Ok(Client::ExpectExtensions(Keyed {
             transcript,
             session_id,

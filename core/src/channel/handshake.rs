@@ -49,6 +49,8 @@ pub(crate) struct Hellos {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChangeCipherSpec {
     Unsent,
+    /// Owed before the second flight, or before an alert in its place; no message of that flight is there yet.
+    Due,
     Owed,
     Sent,
 }
@@ -56,8 +58,15 @@ pub(crate) enum ChangeCipherSpec {
 impl Hellos {
     /// Has a change_cipher_spec sent before the next message, unless one was sent before or nobody wants it.
     pub(crate) fn owe_change_cipher_spec(&mut self, session_id: &[u8]) {
-        if !session_id.is_empty() && self.change_cipher_spec == ChangeCipherSpec::Unsent {
+        if !session_id.is_empty() && self.change_cipher_spec != ChangeCipherSpec::Sent {
             self.change_cipher_spec = ChangeCipherSpec::Owed;
+        }
+    }
+
+    /// From now on an alert has a change_cipher_spec before it, unless one was sent before or nobody wants it.
+    pub(crate) fn await_change_cipher_spec(&mut self, session_id: &[u8]) {
+        if !session_id.is_empty() && self.change_cipher_spec == ChangeCipherSpec::Unsent {
+            self.change_cipher_spec = ChangeCipherSpec::Due;
         }
     }
 }
@@ -122,6 +131,14 @@ impl<P: Provider> Handshake<P> {
                 State::Server(server) => server.wants_write(),
                 State::Done(_) | State::Taken => false,
             }
+    }
+
+    /// Whether a change_cipher_spec goes before what is protected next.
+    pub(crate) fn owes_change_cipher_spec(&self) -> bool {
+        matches!(
+            self.hellos.change_cipher_spec,
+            ChangeCipherSpec::Due | ChangeCipherSpec::Owed
+        )
     }
 
     /// Takes the next record, message or fragment; answers how many bytes were consumed, or are needed.

@@ -83,6 +83,7 @@ use self::traffic::Traffic;
 use crate::crypto::Provider;
 use crate::entropy::Entropy;
 use crate::time::UnixSeconds;
+use crate::wire;
 
 /// Bytes of a record before its payload: type, version, length.
 pub const HEAD_ROOM: usize = 5;
@@ -262,6 +263,8 @@ struct Dead {
     error: Option<ChannelError>,
     /// The error has not been returned yet: bytes that were good came with it.
     untold: bool,
+    /// A change_cipher_spec goes before the alert.
+    change_cipher_spec: bool,
     alert: Option<Alert>,
 }
 
@@ -451,9 +454,11 @@ impl<P: Provider> Channel<P> {
         match &mut self.stage {
             Stage::Handshake(handshake) => {
                 let alert = handshake.hellos.seen.then_some(Alert::CloseNotify);
+                let change_cipher_spec = handshake.owes_change_cipher_spec();
                 self.keys.wipe_but_sealer();
                 self.stage = Stage::Dead(Dead {
                     alert,
+                    change_cipher_spec,
                     ..Dead::silent(None)
                 });
             }
@@ -557,9 +562,9 @@ impl<P: Provider> Channel<P> {
     /// Drops everything but what the last alert needs.
     fn die(&mut self, error: ChannelError) {
         self.keys.wipe_but_sealer();
-        let alert = match &mut self.stage {
-            Stage::Handshake(_) => error.alert(),
-            Stage::Traffic(traffic) => traffic.sending.last_alert(error),
+        let (alert, change_cipher_spec) = match &mut self.stage {
+            Stage::Handshake(handshake) => (error.alert(), handshake.owes_change_cipher_spec()),
+            Stage::Traffic(traffic) => (traffic.sending.last_alert(error), false),
             Stage::Dead(_) => return,
         };
         if alert.is_none() {
@@ -567,6 +572,7 @@ impl<P: Provider> Channel<P> {
         }
         self.stage = Stage::Dead(Dead {
             alert,
+            change_cipher_spec,
             ..Dead::silent(Some(error))
         });
     }
@@ -591,6 +597,7 @@ impl Dead {
         Self {
             error,
             untold: false,
+            change_cipher_spec: false,
             alert: None,
         }
     }
@@ -601,12 +608,24 @@ impl Dead {
             return Err(error);
         }
         let Some(alert) = self.alert else { return Ok(0) };
-        match small_record(keys.sealer.as_mut(), record::ALERT, &alert.to_bytes(), tx) {
+        // An alert in clear is what it was in TLS 1.2: nothing is missing before it.
+        let before: &[u8] = if self.change_cipher_spec && keys.sealer.is_some() {
+            &record::CHANGE_CIPHER_SPEC_RECORD
+        } else {
+            &[]
+        };
+        let Some((place, rest)) = tx.split_at_mut_checked(before.len()) else {
+            return Ok(0);
+        };
+        match small_record(keys.sealer.as_mut(), record::ALERT, &alert.to_bytes(), rest) {
             None => Ok(0),
             Some(sealed) => {
                 self.alert = None;
                 keys.sealer = None;
-                Ok(sealed.unwrap_or(0))
+                let Some(len) = sealed.ok().filter(|_| wire::copy(place, before).is_some()) else {
+                    return Ok(0);
+                };
+                Ok(len.saturating_add(before.len()))
             }
         }
     }

@@ -19,6 +19,9 @@ pub(crate) const VERSION_FIRST: [u8; 2] = [3, 1];
 /// The first byte of every version of TLS and SSL 3. The second is paid no regard (§5.1).
 const VERSION_MAJOR: u8 = 3;
 
+/// The change_cipher_spec that means nothing (appendix D.4), as a record.
+pub(crate) const CHANGE_CIPHER_SPEC_RECORD: [u8; 6] = [CHANGE_CIPHER_SPEC, 3, 3, 0, 1, 1];
+
 /// Most bytes behind the header of a protected record (§5.2).
 pub(crate) const CIPHERTEXT_LEN_MAX: usize = PAYLOAD_LEN_MAX + 256;
 

@@ -425,3 +425,48 @@ fn messages_that_share_a_record() {
         assert!(client.established() && server.established(), "{tx_room}");
     }
 }
+
+/// Appendix D.4, as BoringSSL's test runner wants it: an alert in place of a client's second flight has the change_cipher_spec of
+/// that flight before it, once; and none without a session id, none in clear, none where the flight has taken it along.
+#[test]
+fn a_change_cipher_spec_before_an_alert() {
+    const RECORD: [u8; 6] = [20, 3, 3, 0, 1, 1];
+    for (options, before) in [(compatible(), &RECORD[..]), (ClientOptions::default(), &[])] {
+        for close in [false, true] {
+            let (mut client, mut server) = strangers(options);
+            let hello = client.flush();
+            deliver(&mut server, &hello, usize::MAX);
+            let flight = server.flush();
+            let hello_len = 5 + usize::from(u16::from_be_bytes([flight[3], flight[4]]));
+            deliver(&mut client, &flight[..hello_len], usize::MAX);
+            assert!(client.flush().is_empty(), "nothing is said before there is need");
+            if close {
+                client.channel.close();
+            } else {
+                deliver(&mut client, &plain_record(23, &[0; 40]), usize::MAX);
+                assert_eq!(client.channel.error(), Some(ChannelError::BadRecordMac));
+            }
+            let said = client.flush();
+            let (first, alert) = said.split_at(before.len());
+            assert_eq!(first, before);
+            assert_eq!((alert[0], alert.len()), (23, 5 + 2 + 1 + 16));
+            deliver(&mut server, &said, usize::MAX);
+            let heard = if close {
+                ChannelError::ClosedInHandshake
+            } else {
+                ChannelError::PeerAlert(Alert::BadRecordMac)
+            };
+            assert_eq!(server.channel.error(), Some(heard));
+        }
+        // Before there are keys.
+        let (mut client, _) = strangers(options);
+        client.flush();
+        deliver(&mut client, &plain_record(23, &[0; 40]), usize::MAX);
+        assert_eq!(client.flush()[0], 21);
+        // Once the flight is out, its own change_cipher_spec was before it.
+        let (mut client, mut server) = strangers(options);
+        run(&mut client, &mut server, usize::MAX);
+        deliver(&mut client, &plain_record(23, &[0; 40]), usize::MAX);
+        assert_eq!(client.flush()[0], 23);
+    }
+}
