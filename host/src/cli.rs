@@ -11,7 +11,7 @@ use crate::instance::ServiceKeySource;
 #[derive(Debug, Parser)]
 #[command(
     name = "dbmirror",
-    version,
+    version = crate::provider::VERSION,
     propagate_version = true,
     arg_required_else_help = true
 )]

@@ -10,6 +10,7 @@ pub mod exit;
 pub mod instance;
 pub mod messages;
 pub mod pair;
+pub mod provider;
 pub mod provision;
 pub mod quickstart;
 pub mod rotation;

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use dbmirror_core::channel::{Identity, PeerRefusal, PeerVerifier, VerifiedPeer};
-use dbmirror_core::crypto::rustcrypto::RustCrypto;
 use dbmirror_core::crypto::{Provider, SigningKey as _};
 use dbmirror_core::endpoint::{Directory, IdentityError, Notice, NoticeBody, PeerNotice, PeerNoticeBody};
 use dbmirror_core::message::{Address, InstanceId};
@@ -13,8 +12,9 @@ use dbmirror_core::time::UnixSeconds;
 
 use super::succession::{NoticeWhat, PeerCertificate, PeerCertificateWhat, Succession};
 use super::{Connect, EndpointIdentity, EngineError, Pin};
+use crate::provider::ChannelCrypto;
 
-type Key = <RustCrypto as Provider>::SigningKey;
+type Key = <ChannelCrypto as Provider>::SigningKey;
 
 /// A certificate of this instance with its key.
 struct Own {
@@ -38,7 +38,7 @@ impl Own {
         })
     }
 
-    fn lent(&self) -> Identity<'_, RustCrypto> {
+    fn lent(&self) -> Identity<'_, ChannelCrypto> {
         Identity {
             signing_key: &self.key,
             certificate_der: &self.der,
@@ -142,8 +142,8 @@ impl Catalog {
     }
 }
 
-impl Directory<RustCrypto> for Catalog {
-    fn identity(&self) -> Result<Identity<'_, RustCrypto>, IdentityError> {
+impl Directory<ChannelCrypto> for Catalog {
+    fn identity(&self) -> Result<Identity<'_, ChannelCrypto>, IdentityError> {
         self.identity
             .as_ref()
             .map(Own::lent)
@@ -159,13 +159,13 @@ impl Directory<RustCrypto> for Catalog {
             .unwrap_or(0)
     }
 
-    fn identity_of(&self, certificate: u32) -> Result<Identity<'_, RustCrypto>, IdentityError> {
+    fn identity_of(&self, certificate: u32) -> Result<Identity<'_, ChannelCrypto>, IdentityError> {
         // A stopped endpoint has none, whatever is beside it.
         let current = self.identity()?;
         Ok(self.own(certificate).map_or(current, Own::lent))
     }
 
-    fn notice(&self, login: u32, instance: InstanceId, after: u64) -> Option<Notice<'_, RustCrypto>> {
+    fn notice(&self, login: u32, instance: InstanceId, after: u64) -> Option<Notice<'_, ChannelCrypto>> {
         let peer = (login.cast_signed(), instance.0);
         self.notices
             .iter()

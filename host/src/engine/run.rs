@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 
 use dbmirror_adapters::blocklog::Durability;
 use dbmirror_adapters::tcp::Driver;
-use dbmirror_core::crypto::rustcrypto::RustCrypto;
 use dbmirror_core::endpoint::{
     Config, ConnectionSlot, Endpoint, Event, FragmentPlace, PairingPlace, SessionSlot,
 };
@@ -23,6 +22,7 @@ use mio::Waker;
 use super::worker::{Command, SeedReader};
 use super::world::Site;
 use super::{DatabaseChange, EngineError, STATEMENT_TIMEOUT};
+use crate::provider::ChannelCrypto;
 
 /// Places for connections and sessions.
 const CONNECTIONS: usize = 256;
@@ -77,7 +77,7 @@ impl Handle {
 
 /// What the loop owns.
 pub(super) struct Instance<'a> {
-    pub endpoint: Endpoint<'a, RustCrypto>,
+    pub endpoint: Endpoint<'a, ChannelCrypto>,
     pub driver: Driver,
     pub world: Site,
     pub stopping: bool,
@@ -105,7 +105,7 @@ pub(super) fn spawn(
 }
 
 fn run(config: Config, driver: Driver, world: Site, inbox: &Receiver<Job>) {
-    let mut connections: Vec<ConnectionSlot<RustCrypto>> = Vec::new();
+    let mut connections: Vec<ConnectionSlot<ChannelCrypto>> = Vec::new();
     connections.resize_with(CONNECTIONS, Default::default);
     let mut sessions: Vec<SessionSlot> = Vec::new();
     sessions.resize_with(SESSIONS, Default::default);

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
 
 use dbmirror_adapters::entropy::OsEntropy;
 use dbmirror_adapters::world::World;
-use dbmirror_core::crypto::rustcrypto::RustCrypto;
 use dbmirror_core::endpoint::{ConnectionId, ConnectionView, Endpoint, Env, Event, RecordWrite, Ticket};
 use dbmirror_core::session::DatabaseId;
 use dbmirror_core::time::{Instant, UnixSeconds};
@@ -20,6 +19,7 @@ use super::run::Handle;
 use super::storage::Logs;
 use super::upkeep::Pruning;
 use super::{DatabaseConfig, EngineError, ErrorRow, Guid, LogLine, Notices, TestStep};
+use crate::provider::ChannelCrypto;
 
 /// Rows of `sys.dm_dbmirror_errors`.
 const ERRORS: usize = 256;
@@ -106,7 +106,7 @@ impl Site {
     }
 
     /// What a call of the endpoint is lent.
-    pub(super) fn env_at(&mut self, now: Instant) -> Env<'_, RustCrypto> {
+    pub(super) fn env_at(&mut self, now: Instant) -> Env<'_, ChannelCrypto> {
         let unix = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_secs());
@@ -263,8 +263,8 @@ impl Site {
     }
 }
 
-impl World<RustCrypto> for Site {
-    fn env(&mut self, now: Instant) -> Env<'_, RustCrypto> {
+impl World<ChannelCrypto> for Site {
+    fn env(&mut self, now: Instant) -> Env<'_, ChannelCrypto> {
         self.env_at(now)
     }
 
@@ -298,7 +298,7 @@ impl World<RustCrypto> for Site {
         self.pending.push((ticket, write));
     }
 
-    fn event(&mut self, endpoint: &Endpoint<'_, RustCrypto>, event: Event, peer: Option<SocketAddr>) {
+    fn event(&mut self, endpoint: &Endpoint<'_, ChannelCrypto>, event: Event, peer: Option<SocketAddr>) {
         let view = match &event {
             Event::Connection { connection, .. }
             | Event::Refused { connection, .. }

@@ -6,6 +6,7 @@ use super::key_ring::KeyRing;
 use super::{SqlSession, Stop, private_keys};
 use crate::catalog::{SA_ID, certificates, databases, first, principals};
 use crate::instance::Instance;
+use crate::provider::CHANNEL_CRYPTO;
 use crate::tsql::{Value, functions};
 
 /// The session as one query sees it.
@@ -56,9 +57,10 @@ impl functions::Context for QueryContext {
 
     fn version(&self) -> String {
         format!(
-            "dbmirror {} (SQLite {})",
+            "dbmirror {} (SQLite {}, channel {})",
             env!("CARGO_PKG_VERSION"),
-            rusqlite::version()
+            rusqlite::version(),
+            CHANNEL_CRYPTO
         )
     }
 
@@ -92,6 +94,7 @@ impl functions::Context for QueryContext {
             "servername" | "instancename" | "machinename" => Value::from(self.instance.name()),
             "productversion" => Value::from(env!("CARGO_PKG_VERSION")),
             "edition" => Value::from("dbmirror"),
+            "channelprovider" => Value::from(CHANNEL_CRYPTO),
             "processid" => Value::Int(std::process::id().into()),
             "instancedefaultdatapath" => {
                 Value::Text(self.instance.dir().root().join("data").display().to_string())

@@ -11,6 +11,7 @@ use super::endpoint;
 use crate::catalog::{MASTER_ID, certificates, databases, dates, endpoints, keys};
 use crate::errorlog;
 use crate::messages::{M1444, M28024, M28037, M50106, M50107, Raised};
+use crate::provider::CHANNEL_CRYPTO;
 
 /// Checks and starts everything; what fails is logged, and kept from nothing else.
 pub(super) fn run(instance: &Instance) {
@@ -19,6 +20,7 @@ pub(super) fn run(instance: &Instance) {
         &std::process::id(),
         &instance.dir().root().display(),
         &env!("CARGO_PKG_VERSION"),
+        &CHANNEL_CRYPTO,
     ]));
     let master = instance.master();
     let checked = check(instance, &master);

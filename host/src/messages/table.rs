@@ -270,7 +270,7 @@ catalogue! {
     M50114 50114 10 "The principal of '{0}' has told its master key: {1}."
     M50115 50115 16 "The principal of '{0}' has told another master key, other passwords or that it has none, and nothing was changed: the private key of the certificate '{1}' lies under the master key that is stored here. DROP CERTIFICATE, or ALTER CERTIFICATE … WITH PRIVATE KEY (ENCRYPTION BY PASSWORD = …), comes first; a password that was dropped there is dropped here by ALTER MASTER KEY."
     M50106 50106 10 "Start-up check: {0}."
-    M50107 50107 10 "The instance '{0}' has started (pid {1}, directory {2}, version {3})."
+    M50107 50107 10 "The instance '{0}' has started (pid {1}, directory {2}, version {3}, channel by {4})."
     M50108 50108 10 "The instance '{0}' has ended."
     M50109 50109 17 "The catalog of the instance (master.db) failed: {0}. Look at the disk and at EXEC sp_readerrorlog."
     M50140 50140 16 "The pairing window closed without a pairing. Open another one; its code is a new one."
