@@ -75,6 +75,14 @@ pub struct Applier {
     looked: Instant,
 }
 
+/// What a file was found to be.
+struct Found {
+    table: PageTable,
+    anchor: Anchor,
+    header: IndexHeader,
+    log: Option<WalHeader>,
+}
+
 /// Bytes of frames that are written at once.
 const WRITE_BEHIND: usize = 1 << 20;
 /// Most entries that the directory's buffer is made for before any of them has arrived.
@@ -94,31 +102,63 @@ impl Applier {
         from: &Anchor,
         later: &mut dyn FnMut(u64) -> Result<Option<BlockHeader>>,
     ) -> Result<Self> {
-        Self::open_locked(path, None, options, from, later)
+        Self::open_locked(path, &mut None, options, from, later)
     }
 
-    /// As [`Applier::open`], of a file whose write lock is held already: no other program can have written in between.
+    /// As [`Applier::open`], of a file whose write lock may be held already: then no other program can have written in between. When
+    /// it fails with the write lock in hand, that is left in `lock`: whoever writes to a file that is of no use writes in vain.
     ///
     /// # Errors
-    /// As [`Applier::open`].
+    /// As [`Applier::open`]; [`Error::InUse`] while somebody here reads the file.
     pub fn open_locked(
         path: &Path,
-        lock: Option<WriteLock>,
+        lock: &mut Option<WriteLock>,
         options: ApplierOptions,
         from: &Anchor,
         later: &mut dyn FnMut(u64) -> Result<Option<BlockHeader>>,
     ) -> Result<Self> {
         let (files, first) = Files::open_with(path, true, lock)?;
+        // Kept for life: nobody else writes.
+        files.lock(Lock::Write, options.patience)?;
+        let found = match Self::find(&files, &first, options, from, later) {
+            Ok(found) => found,
+            Err(e) => {
+                *lock = files.keep_lock().ok();
+                return Err(e);
+            }
+        };
+        Ok(Self {
+            checkpointer: first,
+            files,
+            options,
+            table: found.table,
+            anchor: found.anchor,
+            published: found.header,
+            log: found.log,
+            index: IndexWriter::default(),
+            folded: 0,
+            again: None,
+            looked: Instant::now(),
+        })
+    }
+
+    /// Reads the whole file and finds out where it is.
+    fn find(
+        files: &Files,
+        first: &Connection,
+        options: ApplierOptions,
+        from: &Anchor,
+        later: &mut dyn FnMut(u64) -> Result<Option<BlockHeader>>,
+    ) -> Result<Found> {
         if files.page_size != from.page_size {
             return Err(Error::NoSuchContent);
         }
-        // Kept for life: nobody else writes. While the file is read nobody checkpoints either.
-        files.lock(Lock::Write, options.patience)?;
+        // While the file is read nobody checkpoints either.
         files.lock(Lock::Checkpoint, options.patience)?;
-        begin_read(&first)?;
-        let (header, backfilled) = published(&files, options.patience)?;
-        let state = load(&files, &header, backfilled, &Wanted::Last)?;
-        end_read(&first)?;
+        begin_read(first)?;
+        let (header, backfilled) = published(files, options.patience)?;
+        let state = load(files, &header, backfilled, &Wanted::Last)?;
+        end_read(first)?;
         files.unlock(Lock::Checkpoint)?;
 
         // The file is at the first position whose sum it has. (Where a later one has it too, the blocks in between are applied once
@@ -141,18 +181,11 @@ impl Applier {
         if header.max_frame > 0 && log.is_none() {
             return Err(Error::Malformed("the log's header is not the published one"));
         }
-        Ok(Self {
-            checkpointer: first,
-            files,
-            options,
+        Ok(Found {
             table: state.table,
             anchor,
-            published: header,
+            header,
             log,
-            index: IndexWriter::default(),
-            folded: 0,
-            again: None,
-            looked: Instant::now(),
         })
     }
 

@@ -72,6 +72,8 @@ pub(super) struct Files {
     beside: [(PathBuf, (u64, u64)); 2],
     /// The write lock lives on in a [`WriteLock`].
     kept: AtomicBool,
+    /// The descriptors by which the write lock was held before.
+    _handed: Option<(File, Option<Shm>)>,
     // Last, so that it is given up after the descriptors are closed.
     claim: Claim,
 }
@@ -83,20 +85,31 @@ impl Files {
     /// # Errors
     /// The refusals of a file.
     pub fn open(path: &Path, writable_index: bool) -> Result<(Self, Connection)> {
-        Self::open_with(path, writable_index, None)
+        Self::open_with(path, writable_index, &mut None)
     }
 
-    /// As [`Files::open`], of a file whose write lock is held already: it goes over without a moment in which nobody has it.
+    /// As [`Files::open`], of a file whose write lock may be held already: it goes over without a moment in which nobody has it, and
+    /// stays where it is when the file cannot be opened.
     pub fn open_with(
         path: &Path,
         writable_index: bool,
-        lock: Option<WriteLock>,
+        lock: &mut Option<WriteLock>,
     ) -> Result<(Self, Connection)> {
         let path = fs::canonicalize(path).map_err(Error::io("find the database file"))?;
-        let claim = Claim::new(&path)?;
         // A lock of another file is worth nothing, and goes before a connection is opened: its descriptors would take that one's
         // locks with them.
-        let (main, index) = match lock.and_then(|lock| lock.into_parts(&path)) {
+        if lock.as_ref().is_some_and(|lock| !lock.is_of(&path)) {
+            *lock = None;
+        }
+        let handed = match lock {
+            Some(lock) => {
+                lock.own()?;
+                lock.parts()?
+            }
+            None => None,
+        };
+        let claim = Claim::new(&path)?;
+        let (main, index) = match handed {
             Some((main, shm)) => (main, Some(shm)),
             None => {
                 let main = OpenOptions::new().read(true).write(true).open(&path);
@@ -141,12 +154,13 @@ impl Files {
             page_size,
             beside: [log_id, shm_id],
             kept: AtomicBool::new(false),
+            _handed: lock.take().and_then(WriteLock::into_parts),
             claim,
         };
         Ok((files, first))
     }
 
-    /// The write lock, which is held, for longer than these files are open.
+    /// The write lock, which is held, for longer than these files are open. Nobody may read with them any more.
     pub fn keep_lock(&self) -> Result<WriteLock> {
         let lock = WriteLock::of(&self.main, &self.shm)?;
         self.kept.store(true, Ordering::Relaxed);

@@ -20,6 +20,8 @@ use super::{Anchor, Error, Result};
 const LOGS: [&str; 3] = ["-wal", "-shm", "-journal"];
 /// How long a file that is replaced is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often the names change hands anew for somebody who is on the doorstep.
+const TRIES: usize = 3;
 /// Between the name of a copy that was kept and where the log of its successor begins.
 const KEPT: &str = "-before-";
 /// So many kept copies of one database at most: the first, which is the likeliest to be wanted, and the last ones.
@@ -131,28 +133,34 @@ impl CompleteSeed {
     /// under another name beside it, with its log where that could not be folded into it: a seed follows from what the principal's
     /// file holds, and the principal's file may be the wrong one.
     ///
-    /// There is no moment in which another program can write to either. `held` is the write lock of the copy that is there, where
-    /// the caller has it.
+    /// Other programs can write to neither meanwhile (`docs/capture.md` says with which rest). `held` is the write lock of the copy
+    /// that is there, where the caller has it; after a failure it is given back, or the one that was taken for it.
     ///
     /// # Errors
-    /// [`Error::InUse`] when a `Tail` or `Applier` holds the file there; [`Error::Busy`] and [`Error::Exclusive`] while an application
-    /// is within a transaction that writes; what the system answers.
-    pub fn install_keeping(mut self, held: Option<WriteLock>) -> Result<Installed> {
-        refuse_if_held(&self.path)?;
-        let retired = match held {
-            Some(held) => Some(held),
-            None => self.shut_writers_out()?,
-        };
-        let kept = self.keep()?;
-        if let Some(retired) = &retired {
-            retired.shut()?;
+    /// [`Error::InUse`] when a `Tail` or `Applier` holds the file there, or somebody here reads it; [`Error::Busy`] and
+    /// [`Error::Exclusive`] while an application is within a transaction that writes; what the system answers.
+    pub fn install_keeping(mut self, held: &mut Option<WriteLock>) -> Result<Installed> {
+        // Another file may have been put there meanwhile.
+        if held.as_ref().is_some_and(|held| !held.is_of(&self.path)) {
+            *held = None;
         }
-        let lock = self.swap_locked()?;
+        if let Some(held) = held {
+            held.own()?;
+        }
+        refuse_if_held(&self.path)?;
+        if held.is_none() {
+            *held = self.shut_writers_out()?;
+        }
+        let kept = self.keep()?;
+        if let Some(held) = held {
+            held.shut()?;
+        }
+        let lock = self.swap_locked(held)?;
         Ok(Installed {
             anchor: self.anchor,
             kept,
             lock,
-            retired,
+            retired: held.take(),
         })
     }
 
@@ -160,30 +168,47 @@ impl CompleteSeed {
     fn shut_writers_out(&self) -> Result<Option<WriteLock>> {
         match WriteLock::take(&self.path, PATIENCE) {
             Ok(lock) => Ok(Some(lock)),
-            Err(e @ (Error::Busy(_) | Error::Exclusive(_) | Error::InUse(_))) => Err(e),
-            Err(_) => Ok(None),
+            Err(Error::NotWal(_)) => WriteLock::take_all(&self.path).map(Some),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            // Damaged, which may be why it is replaced.
+            Err(Error::NotADatabase(_) | Error::Sqlite { .. } | Error::Malformed(_) | Error::Gap(_)) => {
+                Ok(None)
+            }
+            Err(e) => Err(e),
         }
     }
 
-    fn swap_locked(&mut self) -> Result<WriteLock> {
+    fn swap_locked(&mut self, retired: &mut Option<WriteLock>) -> Result<WriteLock> {
         let failed = Error::io("put the seed in its place");
         let name = self
             .temporary
             .0
             .clone()
             .ok_or(Error::Malformed("the seed is gone"))?;
-        let mut staged = Staged::new(&self.path, &name)?;
-        staged.install(&self.path).map_err(failed)?;
-        match fs::remove_file(beside(&self.path, "-journal")) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
-            _ => {}
+        let main = OpenOptions::new().read(true).write(true).open(&name);
+        let main = main.map_err(Error::io("open the seed"))?;
+        for _ in 0..TRIES {
+            let mut staged = Staged::new(&self.path, &main)?;
+            staged.install(&self.path).map_err(failed)?;
+            match fs::remove_file(beside(&self.path, "-journal")) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+                _ => {}
+            }
+            // The old log has gone for good before the new file comes.
+            sync_folder(&self.path)?;
+            if staged.is_alone().map_err(failed)? {
+                fs::rename(&name, &self.path).map_err(failed)?;
+                self.temporary.0 = None;
+                sync_folder(&self.path)?;
+                return Ok(staged.publish(main));
+            }
+            // Somebody was slower on the doorstep than anybody should be. It keeps what it has, where it can do no harm.
+            if let Some(retired) = retired {
+                retired.keep_stray(staged.into_index());
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
-        // The old log has gone for good before the new file comes.
-        sync_folder(&self.path)?;
-        fs::rename(name, &self.path).map_err(failed)?;
-        self.temporary.0 = None;
-        sync_folder(&self.path)?;
-        Ok(staged.publish())
+        Err(Error::Busy("the file that is to be replaced"))
     }
 
     fn keep(&self) -> Result<Option<PathBuf>> {
@@ -204,6 +229,11 @@ impl CompleteSeed {
         if fold(&self.path).is_err() && has_log(&self.path) {
             fs::hard_link(beside(&self.path, "-wal"), beside(&kept, "-wal"))
                 .map_err(Error::io("keep the log of the copy that is replaced"))?;
+        }
+        // What a database without a log needs to undo a transaction that a crash cut off.
+        match fs::hard_link(beside(&self.path, "-journal"), beside(&kept, "-journal")) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(error(e)),
+            _ => {}
         }
         sync_folder(&self.path)?;
         prune(&self.path)?;
@@ -259,7 +289,10 @@ fn prune(path: &Path) -> Result<()> {
     kept.sort();
     let surplus = kept.len().saturating_sub(KEPT_MOST);
     for (_, path) in kept.iter().skip(1).take(surplus) {
-        for file in [path.clone(), beside(path, "-wal"), beside(path, "-shm")] {
+        for file in [path.clone()]
+            .into_iter()
+            .chain(LOGS.map(|suffix| beside(path, suffix)))
+        {
             let _ = fs::remove_file(file);
         }
     }

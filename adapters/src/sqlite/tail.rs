@@ -237,11 +237,9 @@ impl Tail {
     }
 
     /// The lock of [`Tail::fence`], for longer than the file is captured.
-    ///
-    /// # Errors
-    /// What the system answers when it has no descriptors.
-    pub fn keep_fence(&self) -> Result<WriteLock> {
-        self.files.keep_lock()
+    #[must_use]
+    pub fn keep_fence(&self) -> WriteLock {
+        WriteLock::of_files(Arc::clone(&self.files))
     }
 
     /// The next committed transaction; `None` when there is none. Costs a few loads from shared memory when nothing has changed.

@@ -5,7 +5,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::vec::Vec;
 
 use super::files::Files;
 use super::seed::{Temporary, beside};
@@ -18,19 +20,56 @@ use super::{Error, Result};
 pub(super) const SHARED: (i64, i64) = (0x4000_0002, 510);
 /// The byte that a connection must be able to lock, for a moment, before it gets that one (`os.h`: PENDING_BYTE).
 const PENDING: (i64, i64) = (0x4000_0000, 1);
-/// How long the doorstep is waited for.
+/// All that SQLite locks of a database in another mode than WAL: PENDING, RESERVED and SHARED.
+const ALL: (i64, i64) = (0x4000_0000, 512);
+/// How long locks are waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a connection takes, at most, from that lock to the opening of the wal-index: it follows at once.
-const ON_THE_DOORSTEP: Duration = Duration::from_millis(20);
+/// How long a connection may take from that lock to the opening of the wal-index, which follows at once: on a machine with five
+/// processes waiting for each processor the longest of 33,000 took 144 ms.
+const ON_THE_DOORSTEP: Duration = Duration::from_millis(500);
 
 /// Keeps other programs from writing to a database, as long as it lives. They read, and are told that the database is locked when
 /// they write. Nor does the last of them to close it remove the log and the wal-index, which SQLite does by name: once those names
 /// lead to another database's, that one would lose them.
 pub struct WriteLock(Option<Held>);
 
-struct Held {
-    main: File,
-    shm: Shm,
+/// Whose descriptors hold the locks.
+enum Held {
+    Own {
+        main: File,
+        /// None where there is no log: then nobody reads either.
+        shm: Option<Shm>,
+        /// Wal-indexes of another database that somebody has opened together with this main file.
+        strays: Vec<Shm>,
+    },
+    /// Those of a capture that has ended. Somebody here may still read the file, whose locks would go if another descriptor of it were
+    /// closed.
+    Of(Arc<Files>),
+}
+
+impl Held {
+    fn main(&self) -> &File {
+        match self {
+            Self::Own { main, .. } => main,
+            Self::Of(files) => &files.main,
+        }
+    }
+
+    fn shm(&self) -> Option<&Shm> {
+        match self {
+            Self::Own { shm, .. } => shm.as_ref(),
+            Self::Of(files) => Some(&files.shm),
+        }
+    }
+
+    /// As a connection holds them. The first is not had in the moment in which somebody else closes the database, who then removes what
+    /// is still its own; nobody ever has the second alone while a connection is open.
+    fn share(&self) {
+        let _ = try_share(self.main(), SHARED.0, SHARED.1);
+        if let Some(shm) = self.shm() {
+            let _ = shm.try_share(Lock::Open);
+        }
+    }
 }
 
 impl WriteLock {
@@ -46,23 +85,63 @@ impl WriteLock {
         files.keep_lock()
     }
 
-    /// The write lock that `shm` holds, which goes on when that is closed.
-    pub(super) fn of(main: &File, shm: &Shm) -> Result<Self> {
-        let main = main.try_clone().map_err(Error::io("keep the database file"))?;
-        let shm = shm.try_clone().map_err(Error::io("keep the wal-index"))?;
-        // As a connection holds them. The first is not had in the moment in which somebody else closes the database, who then
-        // removes what is still its own; nobody ever has the second alone while a connection is open.
-        let _ = try_share(&main, SHARED.0, SHARED.1);
-        let _ = shm.try_share(Lock::Open);
-        Ok(Self(Some(Held { main, shm })))
+    /// Locks the database at `path`, which has no write-ahead log, against everybody.
+    pub(super) fn take_all(path: &Path) -> Result<Self> {
+        let main = OpenOptions::new().read(true).write(true).open(path);
+        let main = main.map_err(Error::io("open the file that is replaced"))?;
+        let deadline = Instant::now() + PATIENCE;
+        while !try_lock(&main, ALL.0, ALL.1).map_err(Error::io("lock the file that is replaced"))? {
+            if Instant::now() >= deadline {
+                return Err(Error::Busy("the file that is to be replaced"));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Self(Some(Held::Own {
+            main,
+            shm: None,
+            strays: Vec::new(),
+        })))
     }
 
-    /// Whether another program has the database open. Where the file system cannot tell, it is taken to have.
+    /// The write lock that `shm` holds, which goes on when that is closed.
+    pub(super) fn of(main: &File, shm: &Shm) -> Result<Self> {
+        let held = Held::Own {
+            main: main.try_clone().map_err(Error::io("keep the database file"))?,
+            shm: Some(shm.try_clone().map_err(Error::io("keep the wal-index"))?),
+            strays: Vec::new(),
+        };
+        held.share();
+        Ok(Self(Some(held)))
+    }
+
+    /// The write lock that `files` hold, which somebody here may still read with.
+    pub(super) fn of_files(files: Arc<Files>) -> Self {
+        let held = Held::Of(files);
+        held.share();
+        Self(Some(held))
+    }
+
+    /// Whether another program has the database open. Where the file system cannot tell, whether one has read it that way.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|held| is_open_elsewhere(&held.main).unwrap_or(true))
+        let Some(held) = &self.0 else { return false };
+        is_open_elsewhere(held.main()).unwrap_or_else(|_| {
+            let alone = try_lock(held.main(), SHARED.0, SHARED.1).unwrap_or(false);
+            if alone {
+                held.share();
+            }
+            !alone
+        })
+    }
+
+    /// Whether `path` leads to the file that is locked, and its wal-index.
+    pub(super) fn is_of(&self, path: &Path) -> bool {
+        let at = |path: &Path| fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+        self.0.as_ref().is_some_and(|held| {
+            let main = held.main().metadata().ok().map(|m| (m.dev(), m.ino()));
+            let index = held.shm().map(|shm| shm.id().ok());
+            main.is_some() && at(path) == main && index.is_none_or(|index| at(&beside(path, "-shm")) == index)
+        })
     }
 
     /// Lets no further connection in: from now on whoever opens the file is told that it is locked, as long as this value lives. Who
@@ -70,10 +149,16 @@ impl WriteLock {
     /// connection would have one database's file and another's log.
     pub(super) fn shut(&self) -> Result<()> {
         let Some(held) = &self.0 else { return Ok(()) };
+        let failed = Error::io("lock the replaced file");
         let deadline = Instant::now() + PATIENCE;
-        while !try_lock(&held.main, PENDING.0, PENDING.1).map_err(Error::io("lock the replaced file"))? {
+        while !try_lock(held.main(), PENDING.0, PENDING.1).map_err(failed)? {
             if Instant::now() >= deadline {
-                return Err(Error::Busy("the file that is to be replaced"));
+                // An application in exclusive mode may have it for good: then it is that one that lets nobody in.
+                if try_share(held.main(), PENDING.0, PENDING.1).map_err(failed)? {
+                    let _ = unlock(held.main(), PENDING.0, PENDING.1);
+                    return Err(Error::Busy("the file that is to be replaced"));
+                }
+                break;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -81,48 +166,85 @@ impl WriteLock {
         Ok(())
     }
 
-    /// The descriptors of main file and wal-index with what they hold, if it is the database at `path` that is locked.
-    pub(super) fn into_parts(mut self, path: &Path) -> Option<(File, Shm)> {
-        let at = |path: &Path| fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
-        let is_there = self.0.as_ref().is_some_and(|held| {
-            let main = held.main.metadata().ok().map(|m| (m.dev(), m.ino()));
-            main.is_some() && at(path) == main && at(&beside(path, "-shm")) == held.shm.id().ok()
-        });
-        let held = self.0.take_if(|_| is_there)?;
-        Some((held.main, held.shm))
+    /// Keeps a wal-index of another database locked that somebody has opened together with this one's main file.
+    pub(super) fn keep_stray(&mut self, index: Shm) {
+        // (It was made one's own before it was shut.)
+        if let Some(Held::Own { strays, .. }) = &mut self.0 {
+            strays.push(index);
+        }
+    }
+
+    /// Makes the descriptors this value's alone.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] while somebody here reads the file with them.
+    pub(super) fn own(&mut self) -> Result<()> {
+        if let Some(Held::Of(files)) = &self.0 {
+            if Arc::strong_count(files) > 1 {
+                return Err(Error::InUse(files.path.clone()));
+            }
+            let own = files.keep_lock()?.0.take();
+            // The files are closed: their locks are `own`'s by now.
+            self.0 = own;
+        }
+        Ok(())
+    }
+
+    /// Descriptors of main file and wal-index that hold the same locks.
+    pub(super) fn parts(&self) -> Result<Option<(File, Shm)>> {
+        match &self.0 {
+            Some(held) => match held.shm() {
+                Some(shm) => {
+                    let main = held
+                        .main()
+                        .try_clone()
+                        .map_err(Error::io("open the database file"))?;
+                    let shm = shm.try_clone().map_err(Error::io("open the wal-index"))?;
+                    Ok(Some((main, shm)))
+                }
+                None => Ok(None),
+            },
+            None => Ok(None),
+        }
+    }
+
+    /// The descriptors themselves, which give nothing up when they are closed one by one.
+    pub(super) fn into_parts(mut self) -> Option<(File, Option<Shm>)> {
+        match self.0.take()? {
+            Held::Own { main, shm, .. } => Some((main, shm)),
+            Held::Of(_) => None,
+        }
     }
 }
 
 impl Drop for WriteLock {
     fn drop(&mut self) {
         // Closing alone is not enough, as in `Files`.
-        if let Some(held) = self.0.take() {
+        let Some(held) = self.0.take() else { return };
+        let strays: &[Shm] = match &held {
+            Held::Own { strays, .. } => strays,
+            Held::Of(_) => &[],
+        };
+        for shm in held.shm().into_iter().chain(strays) {
             for lock in [Lock::Write, Lock::Open] {
-                let _ = held.shm.unlock(lock);
-            }
-            for (start, len) in [SHARED, PENDING] {
-                let _ = unlock(&held.main, start, len);
+                let _ = shm.unlock(lock);
             }
         }
+        let _ = unlock(held.main(), ALL.0, ALL.1);
     }
 }
 
 /// The empty log and the wal-index of a database that is about to come to its place. Until it has, and [`Staged::publish`] was called, nobody
 /// can even read there: the wal-index says nothing yet, and who would fill it needs the write lock.
 pub(super) struct Staged {
-    lock: WriteLock,
+    shm: Shm,
     index: Temporary,
     log: Temporary,
 }
 
 impl Staged {
-    /// Makes both beside `path`, for the main file that is called `name` so far.
-    pub fn new(path: &Path, name: &Path) -> Result<Self> {
-        let main = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(name)
-            .map_err(Error::io("open the seed"))?;
+    /// Makes both beside `path`, for the main file `main`, whose SHARED bytes are locked from now on as a connection does.
+    pub fn new(path: &Path, main: &File) -> Result<Self> {
         // As SQLite makes them: who may use the database may use its log.
         let mode = main.metadata().map_err(Error::io("look at the seed"))?.mode() & 0o777;
         let create = |suffix| {
@@ -147,15 +269,11 @@ impl Staged {
         let locked = shm
             .try_share(Lock::Open)
             .and_then(|open| Ok(open && shm.try_lock(Lock::Write)?))
-            .and_then(|both| Ok(both && try_share(&main, SHARED.0, SHARED.1)?));
+            .and_then(|both| Ok(both && try_share(main, SHARED.0, SHARED.1)?));
         if !locked.map_err(Error::io("lock the seed"))? {
             return Err(Error::Busy("the seed"));
         }
-        Ok(Self {
-            lock: WriteLock(Some(Held { main, shm })),
-            index,
-            log,
-        })
+        Ok(Self { shm, index, log })
     }
 
     /// Puts both beside `path`, in the place of what is there.
@@ -165,12 +283,26 @@ impl Staged {
         put(&mut self.log, beside(path, "-wal"))
     }
 
-    /// Lets readers in: the log is empty.
-    pub fn publish(self) -> WriteLock {
-        if let Some(held) = &self.lock.0 {
-            held.shm.publish_restart(IndexHeader::default());
-        }
-        self.lock
+    /// Whether nobody has opened the wal-index yet: who has it came by the main file that is still there.
+    pub fn is_alone(&self) -> io::Result<bool> {
+        let alone = self.shm.try_lock(Lock::Open)?;
+        // Shared again, without a moment in between.
+        Ok(self.shm.try_share(Lock::Open)? && alone)
+    }
+
+    /// What is held when it is of no use.
+    pub fn into_index(self) -> Shm {
+        self.shm
+    }
+
+    /// Lets readers in, now that `main` is in its place: the log is empty.
+    pub fn publish(self, main: File) -> WriteLock {
+        self.shm.publish_restart(IndexHeader::default());
+        WriteLock(Some(Held::Own {
+            main,
+            shm: Some(self.shm),
+            strays: Vec::new(),
+        }))
     }
 }
 

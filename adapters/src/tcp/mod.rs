@@ -437,6 +437,10 @@ impl Driver {
             if c.input().is_empty() {
                 waits = false;
             } else {
+                if c.is_deaf() {
+                    // What it says before it hears more is thrown away.
+                    endpoint.set_room(id, c.room());
+                }
                 let consumed = endpoint.handle_input(&mut world.env(now), id, c.input());
                 c.consume(consumed.bytes);
                 self.drain(endpoint, world);
@@ -464,6 +468,8 @@ impl Driver {
             match c.fill() {
                 Ok(Some(0)) => c.ended = true,
                 Ok(Some(n)) => budget = budget.saturating_sub(n),
+                // Nothing can be sent, and nothing comes.
+                Ok(None) if c.is_deaf() && !c.readable => c.ended = true,
                 Ok(None) => return,
                 Err(_) => {
                     c.ended = true;

@@ -213,7 +213,7 @@ pub fn copy_seed(source: &mut SeedSource, to: &Path, step: usize) -> Result<Anch
         let n = source.read_at(offset, &mut buffer)?;
         if n == 0 {
             let complete = sink.complete(source.end(), source.anchor().sum)?;
-            return Ok(complete.install_keeping(None)?.anchor);
+            return Ok(complete.install_keeping(&mut None)?.anchor);
         }
         sink.write(offset, &buffer[..n])?;
         offset += n as u64;

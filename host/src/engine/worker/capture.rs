@@ -32,7 +32,6 @@ impl Thread {
         self.held = None;
         self.pending = None;
         self.using = Using::Nothing;
-        self.installed = None;
         self.tell_level(false);
         let captured = self.try_capture();
         self.keep_fence();

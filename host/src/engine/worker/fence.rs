@@ -92,7 +92,7 @@ impl Thread {
     /// Ends the capture; a fence that stands goes on without a gap.
     pub(super) fn leave_capture(&mut self) {
         let lock = match &self.using {
-            Using::Capture(tail) if self.fence == Some(Fencing::Stands) => tail.keep_fence().ok(),
+            Using::Capture(tail) if self.fence == Some(Fencing::Stands) => Some(tail.keep_fence()),
             _ => None,
         };
         self.using = lock.map_or(Using::Nothing, |lock| Using::Fenced { lock });

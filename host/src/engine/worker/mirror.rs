@@ -27,8 +27,12 @@ impl Thread {
             Ok(()) => {}
             // Somebody holds a lock for the moment.
             Err(sqlite::Error::Busy(_)) => self.apply_again = Some((upto, adopt)),
+            // A backup still reads the file that is fenced.
+            Err(sqlite::Error::InUse(_)) if matches!(self.using, Using::Fenced { .. }) => {
+                self.apply_again = Some((upto, adopt));
+            }
             Err(e) => {
-                self.using = Using::Nothing;
+                self.leave_file(!adopt);
                 self.trouble("apply", &file_error(&self.subject.name, &e));
                 let error = if adopt {
                     StorageError::CannotAdopt
@@ -47,11 +51,6 @@ impl Thread {
         if matches!(self.using, Using::Mirror(_)) {
             return Ok(());
         }
-        // The writer of a mirror's file takes the lock of a fence over, or that of a file just installed: it keeps it for life.
-        let lock = match std::mem::replace(&mut self.using, Using::Nothing) {
-            Using::Fenced { lock } => Some(lock),
-            _ => self.installed.take(),
-        };
         let subject = &self.subject;
         let row = subject.row().map_err(|e| sqlite::Error::Caller(e.text))?;
         let stored = row
@@ -64,16 +63,37 @@ impl Thread {
         // A stored anchor that the log does not reach back to tells nothing.
         let from = stored.filter(|a| base.is_some_and(|base| a.end.position.sequence >= base));
         let from = from.ok_or(sqlite::Error::NoSuchContent)?;
-        let applier = Applier::open_locked(
+        // The writer of a mirror's file takes the lock of a fence over, or that of a seed just installed: it keeps it for life. What cannot
+        // be opened stays locked.
+        let mut lock = match std::mem::replace(&mut self.using, Using::Nothing) {
+            Using::Fenced { lock } => Some(lock),
+            _ => None,
+        };
+        let opened = Applier::open_locked(
             &subject.path,
-            lock,
+            &mut lock,
             ApplierOptions::new(subject.family),
             &from,
             &mut |sequence| subject.header(sequence),
-        )?;
+        );
+        if let Some(lock) = lock {
+            self.using = Using::Fenced { lock };
+        }
+        let applier = opened?;
         subject.set_redone(applier.anchor().end.position);
         self.using = Using::Mirror(Box::new(applier));
         Ok(())
+    }
+
+    /// Closes a file that is of no use as it is. A mirror's stays locked until it is seeded: what is written to it is lost.
+    fn leave_file(&mut self, stays_locked: bool) {
+        self.using = match std::mem::replace(&mut self.using, Using::Nothing) {
+            Using::Mirror(applier) if stays_locked => applier
+                .retire()
+                .map_or(Using::Nothing, |lock| Using::Fenced { lock }),
+            Using::Fenced { lock } if stays_locked => Using::Fenced { lock },
+            _ => Using::Nothing,
+        };
     }
 
     fn apply_upto(&mut self, upto: Position) -> sqlite::Result<()> {

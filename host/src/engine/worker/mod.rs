@@ -120,7 +120,6 @@ impl Worker {
                     known: None,
                     held: None,
                     fence: None,
-                    installed: None,
                     retired: Vec::new(),
                 }
                 .run();
@@ -188,12 +187,12 @@ struct Thread {
     held: Option<(FileLook, Instant)>,
     /// Writers are to be shut out, or are.
     fence: Option<fence::Fencing>,
-    /// The write lock of a seed that has come to its place and is not opened yet.
-    installed: Option<WriteLock>,
-    /// Those of copies that were replaced while applications had them open.
+    /// The write locks of copies that were replaced while applications had them open.
     retired: Vec<WriteLock>,
 }
 
+/// How often it is looked whether anybody still has a replaced copy open.
+const LET_GO: Duration = Duration::from_secs(1);
 /// Most replaced copies whose applications are kept from writing; the oldest is given up for one more.
 const RETIRED_MOST: usize = 16;
 
@@ -219,10 +218,19 @@ impl Thread {
                     }
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
-            } else {
+            } else if self.retired.is_empty() {
                 match self.inbox.recv() {
                     Ok(command) => command,
                     Err(_) => return,
+                }
+            } else {
+                match self.inbox.recv_timeout(LET_GO) {
+                    Ok(command) => command,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.let_go();
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return,
                 }
             };
             match command {

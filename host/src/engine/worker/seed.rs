@@ -151,24 +151,30 @@ impl Thread {
         let caller = |e: String| sqlite::Error::Caller(e);
         let complete = sink.complete(seed.at, sum)?;
         // The lock on the old file goes over without a moment in which an application could write to either.
-        let held = match std::mem::replace(&mut self.using, Using::Nothing) {
+        let mut held = match std::mem::replace(&mut self.using, Using::Nothing) {
             Using::Mirror(applier) => Some(applier.retire()?),
             Using::Fenced { lock } => Some(lock),
             Using::Nothing | Using::Capture(_) => None,
         };
+        let installed = complete.install_keeping(&mut held);
+        if let Some(lock) = held {
+            self.using = Using::Fenced { lock };
+        }
         let sqlite::Installed {
             anchor,
             kept,
             lock,
             retired,
-        } = complete.install_keeping(held)?;
-        self.installed = Some(lock);
+        } = installed?;
+        // Until it is opened.
+        self.using = Using::Fenced { lock };
         self.retired.extend(retired);
+        self.let_go();
         let subject = &mut self.subject;
         if let Some(kept) = kept {
             let text = format!(
-                "The copy of database '{}' that the seed replaced is kept as '{}'. Compare it if you doubt the principal's file; delete it \
-                 when nobody needs it.",
+                "The copy of database '{}' that the seed replaced is kept as '{}'. Compare it if you doubt the principal's file, which works when no \
+                 application has it open any more; delete it when nobody needs it.",
                 subject.name,
                 kept.display()
             );
