@@ -1,97 +1,14 @@
 //! Two partners and a witness: automatic fail-over under a writing application, fail-over by an operator, forced service, kills, and what is
 //! refused.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use dbmirror_tests::group::{WITNESSED, group};
 use dbmirror_tests::processes::*;
-
-/// Two partners and a witness that the documented scripts have introduced to each other.
-struct Group {
-    a: Host,
-    b: Host,
-    w: Host,
-    root: tempfile::TempDir,
-}
-
-fn group(block: u8) -> Group {
-    let root = tempfile::tempdir().expect("a temporary directory");
-    let [a, b, w] = [("a", 1), ("b", 2), ("w", 3)].map(|(name, last)| {
-        let name = format!("HOST_{}", name.to_uppercase());
-        Host::start(root.path(), &name, &format!("127.{block}.0.{last}"))
-    });
-    let group = Group { a, b, w, root };
-    let hosts = [(&group.a, "a"), (&group.b, "b"), (&group.w, "w")];
-    for (host, name) in hosts {
-        host.script(&script(&format!("{name}_outbound")));
-    }
-    for (from, name) in hosts {
-        for (to, _) in hosts.iter().filter(|(to, _)| to.name != from.name) {
-            copy_certificate(from, to, &format!("{}_cert.cer", name.to_uppercase()));
-        }
-    }
-    for (host, name) in hosts {
-        host.script(&script(&format!("{name}_inbound")));
-    }
-    group
-}
-
-fn script(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/e2e/scripts/three_hosts");
-    std::fs::read_to_string(path.join(format!("{name}.sql"))).expect("a script")
-}
-
-impl Group {
-    /// A database attached to A, seeded to B, with W as its witness, SYNCHRONIZED. Gives the files of A and B.
-    fn mirrored(&self, name: &str) -> (PathBuf, PathBuf) {
-        let file = self.root.path().join(format!("{name}.db"));
-        let db = open(&file);
-        db.pragma_update(None, "journal_mode", "WAL").expect("WAL mode");
-        db.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)")
-            .expect("a table");
-        drop(db);
-        self.a.ok(&format!(
-            "CREATE DATABASE [{name}] ON (FILENAME = '{}') FOR ATTACH",
-            file.display()
-        ));
-        self.b.ok(&format!(
-            "ALTER DATABASE [{name}] SET PARTNER = '{}' WITH (SEEDING_MODE = AUTOMATIC)",
-            self.a.url()
-        ));
-        self.a.ok(&format!(
-            "ALTER DATABASE [{name}] SET PARTNER = '{}'",
-            self.b.url()
-        ));
-        self.a
-            .await_mirroring(name, "mirroring_state_desc", "SYNCHRONIZED");
-        self.a.ok(&format!(
-            "ALTER DATABASE [{name}] SET WITNESS = '{}'",
-            self.w.url()
-        ));
-        self.ready(&self.a, name);
-        (file, self.b.dir.join(format!("data/{name}.db")))
-    }
-
-    /// Waits until an automatic fail-over from `principal` is possible.
-    fn ready(&self, principal: &Host, name: &str) {
-        principal.await_mirroring(name, "mirroring_state_desc", "SYNCHRONIZED");
-        principal.await_mirroring(name, "mirroring_witness_state_desc", "CONNECTED");
-        self.w.wait("the witness knows", || {
-            let rows = self.w.lines(WITNESSED);
-            if rows == [format!("{}|SYNCHRONIZED|1|1", principal.name)] {
-                Ok(())
-            } else {
-                Err(format!("{rows:?}"))
-            }
-        });
-    }
-}
-
-const WITNESSED: &str = "SELECT principal_server_name, partner_sync_state_desc, is_principal_connected, is_mirror_connected FROM \
-                         sys.database_mirroring_witnesses";
 
 /// An application that commits numbered rows until it is told to stop.
 struct Application {
@@ -458,41 +375,6 @@ enum Victim {
     Principal,
     Mirror,
     Witness,
-}
-
-impl Group {
-    fn partner(&mut self, is_a: bool) -> &mut Host {
-        if is_a { &mut self.a } else { &mut self.b }
-    }
-
-    /// One commit on the principal's file, of A's and B's, that both then have.
-    fn commit_to_both(&self, principal_is_a: bool, [file_a, file_b]: [&Path; 2]) {
-        let (principal, mirror, file) = if principal_is_a {
-            (&self.a, &self.b, file_a)
-        } else {
-            (&self.b, &self.a, file_b)
-        };
-        open(file)
-            .execute("INSERT INTO t (v) VALUES (hex(randomblob(40)))", [])
-            .expect("a commit");
-        assert_equal(principal, mirror, "shop");
-    }
-
-    /// Waits until one of the partners is the principal and serves, the other its mirror, and everything is as before a fail-over.
-    /// Whether it is A.
-    fn settled(&self, name: &str) -> bool {
-        let principal_is_a = self.a.wait("one principal", || {
-            let roles = [&self.a, &self.b].map(|h| h.mirroring(name, "mirroring_role_desc"));
-            let state = [&self.a, &self.b].map(|h| h.mirroring(name, "mirroring_state_desc"));
-            match roles.each_ref().map(String::as_str) {
-                ["PRINCIPAL", "MIRROR"] if state == ["SYNCHRONIZED", "SYNCHRONIZED"] => Ok(true),
-                ["MIRROR", "PRINCIPAL"] if state == ["SYNCHRONIZED", "SYNCHRONIZED"] => Ok(false),
-                _ => Err(format!("{roles:?} {state:?}")),
-            }
-        });
-        self.ready(if principal_is_a { &self.a } else { &self.b }, name);
-        principal_is_a
-    }
 }
 
 #[test]
