@@ -1,53 +1,72 @@
 //! What mirroring costs the application: commits per second of one ordinary SQLite writer on a file that nobody watches, on a
 //! file that an instance captures, and on a file that is mirrored, in turns of one run, as ratios to the first.
-//!
-//! ```sh
-//! cargo build --release -p dbmirror && cargo run --release -p dbmirror-benches --bin mirroring_cost
-//! ```
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use dbmirror_tests::processes::{Pair, open, pair};
 
-/// How long one turn writes.
-const TURN: Duration = Duration::from_secs(2);
-/// How many turns each case gets.
-const TURNS: usize = 5;
+use crate::median;
+use crate::report::{Chart, Row, Section};
 
-fn main() {
+/// Measures for `turns` turns of `turn` each.
+#[must_use]
+pub fn measure(turns: usize, turn: Duration) -> Section {
     let pair = pair(201);
     let plain = pair.root.path().join("plain.db");
     prepare(&plain);
     let captured = pair.attached("captured");
     let mirrored = pair.mirrored("mirrored");
-    println!(
-        "one writer, one row of 100 bytes a commit, {TURNS} turns of {} s each, medians",
-        TURN.as_secs()
-    );
-    println!(
-        "{:<12} {:>12} {:>12} {:>12} {:>10} {:>10}",
-        "synchronous", "plain/s", "captured/s", "mirrored/s", "captured", "mirrored"
-    );
+    let mut section = Section {
+        title: "What mirroring costs a writer",
+        about: format!(
+            "One writer, one row of 100 bytes a commit, {turns} turns of {} s each in turn, medians; in brackets the ratio to the file that nobody watches. \
+             Both instances share the machine with the writer. At the end both files of the mirrored database are byte-identical.",
+            turn.as_secs_f64()
+        ),
+        columns: ["plain commits/s", "captured", "mirrored", "level again after, s"]
+            .map(String::from)
+            .into(),
+        rows: Vec::new(),
+        charts: Vec::new(),
+        aims: Vec::new(),
+    };
+    let mut bars = Vec::new();
     for synchronous in ["NORMAL", "FULL"] {
         let mut rates = [const { Vec::new() }; 3];
         let mut catch_up = Vec::new();
-        for _ in 0..TURNS {
+        for _ in 0..turns {
             for (file, rates) in [&plain, &captured, &mirrored].into_iter().zip(&mut rates) {
-                rates.push(turn(file, synchronous));
+                rates.push(commits(file, synchronous, turn));
                 settle(&pair, &mut catch_up);
             }
         }
         let [plain, captured, mirrored] = rates.map(median);
-        println!(
-            "{synchronous:<12} {plain:>12.0} {captured:>12.0} {mirrored:>12.0} {:>9.2}x {:>9.2}x   level again after {:.2} s",
-            captured / plain,
-            mirrored / plain,
-            median(catch_up)
-        );
+        section.rows.push(Row {
+            name: format!("synchronous = {synchronous}"),
+            cells: vec![
+                format!("{plain:.0}"),
+                format!("{captured:.0} ({:.2})", captured / plain),
+                format!("{mirrored:.0} ({:.2})", mirrored / plain),
+                format!("{:.2}", median(catch_up)),
+            ],
+        });
+        for (name, rate) in [
+            ("plain", plain),
+            ("dbmirror, captured", captured),
+            ("dbmirror, mirrored", mirrored),
+        ] {
+            bars.push((format!("{name}, {synchronous}"), rate));
+        }
     }
+    section.charts.push(Chart {
+        file: "cost",
+        title: "Commits a second of one writer".to_owned(),
+        bars,
+        line: None,
+    });
     pair.assert_level_and_equal("mirrored", &mirrored);
-    println!("both files of the mirrored database are byte-identical");
+    section
 }
 
 fn prepare(file: &Path) {
@@ -58,7 +77,7 @@ fn prepare(file: &Path) {
 }
 
 /// Commits a second over one turn.
-fn turn(file: &Path, synchronous: &str) -> f64 {
+fn commits(file: &Path, synchronous: &str, turn: Duration) -> f64 {
     let db = open(file);
     db.pragma_update(None, "synchronous", synchronous)
         .expect("a pragma");
@@ -66,7 +85,7 @@ fn turn(file: &Path, synchronous: &str) -> f64 {
     let mut insert = db.prepare("INSERT INTO t (v) VALUES (?1)").expect("a statement");
     let begun = Instant::now();
     let mut commits = 0u32;
-    while begun.elapsed() < TURN {
+    while begun.elapsed() < turn {
         insert.execute([&row]).expect("a commit");
         commits += 1;
     }
@@ -78,9 +97,4 @@ fn settle(pair: &Pair, catch_up: &mut Vec<f64>) {
     let begun = Instant::now();
     pair.level("mirrored");
     catch_up.push(begun.elapsed().as_secs_f64());
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }

@@ -11,7 +11,7 @@ use openssl::ssl::{
 };
 use openssl::x509::X509;
 
-use crate::{Contender, Records};
+use super::{Contender, Records};
 
 /// A transport in memory: what one side has sent is given to the other by whoever holds both.
 #[derive(Debug, Default)]

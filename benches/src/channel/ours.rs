@@ -9,7 +9,7 @@ use dbmirror_core::secret::Secret;
 use dbmirror_core::time::UnixSeconds;
 use dbmirror_foreign::{ALPN, Own, Pin};
 
-use crate::{Contender, Records};
+use super::{Contender, Records};
 
 /// Two parties with their keys, parsed once as servers have them.
 pub struct Ours<P: Provider> {

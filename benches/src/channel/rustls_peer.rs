@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 
-use crate::{Contender, Records};
+use super::{Contender, Records};
 
 /// What both interfaces are configured with.
 struct Configs {

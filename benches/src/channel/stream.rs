@@ -10,7 +10,9 @@ use dbmirror_core::crypto::Provider;
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
 use dbmirror_foreign::Own;
 
-use crate::ours::Ours;
+use super::ours::Ours;
+use super::{AWS_LC, RUSTCRYPTO};
+use crate::report::{Aim, Chart, Row, Section};
 use crate::{median, worked};
 
 /// Records to one write.
@@ -28,14 +30,14 @@ impl Rates {
     }
 }
 
-/// Prints megabytes a second of payload, and the ratio to plain TCP. Two threads and the kernel need both processors, and whatever
+/// Megabytes a second of payload, and the ratio to plain TCP. Two threads and the kernel need both processors, and whatever
 /// else runs only ever takes from them: so it is the fastest of many short turns that counts, and not the middle one. What a turn
 /// costs either thread hardly depends on that: the busier of them is what bounds a stream on a quiet machine.
-pub fn measure(turns: usize, bytes: usize, own: &[Own; 2]) {
+pub(super) fn measure(turns: usize, bytes: usize, own: &[Own; 2]) -> Section {
     let mut rows = [
         ("plain TCP", Vec::new()),
-        ("dbmirror + aws-lc", Vec::new()),
-        ("dbmirror + RustCrypto", Vec::new()),
+        (AWS_LC, Vec::new()),
+        (RUSTCRYPTO, Vec::new()),
     ];
     let fast = Ours::<AwsLc>::new("", own);
     let portable = Ours::<RustCrypto>::new("", own);
@@ -44,13 +46,6 @@ pub fn measure(turns: usize, bytes: usize, own: &[Own; 2]) {
         rows[1].1.push(sealed(&fast, bytes));
         rows[2].1.push(sealed(&portable, bytes));
     }
-    println!(
-        "\n{:<24}{:>20}{:>28}{:>28}",
-        format!("loopback, {} KiB writes", WRITE / 1_024),
-        "MB/s",
-        "MB/CPU s of the sender",
-        "MB/CPU s of the receiver"
-    );
     let rows = rows.map(|(name, turns): (_, Vec<Rates>)| {
         let column = |n: usize| turns.iter().map(move |rates| rates.0[n]);
         (
@@ -62,12 +57,43 @@ pub fn measure(turns: usize, bytes: usize, own: &[Own; 2]) {
             ],
         )
     });
-    for (name, values) in rows {
-        print!("{name:<24}");
-        for (value, (first, width)) in values.into_iter().zip(rows[0].1.into_iter().zip([20, 28, 28])) {
-            print!("{:>width$}", format!("{value:.0} ({:.2})", value / first));
-        }
-        println!();
+    let first = rows[0].1;
+    Section {
+        title: "A stream over loopback",
+        about: format!(
+            "{} KiB to a write, {} MiB to a turn, the fastest of {turns} turns; in brackets the ratio to plain TCP. Both ends share the machine's processors with the kernel's copying.",
+            WRITE / 1_024,
+            bytes >> 20
+        ),
+        columns: ["MB/s", "MB/CPU s of the sender", "MB/CPU s of the receiver"]
+            .map(String::from)
+            .into(),
+        rows: rows
+            .iter()
+            .map(|(name, values)| Row {
+                name: (*name).to_owned(),
+                cells: values
+                    .iter()
+                    .zip(first)
+                    .map(|(value, first)| format!("{value:.0} ({:.2})", value / first))
+                    .collect(),
+            })
+            .collect(),
+        charts: vec![Chart {
+            file: "loopback",
+            title: "MB/s of payload over loopback".to_owned(),
+            bars: rows
+                .iter()
+                .map(|(name, values)| ((*name).to_owned(), values[0]))
+                .collect(),
+            line: Some(first[0]),
+        }],
+        aims: vec![Aim::at_least(
+            "stream over loopback, aws-lc, of plain TCP",
+            0.95,
+            rows[1].1[0] / first[0],
+            "both processors are full of copying: [the channel's speed](../channel.md)",
+        )],
     }
 }
 
