@@ -134,6 +134,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Moves everything on that can be, and returns when to be called again at the latest.
+    #[inline(never)]
     pub fn poll<P: Provider, W: World<P>, D: Device>(
         &mut self,
         now: Instant,
@@ -221,6 +222,7 @@ impl<'a> Driver<'a> {
         Some(SocketAddr::new(remote.addr.into(), remote.port))
     }
 
+    #[inline(never)]
     fn serve<P: Provider, W: World<P>, D: Device>(
         &mut self,
         now: Instant,
@@ -364,6 +366,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Lets sockets listen while strangers have not taken all that are theirs, and makes room when they have.
+    #[inline(never)]
     fn keep_listening<P: Provider>(
         &mut self,
         now: Instant,

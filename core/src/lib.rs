@@ -44,6 +44,10 @@ extern crate std;
 /// may have it: the server refuses to be built so.
 pub const SIMULATION: bool = cfg!(feature = "simulation");
 
+/// Whether this build has the roles of principal and mirror, and pairing: the feature `partner`. Without them an endpoint is a witness and
+/// nothing else, whatever places it is lent for sessions and pairings; what a witness decides is the same code.
+pub const PARTNER: bool = cfg!(feature = "partner");
+
 mod asn1;
 pub mod cert;
 pub mod channel;

@@ -1,6 +1,7 @@
 //! The loop: what the device does, over and over, with nothing but what it is lent.
 
 use dbmirror_adapters::device::{Driver, Network, Slot};
+use dbmirror_adapters::nvm::floor::MovingFloor;
 use dbmirror_adapters::nvm::seed::SeededEntropy;
 use dbmirror_adapters::nvm::settings::{
     Connect, Floor, Header, NetworkSettings, PEERS_MAX, Peer, SettingsError,
@@ -21,7 +22,7 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Address, Ipv4C
 use crate::directory::{DirectoryError, Kept, Settings};
 use crate::memory::{self, CONNECTIONS, LOGINS, Memory, OF_A_PEER, SESSIONS, STRANGERS};
 use crate::note::{Log, Note};
-use crate::world::{Device, NoLogs};
+use crate::world::{Device, NoLogs, Tally};
 use crate::{Crypto, Sha256};
 
 const _: () = assert!(CONNECTIONS > LOGINS * OF_A_PEER + STRANGERS);
@@ -126,6 +127,7 @@ impl<'m, F: NorFlash> Provisioned<'m, F> {
     ///
     /// # Errors
     /// [`Refusal`]: the device must not serve.
+    #[inline(never)]
     pub fn read(place: &'m mut Place<F>, flash: F, key: &DeviceKey, jitter: &[u8]) -> Result<Self, Refusal> {
         place.open(flash, key)?;
         let Place { store, settings } = place;
@@ -217,7 +219,8 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
             slots,
             sockets,
             receive,
-            rings,
+            receive_rings,
+            send_rings,
             send,
         } = memory;
         while connections.push(ConnectionSlot::new()).is_ok() {}
@@ -225,7 +228,7 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
         while sockets.push(SocketStorage::EMPTY).is_ok() {}
         while witnessed.push(WitnessSlot::default()).is_ok() {}
         let mut sockets = SocketSet::new(&mut sockets[..]);
-        for (receive, [rx, tx]) in receive.iter_mut().zip(rings) {
+        for ((receive, rx), tx) in receive.iter_mut().zip(receive_rings).zip(send_rings) {
             let mut socket = Socket::new(SocketBuffer::new(&mut rx[..]), SocketBuffer::new(&mut tx[..]));
             socket.set_nagle_enabled(false);
             socket.set_keep_alive(Some(KEEP_ALIVE));
@@ -249,10 +252,12 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
             store,
             entropy,
             settings,
-            floor: floor.0,
+            floor: MovingFloor::new(floor.0),
+            now,
             log,
             tickets: Deque::new(),
             failed: false,
+            tally: Tally::default(),
             records: [None; SESSIONS],
             logs: NoLogs,
         };
@@ -287,6 +292,7 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
     }
 
     /// One turn. Returns when the next one is due at the latest; a frame that comes in makes it due at once.
+    #[inline(never)]
     pub fn poll<D: smoltcp::phy::Device>(&mut self, now: Instant, card: &mut D) -> Option<Instant> {
         let mut network = Network {
             interface: &mut self.interface,
@@ -317,6 +323,7 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
     }
 
     /// Dials each peer to which no connection stands, now and then. Whether one was dialed.
+    #[inline(never)]
     fn dial(&mut self, now: Instant) -> bool {
         let mut any = false;
         for number in 0..self.device.settings.peers().len() {
@@ -372,6 +379,12 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.device.failed
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.device.tally
     }
 
     /// Where lines go.

@@ -23,6 +23,7 @@ mod world;
 pub use appliance::{Appliance, Refusal};
 pub use memory::Memory;
 pub use note::{Log, Note};
+pub use world::Tally;
 
 /// The provider of this image.
 pub type Crypto = dbmirror_core::crypto::rustcrypto::RustCrypto;

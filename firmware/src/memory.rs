@@ -22,8 +22,10 @@ pub const STRANGERS: usize = 2;
 pub const CONNECTIONS: usize = LOGINS * OF_A_PEER + STRANGERS + 1;
 /// Sessions that the device can be the witness of.
 pub const SESSIONS: usize = 16;
-/// Bytes of a socket's buffer, each way. Small enough that all of them together do not fill a network card.
-pub const SOCKET_LEN: usize = 2048;
+/// Bytes of a socket's receive buffer. Small enough that all of them together do not fill a network card.
+pub const SOCKET_RECEIVE_LEN: usize = 2048;
+/// Bytes of its send buffer: the longest that a witness says is an answer of some hundred bytes, and the channel cuts its own messages.
+pub const SOCKET_SEND_LEN: usize = 1024;
 /// The longest record that the device takes: a whole control message fits, and so does the first message of a client that offers
 /// more than this device knows.
 pub const RECORD_LIMIT: u16 = 2_049;
@@ -48,7 +50,8 @@ pub struct Memory<'m> {
     pub(crate) slots: Vec<Slot<'m>, CONNECTIONS>,
     pub(crate) sockets: Vec<SocketStorage<'m>, CONNECTIONS>,
     pub(crate) receive: [[u8; RECEIVE_LEN]; CONNECTIONS],
-    pub(crate) rings: [[[u8; SOCKET_LEN]; 2]; CONNECTIONS],
+    pub(crate) receive_rings: [[u8; SOCKET_RECEIVE_LEN]; CONNECTIONS],
+    pub(crate) send_rings: [[u8; SOCKET_SEND_LEN]; CONNECTIONS],
     pub(crate) send: [u8; SEND_LEN],
 }
 
@@ -63,7 +66,8 @@ impl Memory<'_> {
             slots: Vec::new(),
             sockets: Vec::new(),
             receive: [[0; RECEIVE_LEN]; CONNECTIONS],
-            rings: [[[0; SOCKET_LEN]; 2]; CONNECTIONS],
+            receive_rings: [[0; SOCKET_RECEIVE_LEN]; CONNECTIONS],
+            send_rings: [[0; SOCKET_SEND_LEN]; CONNECTIONS],
             send: [0; SEND_LEN],
         }
     }

@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 
 use dbmirror_core::endpoint::Step;
 use dbmirror_core::message::{InstanceId, SessionGuid};
+use dbmirror_core::time::UnixSeconds;
 use dbmirror_core::witness::WitnessEvent;
 
 /// Somewhere to log.
@@ -73,6 +74,11 @@ pub enum Note<'a> {
     RecordLost,
     /// The memory did not take a record: nothing is claimed any more until a restart.
     MemoryFailed,
+    /// What partners tell of the time has moved the floor by which certificates end.
+    FloorMoved {
+        /// Where it is now.
+        to: UnixSeconds,
+    },
     /// Events that came faster than they were told.
     Lost {
         /// How many.

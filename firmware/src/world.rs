@@ -2,7 +2,9 @@
 
 use core::net::SocketAddr;
 
+use dbmirror_adapters::nvm::floor::MovingFloor;
 use dbmirror_adapters::nvm::seed::SeededEntropy;
+use dbmirror_adapters::nvm::settings::Floor;
 use dbmirror_adapters::nvm::{Key, Kind, NvmError, Store};
 use dbmirror_adapters::world::World;
 use dbmirror_core::endpoint::{ConnectionEvent, Endpoint, Env, Event, RecordWrite, Ticket};
@@ -11,7 +13,7 @@ use dbmirror_core::session::{
     BlockChunk, BlockRead, DatabaseId, SeedInfo, SeedOpen, SeedRead, Storage, StorageError,
 };
 use dbmirror_core::time::{Duration, Instant, UnixSeconds};
-use dbmirror_core::witness::WITNESS_STORED_LEN_MAX;
+use dbmirror_core::witness::{WITNESS_STORED_LEN_MAX, WitnessEvent};
 use embedded_storage_async::nor_flash::NorFlash;
 use heapless::Deque;
 
@@ -23,15 +25,27 @@ use crate::{Crypto, Sha256};
 /// Confirmations that wait for the loop.
 const TICKETS: usize = 32;
 
+/// What was done since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Handshakes in which a peer proved itself.
+    pub logins: u32,
+    /// Asks for a role that were granted or denied.
+    pub votes: u32,
+}
+
 /// What each call of the endpoint is lent.
 pub(crate) struct Device<'m, F: NorFlash, L: Log> {
     pub(crate) store: &'m mut Store<F>,
     pub(crate) entropy: SeededEntropy<Sha256>,
     pub(crate) settings: Settings<'m>,
-    pub(crate) floor: UnixSeconds,
+    pub(crate) floor: MovingFloor,
+    /// As of the last call.
+    pub(crate) now: Instant,
     pub(crate) log: L,
     pub(crate) tickets: Deque<Ticket, TICKETS>,
     pub(crate) failed: bool,
+    pub(crate) tally: Tally,
     /// Which session's record lies under which number.
     pub(crate) records: [Option<SessionGuid>; SESSIONS],
     pub(crate) logs: NoLogs,
@@ -84,6 +98,23 @@ impl<F: NorFlash, L: Log> Device<'_, F, L> {
         Ok(())
     }
 
+    /// A peer under that login told the time. The floor moves when the memory holds the new one, and not before.
+    fn time_told(&mut self, login: u32, unix: UnixSeconds) {
+        let Some(to) = self.floor.hear(login, unix, self.now) else {
+            return;
+        };
+        if self.failed {
+            return;
+        }
+        match Floor(to).write::<Sha256, F>(self.store) {
+            Ok(()) => {
+                self.floor.moved(to, self.now);
+                self.log.note(Note::FloorMoved { to });
+            }
+            Err(_) => self.fail(),
+        }
+    }
+
     /// Takes up what this device is the witness of. A record that is damaged is forgotten: a witness without a record grants and
     /// confirms nothing, and the session's owner registers it again (`docs/safety.md` R5).
     pub(crate) fn restore(&mut self, endpoint: &mut Endpoint<'_, Crypto>) {
@@ -116,9 +147,10 @@ fn record_key(number: usize) -> Key {
 
 impl<F: NorFlash, L: Log> World<Crypto> for Device<'_, F, L> {
     fn env(&mut self, now: Instant) -> Env<'_, Crypto> {
+        self.now = now;
         Env {
             now,
-            unix: self.floor,
+            unix: self.floor.get(),
             entropy: &mut self.entropy,
             directory: &self.settings,
             storage: &mut self.logs,
@@ -152,22 +184,31 @@ impl<F: NorFlash, L: Log> World<Crypto> for Device<'_, F, L> {
     fn event(&mut self, endpoint: &Endpoint<'_, Crypto>, event: Event, peer: Option<SocketAddr>) {
         let (connection, event) = match event {
             Event::Connection { connection, event } => (connection, event),
-            Event::Witness { guid, event } => return self.log.note(Note::Witness { guid, event }),
+            Event::Witness { guid, event } => {
+                if matches!(event, WitnessEvent::Granted { .. } | WitnessEvent::Denied { .. }) {
+                    self.tally.votes = self.tally.votes.saturating_add(1);
+                }
+                return self.log.note(Note::Witness { guid, event });
+            }
             Event::EventsLost(count) => return self.log.note(Note::Lost { count }),
             _ => return,
         };
-        let login = endpoint
-            .connection(connection)
-            .and_then(|view| view.login)
-            .map_or("", |login| self.settings.login_name(login));
+        let number = endpoint.connection(connection).and_then(|view| view.login);
+        if let (ConnectionEvent::TimeTold { unix }, Some(login)) = (&event, number) {
+            return self.time_told(login, *unix);
+        }
+        let login = number.map_or("", |login| self.settings.login_name(login));
         let note = match event {
             ConnectionEvent::LoggedIn {
                 login, certificate, ..
-            } => Note::LoggedIn {
-                login: self.settings.login_name(login),
-                certificate,
-                peer,
-            },
+            } => {
+                self.tally.logins = self.tally.logins.saturating_add(1);
+                Note::LoggedIn {
+                    login: self.settings.login_name(login),
+                    certificate,
+                    peer,
+                }
+            }
             ConnectionEvent::Online { instance } => Note::Online { login, instance },
             ConnectionEvent::Closed { step, reason } => Note::Closed {
                 number: reason.number(),

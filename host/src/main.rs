@@ -12,6 +12,11 @@ const _: () = assert!(
     "core is built for the simulator: build the server by itself"
 );
 
+const _: () = assert!(
+    dbmirror_core::PARTNER,
+    "core is built for a device: a server has the roles of partners"
+);
+
 fn main() -> ExitCode {
     ExitCode::from(match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),

@@ -139,6 +139,7 @@ fn samples() -> Vec<(&'static str, Message<'static>)> {
             }
             .into(),
         ),
+        ("time", Time { unix: 1_893_456_000 }.into()),
         (
             "start",
             Start {

@@ -4,6 +4,7 @@
 //! or as it was to be, and so that damage is *found*, never taken for an older state. [`settings`] says what is kept, byte by
 //! byte; [`seed`] makes randomness out of a stored seed. The server's tool writes the same bytes that the device reads.
 
+pub mod floor;
 pub mod seed;
 pub mod settings;
 mod store;

@@ -94,6 +94,7 @@ impl<P: Provider> Client<P> {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn on_message(
         self,
         work: &mut Work<'_, P>,
@@ -140,6 +141,7 @@ impl<P: Provider> Client<P> {
     }
 
     /// Stages the next message of ours.
+    #[inline(never)]
     pub(crate) fn stage(
         self,
         work: &mut Work<'_, P>,
@@ -181,6 +183,7 @@ impl<P: Provider> Client<P> {
 
 impl<P: Provider> Hello<P> {
     /// One public-key operation: our ephemeral key.
+    #[inline(never)]
     fn start(
         options: ClientOptions,
         work: &mut Work<'_, P>,
@@ -207,6 +210,7 @@ impl<P: Provider> Hello<P> {
         })
     }
 
+    #[inline(never)]
     fn stage(
         mut self,
         work: &mut Work<'_, P>,
@@ -234,6 +238,7 @@ impl<P: Provider> Hello<P> {
     }
 
     /// A ServerHello or a HelloRetryRequest. One public-key operation: the shared secret.
+    #[inline(never)]
     fn on_answer(
         self,
         work: &mut Work<'_, P>,
@@ -266,6 +271,7 @@ impl<P: Provider> Hello<P> {
         }
     }
 
+    #[inline(never)]
     fn on_retry(
         self,
         work: &mut Work<'_, P>,
@@ -300,6 +306,7 @@ impl<P: Provider> Hello<P> {
         ))
     }
 
+    #[inline(never)]
     fn on_hello(
         self,
         work: &mut Work<'_, P>,
@@ -330,6 +337,7 @@ impl<P: Provider> Keyed<P> {
         self
     }
 
+    #[inline(never)]
     fn on_finished(
         self,
         work: &mut Work<'_, P>,
@@ -362,6 +370,7 @@ impl<P: Provider> Keyed<P> {
 
 impl<P: Provider> Answer<P> {
     /// One public-key operation at most: the signature.
+    #[inline(never)]
     fn stage(
         mut self,
         next: Next,

@@ -142,6 +142,7 @@ impl<P: Provider> Handshake<P> {
     }
 
     /// Takes the next record, message or fragment; answers how many bytes were consumed, or are needed.
+    #[inline(never)]
     pub(crate) fn read(
         &mut self,
         keys: &mut Keys<P>,
@@ -181,6 +182,7 @@ impl<P: Provider> Handshake<P> {
     }
 
     /// Fills `tx`, with at most one public-key operation. An error may follow bytes that are good.
+    #[inline(never)]
     pub(crate) fn write(
         &mut self,
         keys: &mut Keys<P>,
@@ -207,6 +209,7 @@ impl<P: Provider> Handshake<P> {
         }
     }
 
+    #[inline(never)]
     fn stage(&mut self, keys: &mut Keys<P>, env: &mut Env<'_, P>) -> Result<Cost, ChannelError> {
         let Self {
             state,

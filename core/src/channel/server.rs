@@ -132,6 +132,7 @@ impl<P: Provider> Server<P> {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn on_message(
         self,
         work: &mut Work<'_, P>,
@@ -169,6 +170,7 @@ impl<P: Provider> Server<P> {
     }
 
     /// Stages the next message of ours.
+    #[inline(never)]
     pub(crate) fn stage(
         self,
         work: &mut Work<'_, P>,
@@ -193,6 +195,7 @@ impl<P: Provider> Server<P> {
 
 impl<P: Provider> ExpectHello<P> {
     /// Judges a ClientHello. One public-key operation: our ephemeral key.
+    #[inline(never)]
     fn on_hello(
         self,
         work: &mut Work<'_, P>,
@@ -263,6 +266,7 @@ impl<P: Provider> ExpectHello<P> {
 }
 
 impl<P: Provider> SendRetry<P> {
+    #[inline(never)]
     fn stage(self, work: &mut Work<'_, P>) -> Result<(Server<P>, Cost), ChannelError> {
         let Self {
             mut retried,
@@ -290,6 +294,7 @@ impl<P: Provider> SendRetry<P> {
 impl<P: Provider> SendHello<P> {
     /// One public-key operation: the shared secret. It comes before the ServerHello, so that a share that is no point is
     /// refused in clear.
+    #[inline(never)]
     fn stage(self, work: &mut Work<'_, P>, env: &mut Env<'_, P>) -> Result<(Server<P>, Cost), ChannelError> {
         let Self {
             mut transcript,
@@ -319,6 +324,7 @@ impl<P: Provider> SendHello<P> {
 }
 
 impl<P: Provider> SendExtensions<P> {
+    #[inline(never)]
     fn stage(self, work: &mut Work<'_, P>) -> Result<(Server<P>, Cost), ChannelError> {
         let Self {
             mut transcript,
@@ -344,6 +350,7 @@ impl<P: Provider> SendExtensions<P> {
 
 impl<P: Provider> SendFlight<P> {
     /// One public-key operation at most: the signature.
+    #[inline(never)]
     fn stage(self, work: &mut Work<'_, P>, env: &mut Env<'_, P>) -> Result<(Server<P>, Cost), ChannelError> {
         let Self {
             mut transcript,
@@ -382,6 +389,7 @@ impl<P: Provider> SendFlight<P> {
 }
 
 impl<P: Provider> Client<P> {
+    #[inline(never)]
     fn on_finished(
         self,
         work: &mut Work<'_, P>,

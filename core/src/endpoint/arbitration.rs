@@ -17,6 +17,7 @@ const STEADY: Duration = Duration::from_secs(5);
 
 impl<P: Provider> Endpoint<'_, P> {
     /// The peer on `index` told who it is: sessions may use the connection, or learn from it who answers at an address.
+    #[inline(never)]
     pub(super) fn came_online(&mut self, env: &mut Env<'_, P>, index: usize) {
         let Some(live) = self.live(index) else { return };
         let Some(peer) = live.peer() else { return };

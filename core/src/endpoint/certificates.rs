@@ -10,6 +10,7 @@ use super::env::{NoticeBody, PeerNotice, PeerNoticeBody};
 use super::output::{ConnectionEvent, ConnectionId};
 use super::slot::Reply;
 use super::{Endpoint, Env};
+use crate::PARTNER;
 use crate::cert::Certificate;
 use crate::channel::Role;
 use crate::crypto::{HASH_LEN, Hash, Provider, SIGNATURE_LEN_MAX, SigningKey as _, VerifyingKey as _};
@@ -94,6 +95,7 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     /// Says what the peer is still to be told about own certificates, one thing at a time.
+    #[inline(never)]
     pub(super) fn say_of_certificates(
         &mut self,
         env: &mut Env<'_, P>,
@@ -161,12 +163,16 @@ impl<P: Provider> Endpoint<'_, P> {
         self.took_notice(env, index, offer.number, Successor::KIND, verdict);
     }
 
+    #[inline(never)]
     fn judge_successor(
         &self,
         env: &Env<'_, P>,
         index: usize,
         offer: &Successor<'_>,
     ) -> Result<(), (bool, SessionError)> {
+        if !PARTNER {
+            return Err((false, SessionError::new(1428, Reason::NotSupported)));
+        }
         let told = |error| (true, error);
         let notice = self.peer_notice(index, offer.number).map_err(told)?;
         let bad = told(SessionError::new(28035, Reason::BadCertificate));

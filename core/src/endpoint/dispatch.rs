@@ -5,15 +5,19 @@ use super::close::CloseReason;
 use super::output::{ConnectionEvent, Event};
 use super::slot::{Reply, Stage};
 use super::{Endpoint, Env, Role as EndpointRole};
+use crate::PARTNER;
 use crate::crypto::Provider;
 use crate::message::SessionGuid;
 use crate::message::codec::{Hello, Message, Propose, Start, VERSION};
 use crate::session::decide::binding;
 use crate::session::{Part, Peer, Reason, Role, STORED_LEN_MAX, SessionError, SessionEvent, Stored};
-use crate::time::Duration;
+use crate::time::{Duration, UnixSeconds};
 
 /// So many refused messages on one connection end it.
 const REFUSED_MAX: u32 = 256;
+
+/// A peer's time is listened to so often on one connection.
+const TIME_HEARD_EVERY: Duration = Duration::from_secs(3_600);
 
 /// What a session did with a message.
 enum Done {
@@ -29,6 +33,7 @@ enum Done {
 
 impl<P: Provider> Endpoint<'_, P> {
     /// One message from the peer on `index`.
+    #[inline(never)]
     pub(super) fn message(&mut self, env: &mut Env<'_, P>, index: usize, message: &Message<'_>) {
         let Some(live) = self.live(index) else { return };
         let bad = CloseReason::BadMessage { kind: message.kind() };
@@ -51,6 +56,7 @@ impl<P: Provider> Endpoint<'_, P> {
                     live.said_goodbye = Some(goodbye.number);
                 }
             }
+            (Stage::Online, Message::Time(time)) => self.time_told(index, time.unix),
             (Stage::Online, Message::Successor(offer)) => self.successor_offered(env, index, offer),
             (Stage::Online, Message::Retired(retired)) => self.certificate_retired(env, index, retired),
             (Stage::Online, Message::CertificateAnswer(answer)) => {
@@ -61,6 +67,18 @@ impl<P: Provider> Endpoint<'_, P> {
                     self.about_session(env, index, peer, guid, message);
                 }
             }
+        }
+    }
+
+    /// The peer tells the time. More often than it has to is not listened to, so that it crowds nothing else out.
+    fn time_told(&mut self, index: usize, unix: u64) {
+        let now = self.now;
+        let Some(live) = self.live_mut(index) else { return };
+        let Ok(unix) = i64::try_from(unix) else { return };
+        if live.time_heard.is_none_or(|at| now >= at.after(TIME_HEARD_EVERY)) {
+            live.time_heard = Some(now);
+            let unix = UnixSeconds(unix);
+            self.tell(index, ConnectionEvent::TimeTold { unix });
         }
     }
 
@@ -93,6 +111,7 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     /// A message that names a session.
+    #[inline(never)]
     fn about_session(
         &mut self,
         env: &mut Env<'_, P>,
@@ -192,6 +211,7 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     /// A message about a session that is not held here.
+    #[inline(never)]
     fn about_unknown(
         &mut self,
         env: &mut Env<'_, P>,
@@ -204,6 +224,11 @@ impl<P: Provider> Endpoint<'_, P> {
             return;
         }
         let link = self.id(index).as_u64();
+        if !PARTNER && message.kind() == Start::KIND {
+            let error = SessionError::new(1486, Reason::EndpointRole);
+            self.reply(link, Reply::StartRefused(guid, error));
+            return;
+        }
         if let Message::Start(start) = message {
             if let Err(error) = self.start_asked(env, link, peer, start) {
                 self.reply(link, Reply::StartRefused(guid, error));
@@ -253,7 +278,7 @@ impl<P: Provider> Endpoint<'_, P> {
             return Err(SessionError::new(1486, Reason::EndpointRole));
         }
         let mut place = [0; STORED_LEN_MAX];
-        if env.storage.ended(start.guid, &mut place).is_some() {
+        if PARTNER && env.storage.ended(start.guid, &mut place).is_some() {
             return Err(SessionError::new(1443, Reason::Ended));
         }
         let named = self.sessions.iter().position(|slot| {
@@ -304,6 +329,7 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     /// Says no; somebody who does not hear it is shut out.
+    #[inline(never)]
     pub(super) fn refuse(
         &mut self,
         env: &mut Env<'_, P>,
@@ -328,6 +354,9 @@ impl<P: Provider> Endpoint<'_, P> {
 
 /// Whether the session `guid` ended here, and `peer` was its partner.
 fn ended_with<P: Provider>(env: &mut Env<'_, P>, guid: SessionGuid, peer: Peer) -> bool {
+    if !PARTNER {
+        return false;
+    }
     let mut place = [0; STORED_LEN_MAX];
     env.storage
         .ended(guid, &mut place)
@@ -371,12 +400,15 @@ fn may_say(message: &Message<'_>, role: Role) -> bool {
         | Message::Successor(_)
         | Message::Retired(_)
         | Message::CertificateAnswer(_)
+        | Message::Time(_)
         | Message::Ask(_)
         | Message::Grant(_)
         | Message::Denial(_)
         | Message::Register(_)
         | Message::Drop(_)
         | Message::Described(_) => false,
+        #[cfg(not(feature = "partner"))]
+        Message::OfPartners(_) => false,
     }
 }
 
@@ -493,12 +525,15 @@ fn hear(
         | Message::Successor(_)
         | Message::Retired(_)
         | Message::CertificateAnswer(_)
+        | Message::Time(_)
         | Message::Ask(_)
         | Message::Grant(_)
         | Message::Denial(_)
         | Message::Register(_)
         | Message::Drop(_)
         | Message::Described(_) => return Done::Refused(SessionError::new(1402, Reason::NoAuthority)),
+        #[cfg(not(feature = "partner"))]
+        Message::OfPartners(_) => return Done::Refused(SessionError::new(1402, Reason::NoAuthority)),
     }
     Done::Taken
 }

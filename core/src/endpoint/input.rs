@@ -4,6 +4,7 @@ use super::close::{CloseReason, DialError};
 use super::output::{ConnectionEvent, ConnectionId};
 use super::slot::{Connection, Purpose, REPLIES_BUSY, Stage};
 use super::{Endpoint, Env, Full};
+use crate::PARTNER;
 use crate::channel::{Channel, ChannelError, ClientOptions, Event};
 use crate::crypto::Provider;
 use crate::message::codec::{Message, MessageError};
@@ -181,6 +182,7 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     /// Bytes have come: `bytes` are all that were received and not yet consumed.
+    #[inline(never)]
     pub fn handle_input(
         &mut self,
         env: &mut Env<'_, P>,
@@ -297,6 +299,7 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     /// Ends a connection and lets the sessions know.
+    #[inline(never)]
     pub(super) fn end_connection(&mut self, env: &mut Env<'_, P>, index: usize, reason: CloseReason) {
         if self.live(index).is_none_or(|live| live.closing.is_some()) {
             return;
@@ -310,6 +313,7 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     /// The handshake is done: the peer is authenticated.
+    #[inline(never)]
     pub(super) fn check_established(&mut self, env: &mut Env<'_, P>, index: usize) {
         let now = self.now;
         let Some(live) = self.live_mut(index) else { return };
@@ -323,7 +327,7 @@ impl<P: Provider> Endpoint<'_, P> {
         else {
             return;
         };
-        if alpn.as_bytes() == crate::pairing::ALPN {
+        if PARTNER && alpn.as_bytes() == crate::pairing::ALPN {
             self.pairing_established(index);
             self.refuse_short_records(env, index);
             return;
@@ -365,13 +369,14 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     /// Whole messages: those of one record, or one that came in pieces.
+    #[inline(never)]
     pub(super) fn records_messages(&mut self, env: &mut Env<'_, P>, index: usize, plaintext: &[u8]) {
         let mut from = Reader::new(plaintext);
         while !from.is_empty() {
             if self.live(index).is_none_or(|live| live.closing.is_some()) {
                 return;
             }
-            if self.live(index).is_some_and(|live| live.stage == Stage::Pairing) {
+            if self.live(index).is_some_and(Connection::is_pairing) {
                 self.pairing_record(env, index, plaintext);
                 return;
             }

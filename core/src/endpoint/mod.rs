@@ -57,7 +57,7 @@ use crate::pairing::PairingVerifier;
 use crate::session::{Ctx, Session, SessionView};
 use crate::time::Instant;
 use crate::witness::Witness;
-use slot::{Closing, Connection, EventQueue, Purpose};
+use slot::{Closing, Connection, EventQueue, Purpose, Sessions};
 
 /// The application protocol of mirroring endpoints.
 pub const ALPN: &[u8] = b"dbm/1";
@@ -74,7 +74,7 @@ pub struct Endpoint<'a, P: Provider> {
     /// What channels are made with; a client's is the same.
     channels: ServerOptions,
     connections: &'a mut [ConnectionSlot<P>],
-    sessions: &'a mut [SessionSlot],
+    sessions: Sessions<'a>,
     events: EventQueue<'a>,
     now: Instant,
     running: bool,
@@ -87,6 +87,7 @@ pub struct Endpoint<'a, P: Provider> {
     turn: usize,
     pairing: Option<&'a mut PairingPlace>,
     role: Role,
+    clock: bool,
     witness: Witness<'a>,
     fragments: &'a mut [FragmentPlace],
 }
@@ -116,7 +117,7 @@ impl<'a, P: Provider> Endpoint<'a, P> {
             config,
             channels: ServerOptions::default(),
             connections,
-            sessions,
+            sessions: Sessions::new(sessions),
             events: EventQueue::new(events),
             now: Instant::ZERO,
             running: false,
@@ -126,9 +127,17 @@ impl<'a, P: Provider> Endpoint<'a, P> {
             turn: 0,
             pairing: None,
             role: Role::All,
+            clock: false,
             witness: Witness::new(&mut []),
             fragments: &mut [],
         }
+    }
+
+    /// The same endpoint, of an instance whose `Env::unix` is the time: it tells peers, for those that have no clock.
+    #[must_use]
+    pub const fn with_clock(mut self) -> Self {
+        self.clock = true;
+        self
     }
 
     /// Starts or stops accepting and dialing. Stopping closes all connections; sessions stay, DISCONNECTED.
@@ -247,6 +256,7 @@ impl<'a, P: Provider> Endpoint<'a, P> {
     }
 
     /// Begins to end a connection; the first reason stands.
+    #[inline(never)]
     fn close(&mut self, index: usize, reason: CloseReason) {
         let until = self.now.after(crate::time::Duration::from_secs(2));
         let Some(connection) = self.live_mut(index) else {

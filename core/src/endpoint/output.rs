@@ -4,7 +4,7 @@ use super::close::{CloseReason, Step};
 use crate::channel::CipherSuite;
 use crate::message::{Address, InstanceId, SessionGuid};
 use crate::session::{DatabaseId, SessionError, SessionEvent};
-use crate::time::Instant;
+use crate::time::{Instant, UnixSeconds};
 use crate::witness::WitnessEvent;
 
 /// One connection of this endpoint. Never used again for another one.
@@ -207,6 +207,11 @@ pub enum ConnectionEvent {
     CertificateRefused {
         /// Why.
         refusal: SessionError,
+    },
+    /// The peer told its time, which is as true as the peer is. At most once an hour on a connection.
+    TimeTold {
+        /// What it told.
+        unix: UnixSeconds,
     },
     /// It ended.
     Closed {

@@ -5,6 +5,7 @@ use super::close::CloseReason;
 use super::output::{ConnectionId, Event, PairingEvent};
 use super::slot::{Purpose, Stage};
 use super::{Endpoint, Env};
+use crate::PARTNER;
 use crate::cert::CERTIFICATE_LEN_MAX;
 use crate::crypto::{HASH_LEN, Hash, Provider};
 use crate::message::{Address, InstanceId, InstanceName};
@@ -274,7 +275,7 @@ impl<'a, P: Provider> Endpoint<'a, P> {
 
     /// What may be spoken on the connection at `index`.
     pub(super) fn spoken(&self, index: usize) -> Spoken {
-        let Some(live) = self.live(index) else {
+        let Some(live) = self.live(index).filter(|_| PARTNER) else {
             return Spoken::Mirroring;
         };
         match (live.accepted, live.purpose, self.side(live.accepted)) {

@@ -6,22 +6,26 @@ use super::fragments::PAIRING_SAID_MAX;
 use super::output::{Output, RecordWrite, Ticket};
 use super::slot::{Reply, Stage};
 use super::{Endpoint, Env, SEND_LEN_MIN};
+use crate::PARTNER;
 use crate::channel::{HEAD_ROOM, TAIL_ROOM, WRITE_ROOM_MIN};
 use crate::crypto::{Provider, SigningKey as _};
 use crate::message::codec::{
-    CertificateAnswer, Denial, Goodbye, Hello, Message, None as NoSession, Ping, Refusal, StartRefused,
+    CertificateAnswer, Denial, Goodbye, Hello, Message, None as NoSession, Ping, Refusal, StartRefused, Time,
     Tombstone, Use, VERSION,
 };
 use crate::message::{SessionGuid, UseNumber};
 use crate::pairing::Said;
 use crate::session::{STORED_LEN_MAX, Stored};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::{Full, Writer};
 
 /// What a pairing needs: a proof around the longest certificate, with the HELLO before it.
 const PAIRING_LEN_MIN: usize = HEAD_ROOM + PAIRING_SAID_MAX + TAIL_ROOM;
 /// The least room in which a record is worth making.
 pub(super) const RECORD_MIN: usize = HEAD_ROOM + 64 + TAIL_ROOM;
+
+/// Who has a clock tells the time so often on a connection that stands.
+const TIME_EVERY: Duration = Duration::from_secs(86_400);
 
 /// What polling one connection came to.
 enum Turn {
@@ -167,6 +171,7 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     /// Makes one record, or the channel's own bytes, for one connection.
+    #[inline(never)]
     fn transmit(&mut self, env: &mut Env<'_, P>, index: usize, buf: &mut [u8]) -> Turn {
         let now = self.now;
         let pieces_wait = self.pieces_wait(index);
@@ -214,7 +219,7 @@ impl<P: Provider> Endpoint<'_, P> {
             .saturating_sub(HEAD_ROOM)
             .saturating_sub(TAIL_ROOM)
             .min(live.channel.payload_len_max());
-        let pairing = live.stage == Stage::Pairing;
+        let pairing = live.is_pairing();
         if pieces_wait {
             let len = self.next_piece(index, buf, payload);
             return if pairing {
@@ -262,6 +267,7 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     /// Seals a record of messages, or of a piece of them.
+    #[inline(never)]
     fn seal(&mut self, env: &mut Env<'_, P>, index: usize, buf: &mut [u8], len: usize) -> Turn {
         let pieces_wait = self.pieces_wait(index);
         let Some(live) = self.live_mut(index) else {
@@ -299,7 +305,7 @@ impl<P: Provider> Endpoint<'_, P> {
     /// The shortest buffer that everything that may have to be said fits in.
     const fn send_len_min(&self) -> usize {
         let mut least = SEND_LEN_MIN;
-        if least < STORED_LEN_MAX {
+        if PARTNER && least < STORED_LEN_MAX {
             least = STORED_LEN_MAX;
         }
         if self.pairing.is_some() && least < PAIRING_LEN_MIN {
@@ -354,6 +360,7 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     /// What is said of the connection itself: HELLO, GOODBYE, USE, answers, ping.
+    #[inline(never)]
     fn say_of_connection(
         &mut self,
         env: &mut Env<'_, P>,
@@ -362,7 +369,7 @@ impl<P: Provider> Endpoint<'_, P> {
         said: &mut u64,
     ) -> Result<(), Full> {
         let now = self.now;
-        let config = self.config;
+        let (config, clock) = (self.config, self.clock);
         let Some(live) = self.live_mut(index) else {
             return Ok(());
         };
@@ -402,6 +409,7 @@ impl<P: Provider> Endpoint<'_, P> {
         while let Some(reply) = live.replies.front() {
             let message: Option<Message<'_>> = match *reply {
                 Reply::None(guid) => Some(NoSession { guid }.into()),
+                Reply::Tombstone(_) if !PARTNER => None,
                 Reply::Tombstone(guid) => {
                     let mut place = [0; STORED_LEN_MAX];
                     env.storage
@@ -460,6 +468,13 @@ impl<P: Provider> Endpoint<'_, P> {
             let progress_age = age.and_then(|ms| u32::try_from(ms).ok()).unwrap_or(u32::MAX);
             say(to, Ping { progress_age }.into())?;
             live.next_ping = now.after(config.limits.ping);
+        }
+        if clock
+            && live.next_time <= now
+            && let Ok(unix) = u64::try_from(env.unix.0)
+        {
+            say(to, Time { unix }.into())?;
+            live.next_time = now.after(TIME_EVERY);
         }
         Ok(())
     }
@@ -551,6 +566,7 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     /// The earliest of all instants at which something is due.
+    #[inline(never)]
     fn next_wake(&self) -> Option<Instant> {
         let connections = (0..self.connections.len()).filter_map(|index| self.connection_wake(index));
         let sessions = self

@@ -1,11 +1,14 @@
 //! The places that the caller lends: for connections, sessions and events.
 
+use core::ops::{Deref, DerefMut};
+
 use heapless::Deque;
 
 use super::close::{CloseReason, Step};
 use super::input::Source;
 use super::output::{ConnectionId, Event};
 use super::view::{ConnectionState, ConnectionView, LoginState};
+use crate::PARTNER;
 use crate::channel::Channel;
 use crate::crypto::{HASH_LEN, Provider};
 use crate::message::{Address, InstanceId, InstanceName, SessionGuid, Text, UseNumber};
@@ -39,6 +42,30 @@ impl<P: Provider> Default for ConnectionSlot<P> {
 /// Place for one database's session; lend as many as there may be at a time.
 #[derive(Default)]
 pub struct SessionSlot(pub(super) Option<Session>);
+
+/// The places for sessions. Without the roles of principal and mirror there are none, whatever was lent, and the compiler sees it: what
+/// only those roles do is not part of such a build.
+pub(super) struct Sessions<'a>(&'a mut [SessionSlot]);
+
+impl<'a> Sessions<'a> {
+    pub(super) const fn new(places: &'a mut [SessionSlot]) -> Self {
+        Self(places)
+    }
+}
+
+impl Deref for Sessions<'_> {
+    type Target = [SessionSlot];
+
+    fn deref(&self) -> &[SessionSlot] {
+        if PARTNER { self.0 } else { &[] }
+    }
+}
+
+impl DerefMut for Sessions<'_> {
+    fn deref_mut(&mut self) -> &mut [SessionSlot] {
+        if PARTNER { self.0 } else { &mut [] }
+    }
+}
 
 /// Events that wait to be polled, over the places that the caller lends. When they run out the newest are dropped and
 /// counted; nothing but the telling is lost.
@@ -134,10 +161,11 @@ pub(super) enum Reply {
     Certificate(u64, Option<SessionError>),
 }
 
-/// Answers that may wait on one connection. Reading stops at a third of it, and one record asks for two thirds at most.
-pub(super) const REPLIES: usize = 96;
+/// Answers that may wait on one connection. Reading stops at a third of it, and one record asks for two thirds at most. A device's records
+/// are short, and what a partner says to a witness and has answered is longer than 51 bytes: a record of 2 KiB asks for 40 at most.
+pub(super) const REPLIES: usize = if PARTNER { 96 } else { 48 };
 /// From so many waiting answers on nothing more is read.
-pub(super) const REPLIES_BUSY: usize = 32;
+pub(super) const REPLIES_BUSY: usize = if PARTNER { 32 } else { 8 };
 
 /// An end under way.
 #[derive(Clone, Copy, Debug)]
@@ -169,6 +197,10 @@ pub(super) struct Connection<P: Provider> {
     pub(super) last_activity: Instant,
     pub(super) last_heard: Instant,
     pub(super) next_ping: Instant,
+    /// When the time is told next, by who has a clock.
+    pub(super) next_time: Instant,
+    /// When the peer's was heard last.
+    pub(super) time_heard: Option<Instant>,
     pub(super) login: Option<u32>,
     pub(super) certificate: Option<u32>,
     pub(super) instance: InstanceId,
@@ -244,6 +276,8 @@ impl<P: Provider> Connection<P> {
             last_activity: now,
             last_heard: now,
             next_ping: now,
+            next_time: now,
+            time_heard: None,
             login: None,
             certificate: None,
             instance: InstanceId::default(),
@@ -283,6 +317,11 @@ impl<P: Provider> Connection<P> {
     /// Online and not about to close.
     pub(super) fn is_online(&self) -> bool {
         self.stage == Stage::Online && self.closing.is_none()
+    }
+
+    /// It speaks the protocol of pairing.
+    pub(super) fn is_pairing(&self) -> bool {
+        PARTNER && self.stage == Stage::Pairing
     }
 
     /// May carry sessions.

@@ -104,6 +104,7 @@ impl<'a, P: Provider> Endpoint<'a, P> {
     }
 
     /// A message about a session in which this instance holds no copy. Whether it was one for a witness.
+    #[inline(never)]
     pub(super) fn about_witnessed(
         &mut self,
         env: &mut Env<'_, P>,

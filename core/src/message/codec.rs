@@ -99,6 +99,7 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     /// [`MessageError`]; what follows in the record is worthless then.
+    #[inline(never)]
     pub fn decode(from: &mut Reader<'a>) -> Result<Option<Self>, MessageError> {
         let base = from.position();
         let relative = |at: Malformed| Malformed {
@@ -141,7 +142,8 @@ impl<'a> Message<'a> {
             | Self::Goodbye(_)
             | Self::Successor(_)
             | Self::Retired(_)
-            | Self::CertificateAnswer(_) => return None,
+            | Self::CertificateAnswer(_)
+            | Self::Time(_) => return None,
             Self::Refusal(m) => m.guid,
             Self::Start(m) => m.guid,
             Self::StartAccepted(m) => m.guid,
@@ -172,6 +174,8 @@ impl<'a> Message<'a> {
             Self::HelloAgain(m) => m.guid,
             Self::NameWitness(m) => m.guid,
             Self::Described(m) => m.guid,
+            #[cfg(not(feature = "partner"))]
+            Self::OfPartners(m) => m.guid,
         })
     }
 }

@@ -37,6 +37,9 @@ macro_rules! messages {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Message<'a> {
             $($(#[$doc])* $name($name $(<$lt>)?),)*
+            /// What only partners say to one another; a witness refuses it, whatever else is in it.
+            #[cfg(not(feature = "partner"))]
+            OfPartners(OfPartners),
         }
 
         impl<'a> Message<'a> {
@@ -48,11 +51,18 @@ macro_rules! messages {
             pub const fn kind(&self) -> u16 {
                 match self {
                     $(Self::$name(_) => $kind,)*
+                    #[cfg(not(feature = "partner"))]
+                    Self::OfPartners(message) => message.kind,
                 }
             }
 
+            #[inline(never)]
             pub(super) fn read_body(kind: u16, from: &mut Reader<'a>) -> Option<Result<Self, Malformed>> {
                 Some(match kind {
+                    $(
+                        #[cfg(not(feature = "partner"))]
+                        $kind if const { of_partners($kind) } => OfPartners::read(kind, from).map(Self::OfPartners),
+                    )*
                     $($kind => (|| Ok(Self::$name($name { $($field: Field::read(from)?),* })))(),)*
                     _ => return None,
                 })
@@ -61,6 +71,9 @@ macro_rules! messages {
             pub(super) fn write_body(&self, to: &mut Writer<'_>) -> Result<(), Full> {
                 match self {
                     $(Self::$name(message) => { $(message.$field.write(to)?;)* })*
+                    // It is never said.
+                    #[cfg(not(feature = "partner"))]
+                    Self::OfPartners(_) => return Err(Full),
                 }
                 Ok(())
             }
@@ -145,6 +158,13 @@ messages! {
         message: u32,
         /// The reason's code.
         reason: u16,
+    }
+
+    /// 0x8009: the time at the sender, which has a clock. Said when the connection comes online, and once a day. Nothing is decided by it but
+    /// on a device that has no clock (`docs/appliance.md`).
+    Time = 0x8009 {
+        /// Seconds since 1970, UTC.
+        unix: u64,
     }
 
     /// Principal to mirror: begin a session. Idempotent by guid.
@@ -497,6 +517,49 @@ messages! {
     }
 }
 
+/// A message that partners say to one another, as a build that is a witness and nothing else takes it: what it is about.
+#[cfg(not(feature = "partner"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OfPartners {
+    /// Its kind.
+    pub kind: u16,
+    /// The session.
+    pub guid: SessionGuid,
+}
+
+#[cfg(not(feature = "partner"))]
+impl OfPartners {
+    fn read(kind: u16, from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let guid = Field::read(from)?;
+        from.take_rest();
+        Ok(Self { kind, guid })
+    }
+}
+
+/// Kinds that no witness ever hears from who keeps to the protocol, nor says. All begin with the session's guid.
+#[cfg(not(feature = "partner"))]
+const fn of_partners(kind: u16) -> bool {
+    matches!(
+        kind,
+        Start::KIND
+            | Block::KIND
+            | Ack::KIND
+            | Credit::KIND
+            | Status::KIND
+            | TailRequest::KIND
+            | Tail::KIND
+            | SeedRequest::KIND
+            | SeedBegin::KIND
+            | Seed::KIND
+            | SeedEnd::KIND
+            | SetProperties::KIND
+            | AskSuspend::KIND
+            | Attachment::KIND
+            | Propose::KIND
+            | NameWitness::KIND
+    )
+}
+
 /// SAFETY, time-out and suspension with the numbers that version them (`docs/safety.md` R10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Properties {
@@ -545,6 +608,56 @@ impl Default for Properties {
             suspended: false,
             timeout_sequence: 1,
             timeout: 10,
+        }
+    }
+}
+
+#[cfg(all(test, not(feature = "partner")))]
+mod tests {
+    use super::*;
+    use crate::message::codec::HEADER_LEN;
+
+    /// What a witness has to answer of it is there; what only a partner could use is not looked at.
+    #[test]
+    fn of_partners_what_it_is_about_is_read() {
+        let guid = SessionGuid([7; 16]);
+        let mut seen = 0;
+        for kind in Message::KINDS.iter().copied().filter(|kind| of_partners(*kind)) {
+            let mut bytes = std::vec![0xee; HEADER_LEN + 16 + 40];
+            bytes[..4].copy_from_slice(&56_u32.to_le_bytes());
+            bytes[4..6].copy_from_slice(&kind.to_le_bytes());
+            bytes[6..8].fill(0);
+            bytes[8..24].copy_from_slice(&guid.0);
+            let message = Message::decode(&mut Reader::new(&bytes)).unwrap().unwrap();
+            assert_eq!((message.kind(), message.guid()), (kind, Some(guid)));
+            // Not even whose it is.
+            bytes.truncate(HEADER_LEN + 15);
+            bytes[..4].copy_from_slice(&15_u32.to_le_bytes());
+            assert!(Message::decode(&mut Reader::new(&bytes)).is_err(), "{kind:#06x}");
+            seen += 1;
+        }
+        assert_eq!(seen, 16);
+    }
+
+    /// Whatever a witness acts on is read whole, as on a server.
+    #[test]
+    fn of_partners_are_none_that_a_witness_hears() {
+        for kind in [
+            Hello::KIND,
+            SessionHello::KIND,
+            None::KIND,
+            Tombstone::KIND,
+            HelloAgain::KIND,
+            Refusal::KIND,
+            Ask::KIND,
+            Register::KIND,
+            Confirm::KIND,
+            Drop::KIND,
+            Described::KIND,
+            Grant::KIND,
+            Denial::KIND,
+        ] {
+            assert!(!of_partners(kind), "{kind:#06x}");
         }
     }
 }

@@ -185,6 +185,7 @@ impl Witnessed {
     }
 
     /// A message of the partner `which`, which came on `link`.
+    #[inline(never)]
     pub(crate) fn hear(
         &mut self,
         which: usize,

@@ -525,6 +525,7 @@ fn every_kind_of_message_is_in_the_table() {
         Successor::KIND,
         Retired::KIND,
         CertificateAnswer::KIND,
+        Time::KIND,
         Register::KIND,
         HelloAgain::KIND,
     ]);

@@ -134,6 +134,8 @@ impl Instance<'_> {
                 self.world
                     .note_error(&peer, direction, "certificate", number, &text, number);
             }
+            // A server has a clock of its own.
+            ConnectionEvent::TimeTold { .. } => {}
             ConnectionEvent::Closed { step, reason } => {
                 let pairing = told.view.is_some_and(|v| v.pairing);
                 self.connection_closed(id, step, reason, &peer, (outbound, pairing));

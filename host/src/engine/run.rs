@@ -118,6 +118,7 @@ fn run(config: Config, driver: Driver, world: Site, inbox: &Receiver<Job>) {
     let endpoint = Endpoint::new(config, &mut connections, &mut sessions, &mut events)
         .with_pairing(&mut pairing)
         .with_witness(&mut witnessed)
+        .with_clock()
         .with_fragments(&mut fragments);
     let mut instance = Instance {
         endpoint,

@@ -99,10 +99,23 @@ fn main() -> ! {
 
     let mut look_at_stack = clock::now();
     let mut told = 0;
+    let (mut work, mut tally) = (0_u64, appliance.tally());
     loop {
         watchdog::feed();
         let now = clock::now();
         let next = appliance.poll(now, &mut card);
+        let turn = clock::now().since(now).as_micros();
+        work = work.saturating_add(turn);
+        if tally != appliance.tally() {
+            tally = appliance.tally();
+            defmt::info!(
+                "worked {=u64} us, {=u64} of them in this turn; {=u32} logins, {=u32} votes",
+                work,
+                turn,
+                tally.logins,
+                tally.votes
+            );
+        }
         if look_at_stack <= now {
             look_at_stack = now.after(STACK_EVERY);
             let peak = stack::peak();

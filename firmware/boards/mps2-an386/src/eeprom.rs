@@ -5,6 +5,7 @@ use embedded_storage_async::nor_flash::{
 };
 
 use crate::registers::Block;
+use crate::watchdog;
 
 /// The second shield's bus (ARM SBCon: one register to set lines, one to clear them).
 const BUS: Block = Block::at(0x4002_a000);
@@ -116,6 +117,7 @@ fn take(more: bool) -> u8 {
 
 /// Addresses the device for a write at `offset`, once it has finished the one before.
 fn address(offset: u32) -> Result<(), Silent> {
+    watchdog::feed_for_memory();
     for _ in 0..PATIENCE {
         start();
         if put(ADDRESS << 1) {

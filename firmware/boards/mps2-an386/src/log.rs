@@ -78,6 +78,9 @@ impl Log for Lines {
             Note::MemoryFailed => {
                 defmt::error!("the memory failed: nothing is recorded or granted until a restart")
             }
+            Note::FloorMoved { to } => {
+                defmt::info!("the floor of time is now {=i64} seconds after 1970", to.0);
+            }
             Note::Lost { count } => defmt::warn!("{=u32} lines were lost", count),
         }
     }

@@ -5,6 +5,8 @@
 
 mod basics;
 mod failover;
+mod figures;
+mod floor;
 mod frames;
 mod power;
 mod recovery;
