@@ -223,10 +223,10 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
             send_rings,
             send,
         } = memory;
-        while connections.push(ConnectionSlot::new()).is_ok() {}
-        while events.push(None).is_ok() {}
-        while sockets.push(SocketStorage::EMPTY).is_ok() {}
-        while witnessed.push(WitnessSlot::default()).is_ok() {}
+        fill(connections, ConnectionSlot::new);
+        fill(events, || None);
+        fill(sockets, || SocketStorage::EMPTY);
+        fill(witnessed, WitnessSlot::default);
         let mut sockets = SocketSet::new(&mut sockets[..]);
         for ((receive, rx), tx) in receive.iter_mut().zip(receive_rings).zip(send_rings) {
             let mut socket = Socket::new(SocketBuffer::new(&mut rx[..]), SocketBuffer::new(&mut tx[..]));
@@ -390,6 +390,14 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
     /// Where lines go.
     pub fn log(&mut self) -> &mut L {
         &mut self.device.log
+    }
+}
+
+/// Fills all places. In a frame of its own, which is gone when the loop begins: a place may be several KiB.
+#[inline(never)]
+fn fill<T, const N: usize>(places: &mut heapless::Vec<T, N>, make: impl Fn() -> T) {
+    while !places.is_full() {
+        let _ = places.push(make());
     }
 }
 

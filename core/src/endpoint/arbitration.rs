@@ -23,7 +23,7 @@ impl<P: Provider> Endpoint<'_, P> {
         let Some(peer) = live.peer() else { return };
         let (address, outbound, purpose) = (live.address, !live.accepted, live.purpose);
         let link = self.id(index).as_u64();
-        if outbound && !matches!(purpose, Purpose::Probe { .. } | Purpose::Pair) {
+        if outbound && !matches!(purpose, Purpose::Probe { .. } | Purpose::Pair | Purpose::Call) {
             let mut wanted = false;
             for at in 0..self.session_count() {
                 let Some(session) = self.session(at) else { continue };

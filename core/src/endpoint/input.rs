@@ -123,7 +123,7 @@ impl<P: Provider> Endpoint<'_, P> {
     /// [`Full`] when the endpoint is stopped or no place is free.
     pub fn call(&mut self, env: &mut Env<'_, P>, address: Address) -> Result<ConnectionId, Full> {
         self.present(env);
-        self.dial(env, address, Purpose::Sessions)
+        self.dial(env, address, Purpose::Call)
             .map(|index| self.id(index))
             .ok_or(Full)
     }

@@ -118,6 +118,8 @@ impl<'a> EventQueue<'a> {
 pub(super) enum Purpose {
     /// To carry sessions.
     Sessions,
+    /// To let whoever answers carry sessions over it ([`super::Endpoint::call`]): no session of this instance has that address.
+    Call,
     /// To learn who answers at a session's address, while other sessions stay on the connection they use.
     Verify,
     /// A test that an operator asked for.
@@ -262,7 +264,7 @@ impl<P: Provider> Connection<P> {
             accepted,
             source: Source::default(),
             purpose,
-            probe: purpose != Purpose::Sessions,
+            probe: !matches!(purpose, Purpose::Sessions | Purpose::Call),
             address,
             stage: if accepted {
                 Stage::Handshake

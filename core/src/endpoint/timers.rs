@@ -84,7 +84,7 @@ impl<P: Provider> Endpoint<'_, P> {
                 let held = live.online_since.and_then(|since| match live.purpose {
                     Purpose::Probe { hold } => Some((since.after(hold), CloseReason::Done)),
                     Purpose::Verify => Some((since.after(VERIFY), CloseReason::Done)),
-                    Purpose::Sessions | Purpose::Pair => None,
+                    Purpose::Sessions | Purpose::Call | Purpose::Pair => None,
                 });
                 let chooser = self.config.instance < live.instance;
                 let spare = live.spare_since.map(|since| {

@@ -244,3 +244,84 @@ fn a_frozen_link_is_found_by_its_silence() {
     assert_eq!(closes(&world, 0), [(Step::Online, CloseReason::Idle)]);
     assert_eq!(closes(&world, 1), [(Step::Online, CloseReason::Idle)]);
 }
+
+/// What node 1 was told of the time, so far.
+fn times(world: &World) -> Vec<i64> {
+    world.nodes[1]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Connection {
+                event: ConnectionEvent::TimeTold { unix },
+                ..
+            } => Some(unix.0),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn who_has_a_clock_tells_the_time_once_a_day() {
+    let mut world = World::new(2, false);
+    world.nodes[0].endpoint.clock = true;
+    world
+        .with(0, |e, env| {
+            e.test_connection(env, address(1), Duration::from_secs(200_000))
+        })
+        .unwrap();
+    world.run();
+    assert_eq!(times(&world), [1_700_000_000]);
+    world.pass(Duration::from_secs(3_600));
+    assert_eq!(times(&world).len(), 1);
+    // A connection that seems to have stood for a day.
+    for slot in world.nodes[0].endpoint.connections.iter_mut() {
+        if let Some(live) = &mut slot.live {
+            live.next_time = world.now;
+        }
+    }
+    world.pass(Duration::from_secs(2));
+    assert_eq!(times(&world).len(), 2);
+    // Said again within the hour: not listened to.
+    for slot in world.nodes[0].endpoint.connections.iter_mut() {
+        if let Some(live) = &mut slot.live {
+            live.next_time = world.now;
+        }
+    }
+    world.pass(Duration::from_secs(2));
+    assert_eq!(times(&world).len(), 2);
+    assert!(
+        !world.nodes[0].events.iter().any(|event| matches!(
+            event,
+            Event::Connection {
+                event: ConnectionEvent::TimeTold { .. },
+                ..
+            }
+        )),
+        "who has no clock says nothing"
+    );
+}
+
+/// What a witness does on a device: nobody there has a session with the address, and yet the peer may want the connection.
+#[test]
+fn a_call_stays_for_the_idle_time_whether_anybody_needs_it_or_not() {
+    let mut world = World::new(2, false);
+    world.with(0, |e, env| e.call(env, address(1))).unwrap();
+    world.run();
+    world.pass(Duration::from_secs(8));
+    for at in 0..2 {
+        assert_eq!(closes(&world, at), [], "node {at}");
+        let views: Vec<_> = world.nodes[at].endpoint.connections().collect();
+        assert_eq!(views.len(), 1);
+        assert!(!views[0].probe, "sessions may use it");
+    }
+    world.pass(Duration::from_secs(8));
+    assert_eq!(world.nodes[0].endpoint.connections().count(), 0);
+    assert_eq!(world.nodes[1].endpoint.connections().count(), 0);
+    for at in 0..2 {
+        assert!(
+            closes(&world, at).iter().all(|(_, reason)| reason.is_orderly()),
+            "{:?}",
+            closes(&world, at)
+        );
+    }
+}
