@@ -101,7 +101,7 @@ impl<F: NorFlash> Place<F> {
 
     #[inline(never)]
     fn open(&mut self, flash: F, key: &DeviceKey) -> Result<&mut Store<F>, SettingsError> {
-        Ok(self.store.insert(Store::open::<Sha256>(flash, key)?))
+        Ok(Store::open_at::<Sha256>(&mut self.store, flash, key)?)
     }
 }
 

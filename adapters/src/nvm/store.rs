@@ -185,6 +185,40 @@ impl<F: NorFlash> Store<F> {
     /// # Errors
     /// [`NvmError::Failed`], [`NvmError::NotAuthentic`], [`NvmError::TooManyKeys`], [`NvmError::Geometry`].
     pub fn open<H: Hash>(flash: F, device: &DeviceKey) -> Result<Self, NvmError> {
+        let mut store = Self::unread::<H>(flash, device)?;
+        store.read_through::<H>()?;
+        Ok(store)
+    }
+
+    /// The same, at a place that the caller has: several KiB are not moved over a small stack, and what making them takes of it is given back
+    /// before the memory is read.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; the place is empty then.
+    pub fn open_at<'p, H: Hash>(
+        place: &'p mut Option<Self>,
+        flash: F,
+        device: &DeviceKey,
+    ) -> Result<&'p mut Self, NvmError> {
+        *place = None;
+        Self::put_unread::<H>(place, flash, device)?;
+        let read = place
+            .as_mut()
+            .map_or(Err(NvmError::Failed), Self::read_through::<H>);
+        if let Err(error) = read {
+            *place = None;
+            return Err(error);
+        }
+        place.as_mut().ok_or(NvmError::Failed)
+    }
+
+    #[inline(never)]
+    fn put_unread<H: Hash>(place: &mut Option<Self>, flash: F, device: &DeviceKey) -> Result<(), NvmError> {
+        *place = Some(Self::unread::<H>(flash, device)?);
+        Ok(())
+    }
+
+    fn unread<H: Hash>(flash: F, device: &DeviceKey) -> Result<Self, NvmError> {
         if flash.capacity() < NVM_LEN as usize || F::ERASE_SIZE != ERASE_LEN as usize {
             return Err(NvmError::Geometry);
         }
@@ -194,18 +228,21 @@ impl<F: NorFlash> Store<F> {
             ArrayPagePointers::new(),
             ArrayKeyPointers::new(),
         );
-        let mut store = Self {
+        Ok(Self {
             map: MapStorage::new(flash, config, cache),
             tag_key: device.derive::<H>(b"nvm tag"),
             known: [None; KEYS],
             buffer: [0; BUFFER_LEN],
             failed: false,
-        };
+        })
+    }
+
+    #[inline(never)]
+    fn read_through<H: Hash>(&mut self) -> Result<(), NvmError> {
         // What a power cut has left half erased is mended when an item is looked for, and not when all are gone through.
         let nowhere = [0; PHYSICAL_LEN];
-        now(store.map.fetch_item::<&[u8]>(&mut store.buffer, &nowhere)).map_err(|_| NvmError::Failed)?;
-        store.take_stock::<H>()?;
-        Ok(store)
+        now(self.map.fetch_item::<&[u8]>(&mut self.buffer, &nowhere)).map_err(|_| NvmError::Failed)?;
+        self.take_stock::<H>()
     }
 
     /// The value of `key`, copied into `out`; its length.
