@@ -140,6 +140,8 @@ mutations! {
     NotIncomplete: "R6: F9",
     /// A member that finds hardened blocks of its log lost sets no mark.
     LossUnnoticed: "R6 (0006, 12)",
+    /// A principal that yields while its log lacks hardened blocks sets none.
+    YieldLosesLog: "R6 (0006, 13)",
     /// Its ask is closed by a grant that it may not persist.
     GrantClosesIncomplete: "R6 (0006, 12)",
     /// An equal SYNC record makes an incomplete mirror whole again.
@@ -229,6 +231,7 @@ impl Mutation {
             Self::UnsyncBeforeSync => "partner-durability-small",
             Self::NotIncomplete | Self::UnsyncAckWithoutLocal => "partner-durability-small",
             Self::LossUnnoticed | Self::NoTakeBack => "rot-tiny",
+            Self::YieldLosesLog => "rot-owner",
             Self::SyncMakesWhole | Self::GrantClosesIncomplete => "rot-ask",
             Self::IncompleteForceIsTakeover => "rot-force",
             Self::RecordClearsIncomplete | Self::HandBackBeforeAdopt => "ask-power",

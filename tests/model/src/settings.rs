@@ -37,6 +37,8 @@ pub struct Setting {
     pub partner_durability: bool,
     /// After forced service nothing is undone before RESUME; otherwise that is as if it were typed at once.
     pub suspends: bool,
+    /// The log of a principal may be damaged too, which its file outlives.
+    pub owner_rots: bool,
     /// Highest sync_sequence.
     pub numbers: u8,
     /// The witness may have heard the owner lately and deny for that.
@@ -73,6 +75,7 @@ const QUIET: Setting = Setting {
     slow_writes: false,
     partner_durability: false,
     suspends: false,
+    owner_rots: false,
     numbers: 5,
     courtesy: false,
     settled: true,
@@ -119,6 +122,7 @@ impl Setting {
             (self.slow_writes, "slow mirror writes"),
             (self.partner_durability, "durability on the partner"),
             (self.suspends, "suspended by forced service"),
+            (self.owner_rots, "logs of principals are damaged too"),
             (self.begin == Begin::Unsync, "from UNSYNC"),
             (
                 self.begin == Begin::Stale,
@@ -608,6 +612,19 @@ pub const HUNTED: &[Setting] = &[
             forces: 1,
             ..NONE
         },
+        ..QUIET
+    },
+    Setting {
+        name: "rot-owner",
+        about: "a principal that loses hardened blocks of its log around a take-over and hand-back",
+        budget: Budget {
+            commits: 1,
+            cuts: 1,
+            rots: 1,
+            asks: 1,
+            ..NONE
+        },
+        owner_rots: true,
         ..QUIET
     },
     Setting {

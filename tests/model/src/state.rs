@@ -100,6 +100,8 @@ pub struct Partner {
     pub ask_force: bool,
     /// Incomplete (R6).
     pub incomplete: bool,
+    /// As the owner: its log has lost its last hardened block, which its file has. It is made anew before it opens.
+    pub lost: bool,
     /// The witness it names, or [`NOBODY`].
     pub witness: u8,
     /// The record's numbers at which it was named.

@@ -7,16 +7,18 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use dbmirror_sim::coverage::Coverage;
 use dbmirror_sim::mutants::Mutant;
+use dbmirror_sim::plan::Focus;
 use dbmirror_sim::run::{Outcome, Settings, run};
 
 const USAGE: &str = "dbmirror-sim [--seeds N] [--first SEED] [--jobs N] [--real] [--no-coverage]
-dbmirror-sim --seed SEED [--show] [--real]
+dbmirror-sim --seed SEED [--show] [--real] [--focus NAME]
 dbmirror-sim --ci
 dbmirror-sim --mutants [--mutant NAME] [--most N]
 
   --seeds N      runs so many seeds (1000)
   --first SEED   beginning with this one (1)
   --jobs N       at a time (the machine's cores)
+  --focus NAME   seeds about one thing: take-over, failover, force, logs, links, witness, ends, restarts
   --real         with the real cryptography, which is slow and hides messages
   --no-coverage  says nothing about what never happened
   --keep-going   goes on after a seed that failed
@@ -41,6 +43,7 @@ struct Args {
     no_coverage: bool,
     keep_going: bool,
     mutant: Option<String>,
+    focus: Option<Focus>,
 }
 
 fn parse() -> Result<Args, String> {
@@ -66,6 +69,15 @@ fn parse() -> Result<Args, String> {
             "--no-coverage" => args.no_coverage = true,
             "--keep-going" => args.keep_going = true,
             "--mutant" => args.mutant = words.next(),
+            "--focus" => {
+                let name = words.next().unwrap_or_default();
+                let known = Focus::ALL.iter().find(|(_, known)| *known == name);
+                args.focus = Some(
+                    known
+                        .map(|(focus, _)| *focus)
+                        .ok_or_else(|| format!("unknown focus: {name}"))?,
+                );
+            }
             "--help" | "-h" => return Err(String::new()),
             _ => return Err(format!("unknown: {word}")),
         }
@@ -85,6 +97,7 @@ fn main() -> ExitCode {
         real: args.real,
         show: args.show,
         bug: None,
+        focus: args.focus,
     };
     let mut settings = settings;
     let named = args
@@ -140,7 +153,7 @@ fn main() -> ExitCode {
     if !clean {
         return ExitCode::FAILURE;
     }
-    if args.no_coverage || args.real {
+    if args.no_coverage || args.real || args.focus.is_some() {
         return ExitCode::SUCCESS;
     }
     let (table, wrong) = coverage.table();
@@ -171,6 +184,9 @@ fn one(seed: u64, settings: Settings) -> ExitCode {
 fn tell(outcome: &Outcome, settings: Settings) {
     if let Some(violation) = &outcome.violation {
         let real = if settings.real { " --real" } else { "" };
+        let focus = settings
+            .focus
+            .map_or_else(String::new, |focus| format!(" --focus {}", focus.name()));
         println!(
             "seed {} at {:.6} s: {}",
             outcome.seed,
@@ -178,7 +194,7 @@ fn tell(outcome: &Outcome, settings: Settings) {
             violation.text
         );
         println!(
-            "replay: cargo run --release -p dbmirror-sim -- --seed {}{real} --show",
+            "replay: cargo run --release -p dbmirror-sim -- --seed {}{real}{focus} --show",
             outcome.seed
         );
     }
@@ -197,18 +213,14 @@ fn mutants(only: Option<Mutant>, most: u64, jobs: usize, settings: Settings) -> 
         };
         let (seeds, found) = hunt(most, jobs, settings);
         match (found, mutant.survives()) {
-            (Some((seed, text)), None) => {
-                println!(
-                    "{:20} {seeds:>5} seeds  {}: seed {seed}: {text}",
-                    mutant.name(),
-                    mutant.text()
-                );
+            (Some((_, text)), None) => {
+                println!("{:20} {seeds:>5} seeds  {}: {text}", mutant.name(), mutant.text());
             }
             (None, Some(why)) => println!("{:20}     - survives  {}: {why}", mutant.name(), mutant.text()),
-            (Some((seed, text)), Some(why)) => {
+            (Some((_, text)), Some(why)) => {
                 clean = false;
                 println!(
-                    "{:20} {seeds:>5} seeds  FOUND, and listed as one that survives ({why}): seed {seed}: {text}",
+                    "{:20} {seeds:>5} seeds  FOUND, and listed as one that survives ({why}): {text}",
                     mutant.name()
                 );
             }
@@ -229,6 +241,17 @@ fn mutants(only: Option<Mutant>, most: u64, jobs: usize, settings: Settings) -> 
     }
 }
 
+/// The seed of a turn, and what it is about: everything first, then one thing after the other.
+fn of_turn(turn: u64) -> (u64, Option<Focus>) {
+    let turn = turn.saturating_sub(1);
+    let kinds = Focus::ALL.len() as u64 + 1;
+    let focus = (turn % kinds)
+        .checked_sub(1)
+        .and_then(|at| Focus::ALL.get(at as usize))
+        .map(|(focus, _)| *focus);
+    (turn / kinds + 1, focus)
+}
+
 /// How many seeds it takes until one fails.
 fn hunt(most: u64, jobs: usize, settings: Settings) -> (u64, Option<(u64, String)>) {
     let next = AtomicU64::new(1);
@@ -242,12 +265,15 @@ fn hunt(most: u64, jobs: usize, settings: Settings) -> (u64, Option<(u64, String
                     if seed > most {
                         break;
                     }
-                    if let Some(violation) = run(seed, settings).violation {
+                    let (seed_run, focus) = of_turn(seed);
+                    let settings = Settings { focus, ..settings };
+                    if let Some(violation) = run(seed_run, settings).violation {
                         stop.store(true, Ordering::Relaxed);
                         if let Ok(mut found) = found.lock()
                             && found.as_ref().is_none_or(|(first, _)| *first > seed)
                         {
-                            *found = Some((seed, violation.text));
+                            let name = focus.map_or("", Focus::name);
+                            *found = Some((seed, format!("seed {seed_run} {name}: {}", violation.text)));
                         }
                     }
                 }

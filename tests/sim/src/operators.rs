@@ -4,7 +4,7 @@ use dbmirror_core::crypto::Provider;
 use dbmirror_core::message::{Position, Text};
 use dbmirror_core::session::{
     DatabaseId, EndedBy, FoundLog, MirrorCopy, Phase, Reason, ReseedReason, Role, Safety, SessionEvent,
-    SessionState, StartAsPrincipal, StorageError, Stored, StoredPhase, WaitAsMirror,
+    SessionState, SessionView, StartAsPrincipal, StorageError, Stored, StoredPhase, WaitAsMirror,
 };
 
 use dbmirror_core::session::{Fence, RoleChange, WitnessState};
@@ -159,7 +159,20 @@ impl<P: Provider + 'static> World<P> {
             }
             (Some(principal), _) if principal.phase == Phase::Starting => true,
             (Some(principal), Some(mirror)) => {
-                if self.quiet && principal.suspended && principal.bound {
+                let clash = |view: &SessionView| view.trouble.is_some_and(|why| why.reason == Reason::Clash);
+                if self.quiet && clash(principal) && clash(mirror) {
+                    // Only an operator ends that: the one to keep is forced (R8).
+                    let now = self.now;
+                    let done = self.nodes[p].with(now, |endpoint, env| endpoint.force_service(env, id));
+                    self.say(|| {
+                        format!(
+                            "{p}: a clash; FORCE_SERVICE_ALLOW_DATA_LOSS for db {} ({done:?})",
+                            id.0
+                        )
+                    });
+                    self.settle(p);
+                }
+                if (self.quiet || self.plan.focus.is_some()) && principal.suspended && principal.bound {
                     self.suspend(p, id, false);
                 }
                 if let Some(witness) = shop.witness
@@ -354,7 +367,11 @@ impl<P: Provider + 'static> World<P> {
         };
         self.coverage.faults += 1;
         let now = self.now;
-        match self.dice.below(26) {
+        let command = match self.plan.focus {
+            None => self.dice.below(26),
+            Some(focus) => self.dice.pick(focus.commands()),
+        };
+        match command {
             0..=7 => {
                 let suspend = !view.suspended;
                 self.suspend(at, shop.id, suspend);

@@ -482,6 +482,12 @@ impl<P: Provider + 'static> World<P> {
         };
         self.oracle.top.insert(database, top);
         let here = self.rows_of(at, database);
+        // Two operators have forced both, and nobody arbitrates (R8, clash): the promises are of what both have.
+        let rival =
+            before.is_some_and(|top| top.forced && top.role_sequence == role_sequence && top.at != at);
+        if rival && let Some(rows) = self.oracle.acknowledged.get_mut(&database) {
+            rows.retain(|row, _| here.contains(row));
+        }
         let rows = self.oracle.acknowledged.get(&database);
         let lost = rows.and_then(|rows| rows.keys().find(|row| !here.contains(row)).copied());
         if let Some(row) = lost {

@@ -5,7 +5,7 @@ use dbmirror_core::message::FamilyGuid;
 use dbmirror_core::session::DatabaseId;
 
 use crate::dice::Dice;
-use crate::faults::FAULTS;
+use crate::faults::{FAULTS, Fault};
 use crate::world::family;
 
 /// A database, the two instances that hold it, and the applications that use it.
@@ -88,6 +88,137 @@ impl DriverBug {
     ];
 }
 
+/// A mix of faults and commands around one thing, in a group of three with one gated database: it happens many times in a few minutes, which
+/// otherwise happens once in many seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Focus {
+    /// Principals that are lost and come back.
+    TakeOver,
+    /// FAILOVER, and what cuts it short.
+    Failover,
+    /// Forced service.
+    Force,
+    /// Logs that are cut, damaged, slow, or full.
+    Logs,
+    /// Connections that come and go, each way on its own.
+    Links,
+    /// A witness that forgets, is dropped and set again.
+    Witness,
+    /// Sessions that end while others cannot hear it.
+    Ends,
+    /// All instances lose their power, or everybody restarts.
+    Restarts,
+}
+
+impl Focus {
+    /// All of them, with their names.
+    pub const ALL: &'static [(Self, &'static str)] = &[
+        (Self::TakeOver, "take-over"),
+        (Self::Failover, "failover"),
+        (Self::Force, "force"),
+        (Self::Logs, "logs"),
+        (Self::Links, "links"),
+        (Self::Witness, "witness"),
+        (Self::Ends, "ends"),
+        (Self::Restarts, "restarts"),
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(focus, _)| *focus == self)
+            .map_or("", |(_, name)| name)
+    }
+
+    /// The faults that happen.
+    const fn faults(self) -> &'static [Fault] {
+        use Fault::{
+            Clock, CrashInStep, Delay, EndpointStopped, FullDisk, Gap, HungDisk, HungMember, Isolated, Kill,
+            LostWitnessRecord, OneWay, Power, PowerAll, Reset, ResetAll, Rot, SlowDisk, SlowMember,
+            StalledRedo, SyncFails, TwoWay,
+        };
+        match self {
+            Self::TakeOver => &[
+                Kill,
+                Power,
+                Isolated,
+                TwoWay,
+                HungMember,
+                Delay,
+                Reset,
+                CrashInStep,
+            ],
+            Self::Failover => &[
+                CrashInStep,
+                CrashInStep,
+                Reset,
+                ResetAll,
+                OneWay,
+                Delay,
+                SlowDisk,
+                Kill,
+            ],
+            Self::Force => &[TwoWay, TwoWay, Isolated, Isolated, OneWay, Kill, Delay],
+            Self::Logs => &[
+                Rot,
+                Power,
+                Kill,
+                SlowDisk,
+                HungDisk,
+                FullDisk,
+                SyncFails,
+                Gap,
+                StalledRedo,
+            ],
+            Self::Links => &[
+                OneWay,
+                TwoWay,
+                Delay,
+                Reset,
+                ResetAll,
+                Isolated,
+                SlowMember,
+                Clock,
+                EndpointStopped,
+            ],
+            Self::Witness => &[LostWitnessRecord, Isolated, TwoWay, OneWay, Kill, Power, Reset],
+            Self::Ends => &[TwoWay, Isolated, OneWay, Kill, Power, Delay],
+            Self::Restarts => &[
+                PowerAll,
+                Power,
+                Power,
+                Kill,
+                SlowDisk,
+                HungDisk,
+                CrashInStep,
+                TwoWay,
+            ],
+        }
+    }
+
+    /// The commands that operators type, as their numbers in `World::operator`.
+    #[must_use]
+    pub const fn commands(self) -> &'static [u64] {
+        const SUSPEND: u64 = 0;
+        const SAFETY: u64 = 8;
+        const NEVER_ADOPT: u64 = 17;
+        const OFF: u64 = 18;
+        const FAILOVER: u64 = 19;
+        const FORCE: u64 = 23;
+        const WITNESS_OFF: u64 = 24;
+        match self {
+            Self::TakeOver | Self::Links => &[FAILOVER, SAFETY],
+            Self::Failover => &[FAILOVER],
+            Self::Force => &[FORCE, FORCE, FORCE, FAILOVER],
+            Self::Logs | Self::Restarts => &[FAILOVER, SUSPEND, SAFETY, NEVER_ADOPT],
+            Self::Witness => &[WITNESS_OFF, WITNESS_OFF, FAILOVER, FORCE],
+            Self::Ends => &[OFF, FAILOVER, FORCE, FORCE],
+        }
+    }
+}
+
 /// A seed's decisions.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -111,6 +242,8 @@ pub struct Plan {
     pub credit: u32,
     /// A bug in what drives the endpoint.
     pub bug: Option<DriverBug>,
+    /// What it is about, where it is not about everything.
+    pub focus: Option<Focus>,
 }
 
 impl Plan {
@@ -160,7 +293,34 @@ impl Plan {
             faults,
             link_base: dice.pick(&[100, 500, 2_000, 20_000]),
             bug: None,
+            focus: None,
             credit: dice.pick(&[64 * 1024, 256 * 1024, 4 * 1024 * 1024]),
         }
+    }
+
+    /// The plan of a seed that is about one thing.
+    #[must_use]
+    pub fn focused(seed: u64, focus: Focus) -> Self {
+        let mut dice = Dice::new(seed, 3);
+        let pair = dice.pick(&[[0, 1], [1, 0], [0, 2], [2, 1]]);
+        let mut plan = Self::new(seed);
+        plan.nodes = 3;
+        plan.shops.truncate(1);
+        for shop in &mut plan.shops {
+            shop.pair = pair;
+            shop.witness = (dice.below(5) > 0).then_some(3 - pair[0] - pair[1]);
+            shop.gated = true;
+            shop.pace = dice.pick(&[60_000, 250_000, 900_000]);
+        }
+        plan.span = dice.between(120, 200) * 1_000_000;
+        plan.fault_pace = dice.pick(&[2_000_000, 4_000_000, 7_000_000]);
+        plan.operator_pace = dice.pick(&[3_000_000, 6_000_000, 12_000_000]);
+        plan.link_base = dice.pick(&[100, 2_000, 20_000, 150_000]);
+        plan.faults = FAULTS
+            .iter()
+            .map(|(fault, _)| focus.faults().iter().filter(|known| *known == fault).count() as u64)
+            .collect();
+        plan.focus = Some(focus);
+        plan
     }
 }

@@ -7,7 +7,7 @@ use dbmirror_core::crypto::Provider;
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
 
 use crate::coverage::Coverage;
-use crate::plan::{DriverBug, Plan};
+use crate::plan::{DriverBug, Focus, Plan};
 use crate::provider::Simulated;
 use crate::world::{Violation, What, World};
 
@@ -24,6 +24,8 @@ pub struct Settings {
     pub show: bool,
     /// A bug of what drives the endpoint.
     pub bug: Option<DriverBug>,
+    /// What the seed is about, where it is not about everything.
+    pub focus: Option<Focus>,
 }
 
 /// What came of a seed.
@@ -40,7 +42,9 @@ pub struct Outcome {
 /// Runs a seed.
 #[must_use]
 pub fn run(seed: u64, settings: Settings) -> Outcome {
-    let mut plan = Plan::new(seed);
+    let mut plan = settings
+        .focus
+        .map_or_else(|| Plan::new(seed), |focus| Plan::focused(seed, focus));
     plan.bug = settings.bug;
     run_plan(plan, settings)
 }

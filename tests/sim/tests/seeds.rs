@@ -1,6 +1,7 @@
 //! A few seeds in every test run; thousands are the command's (docs/simulator.md).
 
 use dbmirror_sim::mutants::Mutant;
+use dbmirror_sim::plan::Focus;
 use dbmirror_sim::run::{Settings, run};
 
 fn clean(seeds: std::ops::RangeInclusive<u64>, settings: Settings) {
@@ -50,6 +51,24 @@ fn seeds_that_failed_once_end_clean() {
         20_957, // a_principal_whose_log_lost_blocks_is_incomplete_once_it_yields
     ] {
         clean(seed..=seed, Settings::default());
+    }
+}
+
+/// Seeds about one thing: some of each, and those that failed once.
+#[test]
+fn some_seeds_about_one_thing_end_clean() {
+    let failed = [
+        (Focus::Witness, 35), // both are forced without a witness: what both have counts, and an operator ends the clash
+    ];
+    let some = Focus::ALL
+        .iter()
+        .flat_map(|(focus, _)| (1..=3).map(|seed| (*focus, seed)));
+    for (focus, seed) in some.chain(failed) {
+        let settings = Settings {
+            focus: Some(focus),
+            ..Settings::default()
+        };
+        clean(seed..=seed, settings);
     }
 }
 

@@ -24,6 +24,7 @@ impl Machine<'_> {
             ask_open: p.ask_open && !forgets,
             ask_force: p.ask_force && !forgets,
             incomplete: p.incomplete,
+            lost: p.lost,
             clash: p.clash,
             suspended: p.suspended,
             witness: p.witness,
@@ -57,18 +58,23 @@ impl Machine<'_> {
         true
     }
 
-    /// Whether the last hardened block of x may be lost: of a mirror, since a principal's commits are in its file as well, and only where the
-    /// other has it too: no rule brings back what lay on one medium.
+    /// Whether the last hardened block of x may be lost: only where the other has it too: no rule brings back what lay on one medium.
     pub(crate) fn may_rot(&self, x: u8) -> bool {
         let (p, q) = (self.q(x), self.q(other(x)));
         let Some(at) = usize::from(p.hard).checked_sub(1) else {
             return false;
         };
-        usize::from(p.kept.owner) != usize::from(x) && usize::from(q.hard) > at && p.log.0[at] == q.log.0[at]
+        let owner = p.kept.owner == x;
+        (!owner || self.setting.owner_rots) && usize::from(q.hard) > at && p.log.0[at] == q.log.0[at]
     }
 
     pub(crate) fn rot(&mut self, x: u8) -> bool {
         self.crash(x);
+        if self.q(x).kept.owner == x {
+            // Its commits are in its file as well: only where it yields are they gone.
+            self.p(x).lost = true;
+            return true;
+        }
         let facts = incomplete::Start {
             me: id(x),
             own: record(self.q(x).kept),

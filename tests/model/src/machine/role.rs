@@ -80,6 +80,7 @@ impl Machine<'_> {
     pub(crate) fn open(&mut self, x: u8) {
         let p = *self.q(x);
         self.p(x).serves = true;
+        self.p(x).lost = false;
         // A binding that is dead without its end knowing cannot tell better; nothing is acknowledged over it.
         let y = other(x);
         let knows = if self.bound(x, y) {
@@ -114,7 +115,14 @@ impl Machine<'_> {
     pub(crate) fn follow_owner(&mut self, x: u8, new: Rec) {
         let before = self.q(x).rec;
         self.set(x, new);
+        let unnoticed = self.off(M::YieldLosesLog);
         let p = self.p(x);
+        if p.lost {
+            p.lost = false;
+            p.hard = p.hard.min(p.log.len()).saturating_sub(1);
+            p.log.cut(p.hard);
+            p.incomplete |= incomplete::yields_incomplete(!unnoticed);
+        }
         if before.owner == x || new.role > before.role {
             (p.serves, p.prepared, p.waiting, p.joined) = (false, false, 0, false);
             (p.target, p.raised, p.told, p.by_target) = (NO_CHANGE, false, 0, 0);
