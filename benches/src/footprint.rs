@@ -1,6 +1,8 @@
 //! What an instance takes of its machine.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use dbmirror_tests::processes::{Host, pair, program};
@@ -17,7 +19,7 @@ pub fn measure(rest: Duration) -> Section {
     let before = ticks(&pair.a);
     std::thread::sleep(rest);
     let idle = (ticks(&pair.a) - before) as f64 / TICKS / rest.as_secs_f64() * 100.0;
-    let binary = fs::metadata(program()).expect("the program").len() as f64 / 1e6;
+    let binary = stripped(&pair.root.path().join("stripped")) as f64 / 1e6;
     let row = |name: &str, value: String| Row {
         name: name.to_owned(),
         cells: vec![value],
@@ -31,7 +33,10 @@ pub fn measure(rest: Duration) -> Section {
         ),
         columns: vec!["dbmirror".to_owned()],
         rows: vec![
-            row("program file, MB", format!("{binary:.1}")),
+            row(
+                "program file without debugging information, MB",
+                format!("{binary:.1}"),
+            ),
             row("resident, no session, MB", format!("{empty:.1}")),
             row("resident, one session, MB", format!("{one:.1}")),
             row("idle, % of one processor", format!("{idle:.2}")),
@@ -39,6 +44,17 @@ pub fn measure(rest: Duration) -> Section {
         charts: Vec::new(),
         aims: Vec::new(),
     }
+}
+
+/// Bytes of the program without what only a debugger reads.
+fn stripped(to: &Path) -> u64 {
+    let done = Command::new("strip").arg("-o").arg(to).arg(program()).status();
+    let file = if done.is_ok_and(|status| status.success()) {
+        to.to_path_buf()
+    } else {
+        program()
+    };
+    fs::metadata(file).expect("the program").len()
 }
 
 /// Ticks of the clock in `/proc/PID/stat`.

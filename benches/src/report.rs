@@ -94,13 +94,13 @@ impl Section {
         let mut out = format!("{}\n{}\n", self.title, self.about);
         let _ = write!(out, "{:<28}", "");
         for column in &self.columns {
-            let _ = write!(out, "{column:>22}");
+            let _ = write!(out, "{column:>28}");
         }
         out.push('\n');
         for row in &self.rows {
             let _ = write!(out, "{:<28}", row.name);
             for cell in &row.cells {
-                let _ = write!(out, "{cell:>22}");
+                let _ = write!(out, "{cell:>28}");
             }
             out.push('\n');
         }
