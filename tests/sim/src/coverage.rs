@@ -125,6 +125,10 @@ pub const KINDS_APART: &[(u16, &str)] = &[
     (0x0007, "rotation of certificates has tests of its own"),
     (0x0008, "rotation of certificates has tests of its own"),
     (0x0030, "a mirror asks by its hello"),
+    (
+        0x8009,
+        "no instance tells the time here: nothing but an appliance's floor follows from it, which has tests of its own",
+    ),
     (0x8042, "no instance keeps anything beside a database here"),
 ];
 
