@@ -198,10 +198,7 @@ impl Session {
             Side::Mirror(side) => side.unbound(ctx, database),
         }
         if new.forced {
-            let common = match &self.side {
-                Side::Principal(side) => side.acked,
-                Side::Mirror(_) => at,
-            };
+            let common = self.common(at);
             self.kept.change(|stored| {
                 stored.incomplete = stored.incomplete && incomplete::stays(incomplete::Since::Forced);
                 stored.clash = false;
@@ -235,6 +232,23 @@ impl Session {
         self.q.acknowledged = crate::message::Position::START;
         self.q.told_role = Some(why);
         self.flow_anew();
+    }
+
+    /// The last position that is known to be held by the other partner too, for the report of forced service (R8); the own log ends at `at`. A mirror
+    /// whose log may go on where its owner's does not knows only where they part, if it has heard that.
+    fn common(&self, at: crate::message::Position) -> crate::message::Position {
+        match (&self.side, self.rewinding) {
+            (Side::Principal(side), _) => side.acked,
+            (Side::Mirror(_), Some(rewinding)) => {
+                let timelines = self.kept.get().timelines;
+                timelines.locate(rewinding.to).unwrap_or_default()
+            }
+            // It ends where it did when the role was given up, and has not been compared with the owner's since.
+            (Side::Mirror(_), None) if !self.q.follows && at == self.kept.get().failover => {
+                crate::message::Position::START
+            }
+            (Side::Mirror(_), None) => at,
+        }
     }
 
     /// Stays, or becomes, a mirror under a record of another.
@@ -287,6 +301,7 @@ impl Session {
         self.q.timeline_asked = false;
         self.q.taking = false;
         self.q.may_take_over = false;
+        self.q.follows = false;
         self.q.acknowledged = crate::message::Position::START;
         self.q.told_role = Some(why);
         self.rewinding = None;
@@ -516,6 +531,7 @@ impl Session {
             history::Meeting::Send { .. }
             | history::Meeting::Tail { .. }
             | history::Meeting::Corrupt { .. } => {
+                self.q.follows = true;
                 // What the host was asked to undo it undoes, and says how the log ends then.
                 self.rewinding = self.rewinding.filter(|rewinding| rewinding.asked);
             }

@@ -33,6 +33,8 @@ pub(crate) struct Quorum {
     pub(crate) taking: bool,
     /// The host is still shutting out the writers of a role that was yielded: its log may yet grow.
     pub(crate) fencing: bool,
+    /// A mirror's log was compared with its owner's in this run, and lies in it.
+    pub(crate) follows: bool,
     /// The mirror's hello carried an open ask of this number; 0 when none.
     pub(crate) mirror_ask: u32,
     /// The witness that the mirror names, as heard over this binding.

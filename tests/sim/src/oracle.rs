@@ -136,7 +136,9 @@ impl Oracle {
             .owners
             .entry((stored.guid, record.role_sequence))
             .or_insert(record.owner);
-        if owner != record.owner && !record.forced {
+        // Only without a witness each operator's word makes an owner (R8).
+        let arbitrated = !record.forced || stored.witness != InstanceId::default();
+        if owner != record.owner && arbitrated {
             return Some(format!(
                 "role_sequence {} of session {} has two owners: {owner} and {}",
                 record.role_sequence, stored.guid, record.owner

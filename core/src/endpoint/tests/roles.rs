@@ -323,6 +323,41 @@ fn a_forked_tail_is_undone_at_the_return() {
     }
 }
 
+/// Seed 77 of the simulator's plan *force*: forced service on an old principal that has yielded, and has not undone its fork yet, reported the end of
+/// that fork as what both have.
+#[test]
+fn what_lies_on_a_fork_is_not_reported_as_common() {
+    for restarts in [false, true] {
+        let mut world = started(false);
+        world.block(0, 1, true);
+        world.pass(TWO);
+        world.commit(0, 60, 40);
+        world.commit(0, 61, 40);
+        force(&mut world, 1).unwrap();
+        world.pass(SECOND);
+        world.commit(1, 70, 40);
+        world.block(0, 1, false);
+        world.pass(Duration::from_secs(12));
+        let view = world.view(0).unwrap();
+        assert_eq!((view.role, view.end.position.sequence), (Role::Mirror, 4));
+        world.block(0, 1, true);
+        world.pass(TWO);
+        if restarts {
+            world.crash(0, 9);
+            world.restart(0);
+            world.pass(TWO);
+        }
+        force(&mut world, 0).unwrap();
+        world.pass(SECOND);
+        let common = world.session_events(0).iter().find_map(|event| match event {
+            SessionEvent::Forced { common, .. } => Some(common.sequence),
+            _ => None,
+        });
+        // The fork is known only to a run that has heard the owner's hello.
+        assert_eq!(common, Some(if restarts { 0 } else { 2 }));
+    }
+}
+
 /// R8, clash: both forced without hearing each other.
 #[test]
 fn two_owners_of_one_number_both_stop_until_one_is_forced() {
