@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dbmirror_tests::processes::{open, pair};
+use dbmirror_tests::processes::{mirror, open, pair};
 use rusqlite::backup::Backup;
 
 use crate::median;
@@ -34,16 +34,7 @@ pub fn measure(turns: usize, megabytes: u32) -> Section {
 
         // As an operator has it: from the statement to SYNCHRONIZED.
         let begun = Instant::now();
-        pair.b.ok(&format!(
-            "ALTER DATABASE [{name}] SET PARTNER = '{}' WITH (SEEDING_MODE = AUTOMATIC)",
-            pair.a.url()
-        ));
-        pair.a.ok(&format!(
-            "ALTER DATABASE [{name}] SET PARTNER = '{}'",
-            pair.b.url()
-        ));
-        pair.a
-            .await_mirroring(&name, "mirroring_state_desc", "SYNCHRONIZED");
+        mirror(&pair.a, &pair.b, &name);
         rates[2].push(rate(begun));
         pair.assert_level_and_equal(&name, &file);
         pair.a.ok(&format!("ALTER DATABASE [{name}] SET PARTNER OFF"));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::processes::{Host, assert_equal, copy_certificate, open};
+use crate::processes::{Host, assert_equal, attach, copy_certificate, mirror, open};
 
 /// Two partners and a witness that the documented scripts have introduced to each other.
 pub struct Group {
@@ -47,26 +47,8 @@ fn script(name: &str) -> String {
 impl Group {
     /// A database attached to A, seeded to B, with W as its witness, SYNCHRONIZED. Gives the files of A and B.
     pub fn mirrored(&self, name: &str) -> (PathBuf, PathBuf) {
-        let file = self.root.path().join(format!("{name}.db"));
-        let db = open(&file);
-        db.pragma_update(None, "journal_mode", "WAL").expect("WAL mode");
-        db.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)")
-            .expect("a table");
-        drop(db);
-        self.a.ok(&format!(
-            "CREATE DATABASE [{name}] ON (FILENAME = '{}') FOR ATTACH",
-            file.display()
-        ));
-        self.b.ok(&format!(
-            "ALTER DATABASE [{name}] SET PARTNER = '{}' WITH (SEEDING_MODE = AUTOMATIC)",
-            self.a.url()
-        ));
-        self.a.ok(&format!(
-            "ALTER DATABASE [{name}] SET PARTNER = '{}'",
-            self.b.url()
-        ));
-        self.a
-            .await_mirroring(name, "mirroring_state_desc", "SYNCHRONIZED");
+        let file = attach(&self.a, self.root.path(), name);
+        mirror(&self.a, &self.b, name);
         self.a.ok(&format!(
             "ALTER DATABASE [{name}] SET WITNESS = '{}'",
             self.w.url()

@@ -393,32 +393,13 @@ impl Pair {
     /// A database `name` attached to A, mirrored to B by automatic seeding, level. Gives A's file.
     pub fn mirrored(&self, name: &str) -> PathBuf {
         let file = self.attached(name);
-        self.b.ok(&format!(
-            "ALTER DATABASE [{name}] SET PARTNER = '{}' WITH (SEEDING_MODE = AUTOMATIC)",
-            self.a.url()
-        ));
-        self.a.ok(&format!(
-            "ALTER DATABASE [{name}] SET PARTNER = '{}'",
-            self.b.url()
-        ));
-        self.a
-            .await_mirroring(name, "mirroring_state_desc", "SYNCHRONIZED");
+        mirror(&self.a, &self.b, name);
         file
     }
 
     /// A database `name` attached to A.
     pub fn attached(&self, name: &str) -> PathBuf {
-        let file = self.root.path().join(format!("{name}.db"));
-        let db = open(&file);
-        db.pragma_update(None, "journal_mode", "WAL").expect("WAL mode");
-        db.execute_batch("CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY, v TEXT)")
-            .expect("a table");
-        drop(db);
-        self.a.ok(&format!(
-            "CREATE DATABASE [{name}] ON (FILENAME = '{}') FOR ATTACH",
-            file.display()
-        ));
-        file
+        attach(&self.a, self.root.path(), name)
     }
 
     /// As [`assert_equal`], with A as the principal, whose file is `file`.
@@ -432,6 +413,34 @@ impl Pair {
     pub fn level(&self, name: &str) {
         await_level(&self.a, &self.b, name);
     }
+}
+
+/// A database `name` in `root` with a table `t`, attached to `host`. Gives its file.
+pub fn attach(host: &Host, root: &Path, name: &str) -> PathBuf {
+    let file = root.join(format!("{name}.db"));
+    let db = open(&file);
+    db.pragma_update(None, "journal_mode", "WAL").expect("WAL mode");
+    db.execute_batch("CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY, v TEXT)")
+        .expect("a table");
+    drop(db);
+    host.ok(&format!(
+        "CREATE DATABASE [{name}] ON (FILENAME = '{}') FOR ATTACH",
+        file.display()
+    ));
+    file
+}
+
+/// Mirrors a database of `principal` by automatic seeding, and waits until the mirror is level.
+pub fn mirror(principal: &Host, mirror: &Host, name: &str) {
+    mirror.ok(&format!(
+        "ALTER DATABASE [{name}] SET PARTNER = '{}' WITH (SEEDING_MODE = AUTOMATIC)",
+        principal.url()
+    ));
+    principal.ok(&format!(
+        "ALTER DATABASE [{name}] SET PARTNER = '{}'",
+        mirror.url()
+    ));
+    principal.await_mirroring(name, "mirroring_state_desc", "SYNCHRONIZED");
 }
 
 /// Waits until the session is SYNCHRONIZED and both ends of log are equal.
