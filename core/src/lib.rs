@@ -57,6 +57,7 @@ pub mod entropy;
 pub mod keys;
 pub mod message;
 pub mod pairing;
+mod places;
 #[cfg(feature = "simulation")]
 pub mod planted;
 #[cfg(not(feature = "simulation"))]

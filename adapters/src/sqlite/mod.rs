@@ -38,7 +38,7 @@ pub use error::{Error, GapReason, Result};
 pub use identity::{Discontinuity, FileId, Head, IDENTITY_LEN, Identity};
 pub use install::{CompleteSeed, Installed};
 pub use seed::{SeedSink, SeedSource, create_database, database_sum};
-pub use tail::{Checkpointed, Folded, Tail, TailOptions};
+pub use tail::{BlockSink, Checkpointed, Folded, Tail, TailOptions};
 pub use write_lock::WriteLock;
 
 /// Hash of a page's image: xxh3-64 seeded with the page number (`docs/block.md`).

@@ -110,6 +110,23 @@ const TORN_FOR: Duration = Duration::from_millis(50);
 pub(super) const CHECKPOINT_AGAIN: Duration = Duration::from_millis(200);
 /// How long a checkpoint tries for the write lock before it leaves that for the next time.
 const LOCK_TRIES: u32 = 20;
+/// How often a checkpoint begins anew beside a writer that is faster, before it stops the writer.
+const ROUNDS: u32 = 4;
+
+/// Where blocks go that are captured because a checkpoint or a snapshot needs them.
+pub trait BlockSink {
+    /// Takes the next one. It need not be durable when this returns: a sync for each would make everybody wait for all of them.
+    ///
+    /// # Errors
+    /// Its own, which ends what was under way.
+    fn append(&mut self, block: Block) -> Result<()>;
+
+    /// Returns when all that was appended is durable.
+    ///
+    /// # Errors
+    /// Its own, which ends what was under way.
+    fn wait(&mut self) -> Result<()>;
+}
 
 impl Tail {
     /// Begins a log: the file as it is now is the content of `at`. The next block follows it in timeline `timeline`.
@@ -378,30 +395,30 @@ impl Tail {
 
     /// Moves captured frames into the main file and lets the application restart its log.
     ///
-    /// Every block that was returned before must be durable in the local log; those captured meanwhile go to `harden`, which returns
-    /// when they are. Writers wait for the last part of it: the frames of the last moment, their `harden`, and one fsync.
+    /// Every block that was returned before must be durable in the local log; those captured meanwhile go to `sink`, and are waited for
+    /// together. Writers wait for the last part of it: the frames of the last moment, until they are durable, and the checkpoint's syncs.
     ///
     /// # Errors
-    /// What `harden` answers, and as [`Tail::next_block`].
-    pub fn checkpoint(&mut self, harden: &mut dyn FnMut(Block) -> Result<()>) -> Result<Checkpointed> {
-        let (old, new) = (self.holding, 1 - self.holding);
-        // First without stopping anybody: a reader at the present end, everything up to there captured, then backfill. The
-        // new reader's mark keeps later frames out of the main file.
-        if !self.readers[new].is_autocommit() {
-            // Left over from a checkpoint that an error ended.
-            end_read(&self.readers[new])?;
+    /// What `sink` answers, and as [`Tail::next_block`].
+    pub fn checkpoint(&mut self, sink: &mut dyn BlockSink) -> Result<Checkpointed> {
+        // First without stopping anybody, again while a fast writer leaves much to do meanwhile.
+        for _ in 0..ROUNDS {
+            self.checkpoint_beside_writers(sink)?;
+            let (published, _) = published(&self.files, self.options.patience)?;
+            let rest = match published.salts == self.anchor.wal.salts {
+                true => published.max_frame.saturating_sub(self.anchor.wal.frame),
+                false => published.max_frame,
+            };
+            if rest < self.options.checkpoint_frames {
+                break;
+            }
         }
-        begin_read(&self.readers[new])?;
-        self.holding = new;
-        self.capture_published(harden)?;
-        end_read(&self.readers[old])?;
-        checkpoint_passive(&self.checkpointer)?;
         // Then the rest, with writers stopped.
         self.again = Some(Instant::now() + CHECKPOINT_AGAIN);
         if !self.lock_writers()? {
             return Ok(Checkpointed { complete: false });
         }
-        let done = self.checkpoint_locked(old, new, harden);
+        let done = self.checkpoint_locked(sink);
         let unlocked = end_read(&self.locker);
         let complete = done?;
         unlocked?;
@@ -412,14 +429,25 @@ impl Tail {
         Ok(Checkpointed { complete })
     }
 
-    /// The part of a checkpoint for which writers wait. `held` holds the log, `free` does not read.
-    fn checkpoint_locked(
-        &mut self,
-        free: usize,
-        held: usize,
-        harden: &mut dyn FnMut(Block) -> Result<()>,
-    ) -> Result<bool> {
-        self.capture_published(harden)?;
+    /// A reader at the present end, everything up to there captured and durable, then backfill. The new reader's mark keeps later frames out
+    /// of the main file.
+    fn checkpoint_beside_writers(&mut self, sink: &mut dyn BlockSink) -> Result<()> {
+        let (old, new) = (self.holding, 1 - self.holding);
+        if !self.readers[new].is_autocommit() {
+            // Left over from a checkpoint that an error ended.
+            end_read(&self.readers[new])?;
+        }
+        begin_read(&self.readers[new])?;
+        self.holding = new;
+        self.capture_published(sink)?;
+        end_read(&self.readers[old])?;
+        checkpoint_passive(&self.checkpointer)
+    }
+
+    /// The part of a checkpoint for which writers wait.
+    fn checkpoint_locked(&mut self, sink: &mut dyn BlockSink) -> Result<bool> {
+        let (held, free) = (self.holding, 1 - self.holding);
+        self.capture_published(sink)?;
         begin_read(&self.readers[free])?;
         self.holding = free;
         end_read(&self.readers[held])?;
@@ -432,25 +460,25 @@ impl Tail {
         Ok(self.files.shm.backfilled() == self.anchor.wal.frame)
     }
 
-    /// Captures everything that is published at this moment.
-    fn capture_published(&mut self, harden: &mut dyn FnMut(Block) -> Result<()>) -> Result<()> {
+    /// Captures everything that is published at this moment, and returns when it is durable.
+    fn capture_published(&mut self, sink: &mut dyn BlockSink) -> Result<()> {
         let (published, _) = published(&self.files, self.options.patience)?;
-        self.capture_to(&published, harden)
+        self.capture_to(&published, sink)
     }
 
-    /// Captures up to `published`, exactly.
-    fn capture_to(
-        &mut self,
-        published: &IndexHeader,
-        emit: &mut dyn FnMut(Block) -> Result<()>,
-    ) -> Result<()> {
+    /// Captures up to `published`, exactly, and returns when that is durable.
+    fn capture_to(&mut self, published: &IndexHeader, sink: &mut dyn BlockSink) -> Result<()> {
+        let mut any = false;
         loop {
             let wal = self.anchor.wal;
             if wal.salts == published.salts && wal.frame >= published.max_frame {
-                return Ok(());
+                return if any { sink.wait() } else { Ok(()) };
             }
             match self.next_block()? {
-                Some(block) => emit(block)?,
+                Some(block) => {
+                    any = true;
+                    sink.append(block)?;
+                }
                 // Between two headers: look again.
                 None => std::thread::yield_now(),
             }
@@ -477,9 +505,9 @@ impl Tail {
     ///
     /// # Errors
     /// [`Error::Busy`] when a reader's old snapshot or a writer is not done in time; as [`Tail::checkpoint`].
-    pub fn fold(&mut self, harden: &mut dyn FnMut(Block) -> Result<()>) -> Result<Folded> {
+    pub fn fold(&mut self, sink: &mut dyn BlockSink) -> Result<Folded> {
         let deadline = Instant::now() + self.options.patience;
-        while !self.checkpoint(harden)?.complete {
+        while !self.checkpoint(sink)?.complete {
             if Instant::now() >= deadline {
                 return Err(Error::Busy(
                     "the database's log, by a reader's snapshot or an open write transaction,",
@@ -498,15 +526,15 @@ impl Tail {
     }
 
     /// Holds a snapshot of the whole database as a seed, at the position that [`SeedSource::end`] tells. What is captured up to it goes
-    /// to `emit`. The source lives on its own and may be moved to another thread; while it lives the write-ahead log grows.
+    /// to `sink`, and is durable. The source lives on its own and may be moved to another thread; while it lives the write-ahead log grows.
     ///
     /// # Errors
-    /// What `emit` answers, and as [`Tail::next_block`].
-    pub fn snapshot(&mut self, emit: &mut dyn FnMut(Block) -> Result<()>) -> Result<SeedSource> {
+    /// What `sink` answers, and as [`Tail::next_block`].
+    pub fn snapshot(&mut self, sink: &mut dyn BlockSink) -> Result<SeedSource> {
         let reader = self.files.connect()?;
         begin_read(&reader)?;
         let (published, backfilled) = published(&self.files, self.options.patience)?;
-        self.capture_to(&published, emit)?;
+        self.capture_to(&published, sink)?;
         SeedSource::new(
             reader,
             Arc::clone(&self.files),

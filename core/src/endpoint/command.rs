@@ -372,10 +372,9 @@ impl<P: Provider> Endpoint<'_, P> {
         if self.of(database).is_some() {
             return Err(SessionError::new(1405, Reason::AlreadyMirrored));
         }
-        let slot = self
+        let (_, slot) = self
             .sessions
-            .iter_mut()
-            .find(|slot| slot.0.is_none())
+            .free()
             .ok_or(SessionError::new(1438, Reason::NoRoom))?;
         *slot = SessionSlot(Some(session));
         Ok(())

@@ -53,7 +53,7 @@ impl<P: Provider> Endpoint<'_, P> {
             return Err(Full);
         }
         let strangers = self.strangers().count();
-        let full = self.connections.iter().all(|slot| slot.live.is_some());
+        let full = self.connections.is_full();
         if full || strangers >= usize::from(self.config.limits.unauthenticated) {
             self.evict();
         }
@@ -133,7 +133,7 @@ impl<P: Provider> Endpoint<'_, P> {
         if !self.running {
             return None;
         }
-        if self.connections.iter().all(|slot| slot.live.is_some()) {
+        if self.connections.is_full() {
             self.evict();
         }
         let channel = Channel::client(ClientOptions::from(self.channels));

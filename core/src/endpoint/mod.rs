@@ -54,10 +54,11 @@ use crate::channel::{self, Channel, Protocol, ServerOptions};
 use crate::crypto::{Provider, SigningKey as _};
 use crate::message::codec::CONTROL_LEN_MAX;
 use crate::pairing::PairingVerifier;
+use crate::places::Places;
 use crate::session::{Ctx, Session, SessionView};
 use crate::time::Instant;
 use crate::witness::Witness;
-use slot::{Closing, Connection, EventQueue, Purpose, Sessions};
+use slot::{Closing, Connection, EventQueue, Purpose};
 
 /// The application protocol of mirroring endpoints.
 pub const ALPN: &[u8] = b"dbm/1";
@@ -73,8 +74,8 @@ pub struct Endpoint<'a, P: Provider> {
     config: Config,
     /// What channels are made with; a client's is the same.
     channels: ServerOptions,
-    connections: &'a mut [ConnectionSlot<P>],
-    sessions: Sessions<'a>,
+    connections: Places<'a, ConnectionSlot<P>>,
+    sessions: Places<'a, SessionSlot>,
     events: EventQueue<'a>,
     now: Instant,
     running: bool,
@@ -116,8 +117,8 @@ impl<'a, P: Provider> Endpoint<'a, P> {
         Self {
             config,
             channels: ServerOptions::default(),
-            connections,
-            sessions: Sessions::new(sessions),
+            connections: Places::new(connections),
+            sessions: Places::new(sessions),
             events: EventQueue::new(events),
             now: Instant::ZERO,
             running: false,
@@ -247,8 +248,7 @@ impl<'a, P: Provider> Endpoint<'a, P> {
         address: crate::message::Address,
     ) -> Option<usize> {
         let now = self.now;
-        let index = self.connections.iter().position(|slot| slot.live.is_none())?;
-        let slot = self.connections.get_mut(index)?;
+        let (index, slot) = self.connections.free()?;
         slot.generation = slot.generation.wrapping_add(1);
         slot.live = Some(Connection::new(channel, accepted, purpose, address, now));
         self.clear_fragments(index);
@@ -311,6 +311,7 @@ impl<'a, P: Provider> Endpoint<'a, P> {
         session.show(&mut ctx);
         if session.done {
             slot.0 = None;
+            self.sessions.freed();
         }
         Some(result)
     }

@@ -58,12 +58,8 @@ impl<P: Provider> Endpoint<'_, P> {
             return output;
         }
         for _ in 0..self.connections.len() {
-            let index = self.turn;
-            self.turn = self
-                .turn
-                .checked_add(1)
-                .filter(|next| *next < self.connections.len())
-                .unwrap_or(0);
+            let index = self.turn.checked_rem(self.connections.len()).unwrap_or(0);
+            self.turn = index.saturating_add(1);
             match self.transmit(env, index, buf) {
                 Turn::Nothing => {}
                 Turn::Over(reason) => {
@@ -72,6 +68,7 @@ impl<P: Provider> Endpoint<'_, P> {
                     if let Some(slot) = self.connections.get_mut(index) {
                         slot.live = None;
                     }
+                    self.connections.freed();
                     return Output::Close { connection, reason };
                 }
                 Turn::Bytes(len) => {

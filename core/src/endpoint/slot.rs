@@ -1,7 +1,5 @@
 //! The places that the caller lends: for connections, sessions and events.
 
-use core::ops::{Deref, DerefMut};
-
 use heapless::Deque;
 
 use super::close::{CloseReason, Step};
@@ -13,6 +11,7 @@ use crate::channel::Channel;
 use crate::crypto::{HASH_LEN, Provider};
 use crate::message::{Address, InstanceId, InstanceName, SessionGuid, Text, UseNumber};
 use crate::pairing::Exchange;
+use crate::places::Place;
 use crate::session::{Peer, Session, SessionError};
 use crate::time::{Duration, Instant};
 
@@ -39,31 +38,21 @@ impl<P: Provider> Default for ConnectionSlot<P> {
     }
 }
 
+impl<P: Provider> Place for ConnectionSlot<P> {
+    fn is_free(&self) -> bool {
+        self.live.is_none()
+    }
+}
+
 /// Place for one database's session; lend as many as there may be at a time.
 #[derive(Default)]
 pub struct SessionSlot(pub(super) Option<Session>);
 
-/// The places for sessions. Without the roles of principal and mirror there are none, whatever was lent, and the compiler sees it: what
-/// only those roles do is not part of such a build.
-pub(super) struct Sessions<'a>(&'a mut [SessionSlot]);
+impl Place for SessionSlot {
+    const USED: bool = PARTNER;
 
-impl<'a> Sessions<'a> {
-    pub(super) const fn new(places: &'a mut [SessionSlot]) -> Self {
-        Self(places)
-    }
-}
-
-impl Deref for Sessions<'_> {
-    type Target = [SessionSlot];
-
-    fn deref(&self) -> &[SessionSlot] {
-        if PARTNER { self.0 } else { &[] }
-    }
-}
-
-impl DerefMut for Sessions<'_> {
-    fn deref_mut(&mut self) -> &mut [SessionSlot] {
-        if PARTNER { self.0 } else { &mut [] }
+    fn is_free(&self) -> bool {
+        self.0.is_none()
     }
 }
 

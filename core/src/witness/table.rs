@@ -6,6 +6,7 @@ use super::stored::{WitnessPartner, WitnessStored};
 use crate::crypto::POINT_LEN;
 use crate::message::codec::{Properties, Register};
 use crate::message::{DatabaseName, FamilyGuid, InstanceId, InstanceName, SessionGuid, UseNumber};
+use crate::places::{Place, Places};
 use crate::session::decide::witness::{self as rule, Keeping};
 use crate::session::{Kept, Link, Peer, Reason, SessionError};
 use crate::time::Duration;
@@ -14,10 +15,16 @@ use crate::time::Duration;
 #[derive(Debug, Default)]
 pub struct WitnessSlot(Option<Witnessed>);
 
+impl Place for WitnessSlot {
+    fn is_free(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
 /// All that this instance is the witness of.
 #[derive(Debug)]
 pub(crate) struct Witness<'a> {
-    slots: &'a mut [WitnessSlot],
+    slots: Places<'a, WitnessSlot>,
 }
 
 /// The connection that is used with a peer.
@@ -51,8 +58,10 @@ pub(crate) struct WriteDue {
 }
 
 impl<'a> Witness<'a> {
-    pub(crate) const fn new(slots: &'a mut [WitnessSlot]) -> Self {
-        Self { slots }
+    pub(crate) fn new(slots: &'a mut [WitnessSlot]) -> Self {
+        Self {
+            slots: Places::new(slots),
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = &Witnessed> + '_ {
@@ -81,11 +90,7 @@ impl<'a> Witness<'a> {
         if self.all().any(|witnessed| witnessed.guid() == stored.guid) {
             return Err(SessionError::new(1446, Reason::AlreadyMirrored));
         }
-        let slot = self
-            .slots
-            .iter_mut()
-            .find(|slot| slot.0.is_none())
-            .ok_or(SessionError::new(1427, Reason::NoRoom))?;
+        let (_, slot) = self.slots.free().ok_or(SessionError::new(1427, Reason::NoRoom))?;
         slot.0 = Some(Witnessed::new(Kept::read(stored)));
         Ok(())
     }
@@ -246,7 +251,7 @@ impl<'a> Witness<'a> {
             .slots
             .iter()
             .position(own)
-            .or_else(|| self.slots.iter().position(|slot| slot.0.is_none()))
+            .or_else(|| self.slots.free().map(|(at, _)| at))
             .or_else(|| self.slots.iter().position(dropped));
         at.and_then(|at| self.slots.get_mut(at))
             .map(|slot| &mut slot.0)
@@ -284,6 +289,7 @@ impl<'a> Witness<'a> {
         let told = witnessed.gone_on.map(|link| (link, witnessed.guid()));
         if durable && *witnessed.keeping() == Keeping::Blank {
             slot.0 = None;
+            self.slots.freed();
             return told;
         }
         None

@@ -198,17 +198,7 @@ fn a_principal_adopts_the_tail_that_only_the_mirror_has() {
     insert(&rig);
     rig.pump();
     let early = rig.source.with_extension("early");
-    {
-        let log = &mut rig.log;
-        rig.tail
-            .as_mut()
-            .unwrap()
-            .fold(&mut |block| {
-                log.append(&block);
-                Ok(())
-            })
-            .unwrap();
-    }
+    rig.tail.as_mut().unwrap().fold(&mut rig.log).unwrap();
     // What the disk still had after the power cut.
     assert!(
         std::process::Command::new("cp")

@@ -9,9 +9,24 @@ use std::time::{Duration, Instant};
 use dbmirror_core::message::LogEnd;
 
 use super::rig::*;
-use crate::sqlite::{Anchor, Discontinuity, Error, GapReason, Tail, create_database};
+use crate::sqlite::{
+    Anchor, Block, BlockSink, Discontinuity, Error, GapReason, Result, Tail, create_database,
+};
 
 const TABLE: &str = "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB);";
+
+/// Where nothing may arrive.
+struct Nothing;
+
+impl BlockSink for Nothing {
+    fn append(&mut self, _: Block) -> Result<()> {
+        panic!("everything is captured")
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        panic!("there is nothing to wait for")
+    }
+}
 
 #[test]
 fn one_block_per_commit() {
@@ -116,13 +131,13 @@ fn checkpoints_that_are_held_up() {
         assert!(!rig.checkpoint());
     }
     assert_eq!(reader.run("SELECT count(*) FROM t;"), "1\n");
-    let busy = rig.tail().fold(&mut |_| panic!("everything is captured"));
+    let busy = rig.tail().fold(&mut Nothing);
     assert!(matches!(busy, Err(Error::Busy(_))));
     reader.run("COMMIT;");
 
     writer.run("BEGIN IMMEDIATE; INSERT INTO t(b) VALUES (randomblob(5000));");
     assert!(!rig.checkpoint());
-    let busy = rig.tail().fold(&mut |_| panic!("everything is captured"));
+    let busy = rig.tail().fold(&mut Nothing);
     assert!(matches!(busy, Err(Error::Busy(_))));
     writer.run("COMMIT;");
     assert_eq!(rig.capture(), 1);
@@ -489,4 +504,24 @@ fn an_identity_follows_what_applications_do() {
     // And a copy that was renamed over it.
     fs::rename(&older, &rig.source).unwrap();
     assert_eq!(now(&rig).follows(&last), Err(Discontinuity::OtherFile));
+}
+
+/// With one sync for each block a writer that commits faster than the disk syncs is locked out for as long as its whole backlog takes.
+#[test]
+fn a_checkpoint_waits_for_all_its_blocks_together() {
+    let mut rig = Rig::new(TABLE);
+    let mut writer = Shell::open(&rig.source);
+    let many = "INSERT INTO t(b) VALUES (randomblob(10));\n".repeat(1_500);
+    writer.run(&many);
+    assert!(rig.checkpoint());
+    assert_eq!(rig.log.blocks.len(), 1_500);
+    assert_eq!(
+        rig.log.waits,
+        [1_500],
+        "one wait, and before anything is moved into the main file"
+    );
+
+    writer.run(&many);
+    drop(rig.snapshot());
+    assert_eq!(rig.log.waits, [1_500, 3_000]);
 }

@@ -9,7 +9,7 @@ use dbmirror_core::message::block::{BlockHeader, HEADER_LEN};
 
 use super::rig::*;
 use super::workload::{Folder, SETUP, soak_time, until};
-use crate::sqlite::{Anchor, Applied, Applier, ApplierOptions, Block, Result, Tail, TailOptions};
+use crate::sqlite::{Anchor, Applied, Applier, ApplierOptions, BlockSink as _, Tail, TailOptions};
 
 /// The header of a block in `folder`.
 fn header(folder: &Folder, sequence: u64) -> Option<BlockHeader> {
@@ -28,7 +28,7 @@ fn capture_process() {
     let (Some(path), Some(folder)) = (role("CAPTURE_DATABASE"), role("CAPTURE_FOLDER")) else {
         return;
     };
-    let folder = Folder(folder);
+    let mut folder = Folder(folder);
     let start = anchor(&folder, "start");
     let last = folder.end(0);
     let from = header(&folder, last.max(1)).map_or(start, |header| Anchor::of(&header));
@@ -37,19 +37,12 @@ fn capture_process() {
         ..tail_options()
     };
     let mut tail = Tail::resume(&path, options, &from, 1).unwrap();
-    let mut put = |block: Block| -> Result<()> {
-        folder.put(
-            &block.header().position.sequence.to_string(),
-            &block.to_vec().unwrap(),
-        );
-        Ok(())
-    };
     loop {
         while let Some(block) = tail.next_block().unwrap() {
-            put(block).unwrap();
+            folder.append(block).unwrap();
         }
         if tail.wants_checkpoint() {
-            tail.checkpoint(&mut put).unwrap();
+            tail.checkpoint(&mut folder).unwrap();
         }
         std::thread::sleep(Duration::from_micros(300));
     }

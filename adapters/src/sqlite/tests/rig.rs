@@ -13,8 +13,8 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::sqlite::{
-    Anchor, Applied, Applier, ApplierOptions, Block, Error, Result, SeedSink, SeedSource, Tail, TailOptions,
-    create_database,
+    Anchor, Applied, Applier, ApplierOptions, Block, BlockSink, Error, Result, SeedSink, SeedSource, Tail,
+    TailOptions, create_database,
 };
 
 pub const FAMILY: FamilyGuid = FamilyGuid(*b"family of a test");
@@ -23,6 +23,8 @@ pub const FAMILY: FamilyGuid = FamilyGuid(*b"family of a test");
 #[derive(Default)]
 pub struct Log {
     pub blocks: Vec<Vec<u8>>,
+    /// How often somebody waited for the disk, and how many blocks there were then.
+    pub waits: Vec<usize>,
 }
 
 impl Log {
@@ -50,6 +52,18 @@ impl Log {
     pub fn last(&self) -> Option<Anchor> {
         self.header(self.blocks.len() as u64)
             .map(|header| Anchor::of(&header))
+    }
+}
+
+impl BlockSink for Log {
+    fn append(&mut self, block: Block) -> Result<()> {
+        Self::append(self, &block);
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        self.waits.push(self.blocks.len());
+        Ok(())
     }
 }
 
@@ -110,26 +124,16 @@ impl Rig {
     }
 
     pub fn checkpoint(&mut self) -> bool {
-        let log = &mut self.log;
-        let mut harden = |block: Block| {
-            log.append(&block);
-            Ok(())
-        };
         self.tail
             .as_mut()
             .unwrap()
-            .checkpoint(&mut harden)
+            .checkpoint(&mut self.log)
             .unwrap()
             .complete
     }
 
     pub fn snapshot(&mut self) -> SeedSource {
-        let log = &mut self.log;
-        let mut emit = |block: Block| {
-            log.append(&block);
-            Ok(())
-        };
-        self.tail.as_mut().unwrap().snapshot(&mut emit).unwrap()
+        self.tail.as_mut().unwrap().snapshot(&mut self.log).unwrap()
     }
 
     /// Drops the capture and resumes it from the log.
@@ -180,12 +184,7 @@ impl Rig {
 
     /// Folds both, compares the files byte by byte, and has SQLite check the mirror.
     pub fn prove_equal(&mut self) {
-        let log = &mut self.log;
-        let mut harden = |block: Block| {
-            log.append(&block);
-            Ok(())
-        };
-        let source = self.tail.as_mut().unwrap().fold(&mut harden).unwrap();
+        let source = self.tail.as_mut().unwrap().fold(&mut self.log).unwrap();
         self.apply();
         let mirror = self.applier().fold().unwrap();
         assert_eq!(mirror.anchor.sum, source.anchor.sum);

@@ -9,6 +9,7 @@ use std::vec::Vec;
 use rusqlite::{Connection, ErrorCode, params};
 
 use super::rig::{Dice, application, role};
+use crate::sqlite::{Block, BlockSink, Result};
 
 /// Balances always sum to zero, and the pads' lengths to what `total` says: half a transaction shows.
 pub const SETUP: &str = "CREATE TABLE account(id INTEGER PRIMARY KEY, balance INTEGER NOT NULL, pad BLOB);
@@ -202,6 +203,20 @@ pub fn until(time: Duration) -> Instant {
 
 /// Blocks and anchors as files, for processes that are killed: a file is whole, since it is renamed when it is.
 pub struct Folder(pub PathBuf);
+
+impl BlockSink for Folder {
+    fn append(&mut self, block: Block) -> Result<()> {
+        self.put(
+            &format!("{}", block.header().position.sequence),
+            &block.to_vec().unwrap(),
+        );
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
 
 impl Folder {
     pub fn put(&self, name: &str, bytes: &[u8]) {

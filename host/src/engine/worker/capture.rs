@@ -8,7 +8,7 @@ use dbmirror_core::entropy::Entropy as _;
 use dbmirror_core::message::{Chain, ForkId, LogEnd, Position, Timeline, Timelines};
 
 use super::continuity::FileLook;
-use super::{RETRY, Thread, Using, file_error};
+use super::{Hardening, RETRY, Thread, Using, file_error};
 use crate::engine::EngineError;
 use crate::engine::records::DatabaseRow;
 
@@ -346,7 +346,7 @@ impl Thread {
             .log
             .wait_all()
             .map_err(|e| sqlite::Error::Caller(e.to_string()))?;
-        match tail.checkpoint(&mut |block| subject.harden(block, pending)) {
+        match tail.checkpoint(&mut Hardening::new(subject, pending)) {
             Ok(_) | Err(sqlite::Error::Busy(_)) => Ok(()),
             Err(e) => Err(e),
         }

@@ -309,7 +309,7 @@ impl Thread {
                     .log
                     .wait_all()
                     .map_err(|e| EngineError::new(1499, e.to_string()))?;
-                tail.fold(&mut |block| subject.harden(block, pending))
+                tail.fold(&mut Hardening::new(subject, pending))
             }
             Using::Mirror(applier) => applier.fold(),
             Using::Nothing | Using::Fenced { .. } => {
@@ -348,6 +348,40 @@ impl Thread {
     }
 }
 
+/// The block log as a checkpoint or a snapshot needs it. A block that it cannot take at the moment is kept in `pending`.
+struct Hardening<'s> {
+    subject: &'s Subject,
+    pending: &'s mut Option<Block>,
+    last: Option<Ticket>,
+}
+
+impl<'s> Hardening<'s> {
+    const fn new(subject: &'s Subject, pending: &'s mut Option<Block>) -> Self {
+        Self {
+            subject,
+            pending,
+            last: None,
+        }
+    }
+}
+
+impl sqlite::BlockSink for Hardening<'_> {
+    fn append(&mut self, block: Block) -> sqlite::Result<()> {
+        self.last = Some(self.subject.append(block, self.pending)?);
+        Ok(())
+    }
+
+    fn wait(&mut self) -> sqlite::Result<()> {
+        let Some(last) = self.last.take() else {
+            return Ok(());
+        };
+        self.subject
+            .log
+            .wait(last)
+            .map_err(|e| sqlite::Error::Caller(e.to_string()))
+    }
+}
+
 impl Subject {
     /// The end of the log.
     fn log_end(&self) -> LogEnd {
@@ -368,14 +402,6 @@ impl Subject {
                 }
                 sqlite::Error::Caller(e.to_string())
             })
-    }
-
-    /// Appends a captured block and waits until it is durable.
-    fn harden(&self, block: Block, pending: &mut Option<Block>) -> sqlite::Result<()> {
-        let ticket = self.append(block, pending)?;
-        self.log
-            .wait(ticket)
-            .map_err(|e| sqlite::Error::Caller(e.to_string()))
     }
 
     fn row(&self) -> Result<Option<DatabaseRow>, EngineError> {

@@ -7,7 +7,7 @@ use dbmirror_core::message::{DatabaseSum, FamilyGuid};
 use dbmirror_core::session::{SeedInfo, StorageError};
 
 use super::mirror::storage_error;
-use super::{Thread, Using, file_error};
+use super::{Hardening, Thread, Using, file_error};
 use crate::engine::EngineError;
 use crate::engine::records::DatabaseRow;
 use crate::engine::run::Handle;
@@ -64,7 +64,7 @@ impl Thread {
             return Err(EngineError::new(1499, text));
         };
         let source = tail
-            .snapshot(&mut |block| subject.harden(block, pending))
+            .snapshot(&mut Hardening::new(subject, pending))
             .map_err(|e| file_error(&subject.name, &e))?;
         let row = subject
             .row()?
