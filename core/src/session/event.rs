@@ -178,7 +178,8 @@ pub enum SessionEvent {
     WitnessChanged,
     /// SET WITNESS or WITNESS OFF came to nothing, or cannot go on at the moment.
     WitnessRefused(SessionError),
-    /// FAILOVER was given up; the principal serves as before.
+    /// FAILOVER was given up. Writers stay out until [`Self::Serving`] comes: at once where the mirror is bound or no witness is set, else when
+    /// the witness has confirmed that the role is still here.
     FailoverFailed(SessionError),
     /// FORCE_SERVICE_ALLOW_DATA_LOSS was refused by the witness, or could not be asked; it is not repeated.
     ForceRefused(SessionError),
@@ -204,7 +205,7 @@ pub enum SessionEvent {
 /// Why a principal stops serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fence {
-    /// FAILOVER: settle what is under way.
+    /// FAILOVER: settle what is under way. Once that was given up, writers wait until somebody confirms the role.
     Failover,
     /// Another member owns a higher role_sequence.
     Yielded,

@@ -74,8 +74,8 @@ impl Session {
                 SessionError::new(1404, Reason::WritersStay)
             };
             (ctx.events)(SessionEvent::FailoverFailed(why));
-            let role_sequence = self.role_sequence();
-            (ctx.events)(SessionEvent::Serving { role_sequence });
+            // Its writers are shut out, and come back when it is known that it may still serve.
+            self.q.fence = Some(Fence::Failover);
             return;
         }
         let Side::Principal(side) = &self.side else { return };

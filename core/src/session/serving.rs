@@ -177,30 +177,35 @@ impl Session {
         (ctx.events)(SessionEvent::Serving { role_sequence });
     }
 
-    /// A principal that nobody confirms any more refuses writes (I3), and goes on when somebody does.
+    /// A principal that nobody confirms any more refuses writes (I3), and goes on when somebody does. So does one that has given up
+    /// FAILOVER: its writers were shut out for as long as a take-over needs, so being connected to a witness says nothing yet (R4).
     fn judge_quorum(&mut self, ctx: &mut Ctx<'_>) {
-        if !self.has_witness() || self.failing.is_some() {
+        if self.failing.is_some() || (!self.has_witness() && self.q.fence.is_none()) {
             return;
         }
-        let witness = (self.tie.is_bound() && !self.tie.silent) || self.is_alone();
-        // A connection that may still come back keeps it open; it opens again only when a member really confirms it.
-        let partner = match self.q.fence {
-            None => !self.partner_lost(ctx.now),
-            Some(_) => self.in_step() && !self.silent && self.q.mirror_ask == 0,
-        };
-        let quorum = partner || witness;
-        match (quorum, self.q.fence) {
-            (false, None) => {
-                self.q.fence = Some(Fence::NoQuorum);
-                (ctx.events)(SessionEvent::Fence(Fence::NoQuorum));
-            }
-            (true, Some(Fence::NoQuorum)) => {
-                self.q.fence = None;
-                let role_sequence = self.role_sequence();
-                (ctx.events)(SessionEvent::Serving { role_sequence });
-            }
+        let witness = self.tie.is_bound() && !self.tie.silent;
+        let alone = self.is_alone();
+        let bound = self.in_step() && !self.silent && self.q.mirror_ask == 0;
+        // A connection that may still come back keeps it open, or its writers waiting; it opens again only when a member really confirms it.
+        let hope = !self.partner_lost(ctx.now) || witness || alone;
+        match self.q.fence {
+            None if !hope => self.refuse_writes(ctx),
+            Some(Fence::NoQuorum) if bound || witness || alone => self.let_writers_in(ctx),
+            Some(Fence::Failover) if bound || alone || !self.has_witness() => self.let_writers_in(ctx),
+            Some(Fence::Failover) if !hope => self.refuse_writes(ctx),
             _ => {}
         }
+    }
+
+    fn refuse_writes(&mut self, ctx: &mut Ctx<'_>) {
+        self.q.fence = Some(Fence::NoQuorum);
+        (ctx.events)(SessionEvent::Fence(Fence::NoQuorum));
+    }
+
+    fn let_writers_in(&mut self, ctx: &mut Ctx<'_>) {
+        self.q.fence = None;
+        let role_sequence = self.role_sequence();
+        (ctx.events)(SessionEvent::Serving { role_sequence });
     }
 
     /// PARTNER OFF of an owner goes on when UNSYNC is confirmed (R0, story F51).

@@ -945,7 +945,10 @@ impl<P: Provider + 'static> World<P> {
                     running.acknowledged = 0;
                     running.rewinding = false;
                 }
-                if let Some(db) = self.nodes[at].disk.dbs.get_mut(&database) {
+                // What an owner takes anew (hand-back, forced service) it has not lost: its file is as its applications left it, and may
+                // hold more than a log that was damaged.
+                let keeps = |db: &&mut crate::disk::Db| role == Role::Mirror || !db.online;
+                if let Some(db) = self.nodes[at].disk.dbs.get_mut(&database).filter(keeps) {
                     db.online = false;
                     db.decided = Position::START;
                     // Commits of the file that never reached its log are undone.

@@ -227,6 +227,68 @@ fn a_principal_without_quorum_stops_and_serves_again_with_the_witness() {
     all_sync(&world);
 }
 
+/// FAILOVER is given up while both links have just died: whoever was shut out for it stays so until it is known that the mirror has not
+/// taken the role, which it has (simulator, seeds 65117 and 66343).
+#[test]
+fn failover_that_is_given_up_without_quorum_keeps_writers_out() {
+    let mut world = group(false);
+    world.nodes[0].fences = false;
+    world.with(0, |e, env| e.failover(env, DB)).unwrap();
+    world.pass(Duration::from_millis(9_800));
+    assert_eq!(world.state(0), Some(SessionState::PendingFailover));
+    for other in [1, W] {
+        link(&mut world, 0, other, false);
+    }
+    let before = world.session_events(0).len();
+    world.pass(Duration::from_millis(400));
+    let lets_in = |events: &[SessionEvent]| {
+        let mut serving = events
+            .iter()
+            .filter(|event| matches!(event, SessionEvent::Serving { .. }));
+        serving.next().is_some()
+    };
+    let given_up = |event: &SessionEvent| matches!(event, SessionEvent::FailoverFailed(_));
+    let events = world.session_events(0);
+    assert!(events[before..].iter().any(given_up), "{events:?}");
+    assert!(!lets_in(&events[before..]));
+    assert!(!world.view(0).unwrap().serves);
+    after(&mut world, 12);
+    let events = world.session_events(0);
+    assert!(events[before..].contains(&SessionEvent::Fence(Fence::NoQuorum)));
+    assert!(!lets_in(&events[before..]));
+    assert_eq!(serving(&world), [1]);
+    world.nodes[0].fences = true;
+    for other in [1, W] {
+        link(&mut world, 0, other, true);
+    }
+    after(&mut world, 20);
+    assert!(!lets_in(&world.session_events(0)[before..]));
+    world.commit(1, 10, 40);
+    after(&mut world, 2);
+    world.assert_level(1, 0);
+    all_sync(&world);
+}
+
+/// The same with the mirror lost for good: the witness confirms UNSYNC, and writers come back.
+#[test]
+fn failover_that_is_given_up_lets_writers_in_when_the_witness_confirms() {
+    let mut world = group(false);
+    world.nodes[0].fences = false;
+    world.with(0, |e, env| e.failover(env, DB)).unwrap();
+    world.pass(SECOND);
+    world.crash(1, 0);
+    after(&mut world, 3);
+    let events = world.session_events(0);
+    let failed = events
+        .iter()
+        .position(|event| matches!(event, SessionEvent::FailoverFailed(_)))
+        .unwrap();
+    assert!(events[failed..].contains(&SessionEvent::Serving { role_sequence: 1 }));
+    assert!(!events.contains(&SessionEvent::Fence(Fence::NoQuorum)));
+    assert_eq!(serving(&world), [0]);
+    assert_eq!(record(&world, 0).sync, Sync::Unsync);
+}
+
 /// Reference §11.7, row by row, from a level group with all links up; where it departs it is as docs/safety.md R3 says.
 #[test]
 fn who_may_serve() {
