@@ -293,7 +293,8 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     /// Principal: its log goes on in a new timeline, as `SessionEvent::MayCapture` asked, or, with `gap`, because changes were
-    /// lost before they reached it: then positions before the timeline are gone, and the mirror is seeded anew.
+    /// lost before they reached it: then positions before the timeline are gone, and the mirror is seeded anew. A member that has just
+    /// yielded still says it, as long as it has not answered the fence (`fenced`) and heard of the change of role: its log has gone on so.
     ///
     /// # Errors
     /// 1416 when the database has no session as principal, 1425 for a timeline that does not come after the last.
@@ -305,9 +306,6 @@ impl<P: Provider> Endpoint<'_, P> {
         gap: bool,
     ) -> Result<(), SessionError> {
         self.on(env, database, |session, ctx| {
-            if session.role() != Role::Principal {
-                return Err(SessionError::new(1416, Reason::NotMirrored));
-            }
             session.new_timeline(ctx, timeline, gap)
         })
     }

@@ -223,19 +223,21 @@ impl Session {
         side.compared = false;
         side.seed_due = None;
         side.out.seek(heard.end.position.sequence);
-        let joined = decide::join(
-            decide::Log {
-                end,
-                timelines: &timelines,
-            },
-            decide::Log {
-                end: heard.end,
-                timelines: &heard.timelines,
-            },
-            heard.wants_seed,
-            side.settled,
-            |position| ctx.storage.chain_at(database, position),
-        );
+        let own = decide::Log {
+            end,
+            timelines: &timelines,
+        };
+        let mirrors = decide::Log {
+            end: heard.end,
+            timelines: &heard.timelines,
+        };
+        let joined = decide::join(own, mirrors, heard.wants_seed, side.settled, |position| {
+            ctx.storage.chain_at(database, position)
+        });
+        if matches!(joined, Ok(Join::Seed(_))) && decide::history::goes_on_elsewhere(own, mirrors) {
+            self.fork_off(ctx);
+        }
+        let Some(side) = self.principal() else { return };
         match joined {
             Ok(Join::Resume) => self.resume(ctx, heard.end.position),
             Ok(Join::Adopt) => {
@@ -296,6 +298,17 @@ impl Session {
         (ctx.events)(SessionEvent::MayCapture { new_timeline });
     }
 
+    /// The mirror holds another continuation of this timeline, which is not adopted: the own log goes on in a new one, if it has not gone on
+    /// in this run (R7). An incomplete member begins nothing (R6).
+    pub(super) fn fork_off(&mut self, ctx: &mut Ctx<'_>) {
+        let goes_on = self.principal().is_none_or(|side| side.settled);
+        if goes_on || self.q.timeline_asked || self.kept.get().incomplete {
+            return;
+        }
+        self.q.timeline_asked = true;
+        self.settle(ctx, true);
+    }
+
     /// The same, where it had to wait.
     pub(super) fn settle_now(&mut self, ctx: &mut Ctx<'_>) {
         let due = self.principal().and_then(|side| side.settle_due.take());
@@ -333,13 +346,17 @@ impl Session {
         }
     }
 
-    /// The own log goes on in a new timeline. `gap`: it does not follow from what came before.
+    /// The own log goes on in a new timeline. `gap`: it does not follow from what came before. A member that has yielded takes it until its host has
+    /// stopped the capture: its log lies on that fork then.
     pub(crate) fn new_timeline(
         &mut self,
         ctx: &mut Ctx<'_>,
         timeline: Timeline,
         gap: bool,
     ) -> Result<(), SessionError> {
+        if matches!(self.side, Side::Mirror(_)) && !self.q.fencing && self.q.told_role.is_none() {
+            return Err(SessionError::new(1416, Reason::NotMirrored));
+        }
         let mut timelines = self.kept.get().timelines;
         timelines
             .fork(timeline)
@@ -348,6 +365,10 @@ impl Session {
             self.kept.prepare(|stored| stored.timelines = timelines);
         } else {
             self.kept.change(|stored| stored.timelines = timelines);
+        }
+        if matches!(self.side, Side::Mirror(_)) {
+            self.take_up_anew();
+            return Ok(());
         }
         if self.due.hello.is_none()
             && let Some(binding) = &mut self.binding

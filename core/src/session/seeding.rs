@@ -43,10 +43,8 @@ impl Session {
         side.seed_due = Some((ctx.now, why));
         (ctx.events)(SessionEvent::Reseed { why, at });
         // Where the mirror holds another continuation of this timeline, ours must not be mistaken for it.
-        let forked = matches!(why, ReseedReason::CannotAdopt | ReseedReason::ChainMismatch);
-        if forked && self.principal().is_some_and(|side| !side.settled) && !self.q.timeline_asked {
-            self.q.timeline_asked = true;
-            self.settle(ctx, true);
+        if matches!(why, ReseedReason::CannotAdopt | ReseedReason::ChainMismatch) {
+            self.fork_off(ctx);
         }
         self.open_seed(ctx);
     }

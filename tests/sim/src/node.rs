@@ -98,6 +98,8 @@ impl<P: Provider> Drop for Machine<P> {
 pub struct Running {
     /// The file is captured.
     pub capturing: bool,
+    /// The endpoint has said that it is a mirror's: a capture that was still to begin does not any more.
+    pub mirror: bool,
     /// The endpoint was told that the log covers the file.
     pub told_level: bool,
     /// A capture is due.

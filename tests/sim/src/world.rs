@@ -940,6 +940,7 @@ impl<P: Provider + 'static> World<P> {
             SessionEvent::RoleChanged { role, .. } => {
                 if let Some(running) = self.nodes[at].running(database) {
                     running.capturing = false;
+                    running.mirror = role == Role::Mirror;
                     running.told_level = false;
                     running.open = false;
                     running.acknowledged = 0;
@@ -979,6 +980,7 @@ impl<P: Provider + 'static> World<P> {
             }
             SessionEvent::StartedAsPrincipal { .. } => {
                 if let Some(running) = self.nodes[at].running(database) {
+                    running.mirror = false;
                     running.open = true;
                     running.fenced = false;
                     running.told_level = false;
@@ -986,6 +988,9 @@ impl<P: Provider + 'static> World<P> {
                 self.after(1_000, What::Capture(at, run, database));
             }
             SessionEvent::Ended { .. } => {
+                if let Some(running) = self.nodes[at].running(database) {
+                    running.mirror = false;
+                }
                 let online = self.nodes[at].disk.db(database).is_some_and(|db| db.online);
                 let captures = self.nodes[at]
                     .running(database)
@@ -1068,6 +1073,12 @@ impl<P: Provider + 'static> World<P> {
         let history = self.nodes[at]
             .with(now, |endpoint, _| endpoint.timelines(database))
             .flatten();
+        let yielded = self.nodes[at]
+            .running(database)
+            .is_some_and(|running| running.mirror);
+        if yielded && history.is_some() {
+            return; // It was asked for under a role that is another's by now.
+        }
         let Some(db) = self.nodes[at].disk.dbs.get_mut(&database) else {
             return;
         };

@@ -48,6 +48,8 @@ fn seeds_that_failed_once_end_clean() {
         13_927, // the old owner acknowledges while service is forced elsewhere, which is to open yet (docs/simulator.md)
         31_238, // the same
         20_692, // a_timeline_that_was_begun_and_given_up_is_not_the_owners
+        60_054, // a_timeline_that_is_begun_while_the_role_is_yielded_is_known_as_a_fork
+        60_138, // an_owner_without_a_timeline_begins_one_where_its_mirror_went_on
         20_957, // a_principal_whose_log_lost_blocks_is_incomplete_once_it_yields
         61_152, // an owner that is forced keeps its file (docs/decisions/0007)
         65_117, // failover_that_is_given_up_without_quorum_keeps_writers_out

@@ -4,6 +4,7 @@
 use super::actions::{SECOND, reseeds, started};
 use super::world::{DB, World};
 use crate::endpoint::{ConnectionEvent, Event};
+use crate::message::{ForkId, Timeline};
 use crate::session::{ReseedReason, Role, SessionEvent, StorageError, Stored};
 use crate::time::Duration;
 
@@ -187,4 +188,82 @@ fn a_timeline_that_was_begun_and_given_up_is_not_the_owners() {
     world.pass(Duration::from_secs(5));
     world.assert_level(M, P);
     assert!(!heard(&world, P, |e| matches!(e, SessionEvent::Rewind { .. })));
+}
+
+/// Seed 60138: service was forced on a mirror that had been left behind for long, and it died before its timeline was begun. When it came back its
+/// old principal was there, with blocks in that very timeline and in later ones, and nothing to be undone before RESUME: the new owner
+/// opened and went on in the same timeline.
+#[test]
+fn an_owner_without_a_timeline_begins_one_where_its_mirror_went_on() {
+    let mut world = started(false);
+    world.commit(P, 3, 40);
+    world.pass(SECOND);
+    world.with(P, |e, env| e.set_suspended(env, DB, true)).unwrap();
+    world.commit(P, 4, 40);
+    world.pass(SECOND);
+    world.block(P, M, true);
+    world.crash(P, 9);
+    world.restart(P);
+    world.pass(Duration::from_secs(12));
+    world.commit(P, 5, 40);
+    world.pass(SECOND);
+    world.nodes[M].prompt = false;
+    world.with(M, |e, env| e.force_service(env, DB)).unwrap();
+    world.run();
+    world.confirm_records(M);
+    world.crash(M, 9);
+    world.nodes[M].prompt = true;
+    let end = world.nodes[M].disk.db(DB).end();
+    world.restart(M);
+    world.block(P, M, false);
+    world.pass(Duration::from_secs(8));
+    assert_eq!(world.view(P).unwrap().role, Role::Mirror);
+    assert!(world.view(M).unwrap().serves);
+    world.commit(M, 70, 40);
+    world.pass(SECOND);
+    let ours = world.nodes[M].disk.db(DB).end();
+    assert_eq!(ours.position.sequence, end.position.sequence + 1);
+    assert!(ours.position.timeline > end.position.timeline);
+    let old = world.nodes[P].disk.db(DB);
+    assert!(
+        old.blocks
+            .iter()
+            .any(|block| block.position.sequence == ours.position.sequence)
+    );
+    assert!(old.blocks.iter().all(|block| block.position != ours.position));
+    world.with(M, |e, env| e.set_suspended(env, DB, false)).unwrap();
+    world.pass(Duration::from_secs(5));
+    world.assert_level(M, P);
+}
+
+/// Seed 60054: the capture of a principal began anew, in a new timeline, while its disk hung and it yielded. The session refused the timeline that
+/// the log lay in.
+#[test]
+fn a_timeline_that_is_begun_while_the_role_is_yielded_is_known_as_a_fork() {
+    let mut world = started(false);
+    world.block(P, M, true);
+    world.pass(SECOND);
+    world.with(M, |e, env| e.force_service(env, DB)).unwrap();
+    world.pass(SECOND);
+    world.nodes[P].fences = false;
+    world.block(P, M, false);
+    world.pass(Duration::from_secs(8));
+    assert_eq!(world.view(P).unwrap().role, Role::Mirror);
+    gap(&mut world, 99, 1234);
+    world.nodes[P].fences = true;
+    world.with(P, |e, env| e.fenced(env, DB));
+    world.pass(SECOND);
+    let known = world.nodes[P].endpoint.timelines(DB).unwrap().last().unwrap();
+    assert_eq!(known.fork, ForkId(1234));
+    let later = Timeline {
+        number: known.number + 1,
+        ..known
+    };
+    let refused = world.with(P, |e, env| e.new_timeline(env, DB, later, false));
+    assert_eq!(refused.unwrap_err().number, 1416, "its writers are shut out");
+    world.with(M, |e, env| e.set_suspended(env, DB, false)).unwrap();
+    world.commit(M, 70, 40);
+    world.pass(Duration::from_secs(5));
+    assert!(heard(&world, P, |e| matches!(e, SessionEvent::Rewind { .. })));
+    world.assert_level(M, P);
 }

@@ -75,6 +75,20 @@ pub(crate) fn join(
     })
 }
 
+/// Whether the mirror's log goes on in the very timeline in which the principal's next block would lie: a principal that neither adopts
+/// that nor has begun a timeline of its own begins one before it appends anything (R7), or two blocks lie at one position.
+pub(crate) fn goes_on_elsewhere(principal: Log<'_>, mirror: Log<'_>) -> bool {
+    let end = principal.end.position.sequence;
+    let next = end.saturating_add(1);
+    if mirror.end.position.sequence <= end || planted(Bug::SameTimeline) {
+        return false;
+    }
+    let (Some(ours), Some(theirs)) = (principal.timelines.locate(next), mirror.timelines.locate(next)) else {
+        return true; // One of the two does not remember so far back.
+    };
+    ours == theirs && principal.timelines.fork_of(ours.timeline) == mirror.timelines.fork_of(ours.timeline)
+}
+
 /// Where a mirror's log stands against its principal's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meeting {
@@ -297,6 +311,39 @@ mod tests {
         for (mirror, theirs, wants_seed, settled, expected) in table {
             let found = decide(mirror, theirs, wants_seed, settled);
             assert_eq!(found, expected, "{mirror:?} settled {settled}");
+        }
+    }
+
+    /// Seed 60138 of the simulator.
+    #[test]
+    fn a_mirror_that_goes_on_in_the_same_timeline_makes_its_principal_begin_another() {
+        let short = history(&[(1, 11, 1), (2, 22, 2)]);
+        let long = history(&[(1, 11, 1), (2, 22, 2), (3, 33, 7)]);
+        let other = history(&[(1, 11, 1), (2, 99, 2), (3, 33, 7)]);
+        let begun = history(&[(1, 11, 1), (2, 22, 2), (3, 44, 4)]);
+        let late = history(&[(3, 33, 7)]);
+        let table = [
+            // (the principal's end and history, the mirror's, whether it has to)
+            (3, &short, 9, &long, true),
+            (3, &short, 4, &short, true),
+            (3, &short, 3, &short, false),
+            (3, &short, 2, &short, false),
+            (6, &short, 9, &long, false),
+            (3, &short, 9, &other, false),
+            (3, &begun, 9, &long, false),
+            (3, &short, 9, &late, true),
+            (9, &late, 8, &long, false),
+        ];
+        for (ours, timelines, theirs, mirrors, expected) in table {
+            let log = |sequence, timelines| Log {
+                end: end(2, sequence, 0),
+                timelines,
+            };
+            assert_eq!(
+                goes_on_elsewhere(log(ours, timelines), log(theirs, mirrors)),
+                expected,
+                "{ours} {timelines:?}, {theirs} {mirrors:?}"
+            );
         }
     }
 
