@@ -314,7 +314,7 @@ fn seeds(
     let next = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
     let coverage = Mutex::new(Coverage::default());
-    let failed: Mutex<Vec<Outcome>> = Mutex::new(Vec::new());
+    let failed = Mutex::new(0_u64);
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
@@ -329,8 +329,10 @@ fn seeds(
                     }
                     if outcome.violation.is_some() {
                         stop.store(!keep_going, Ordering::Relaxed);
+                        // At once: a long run that is stopped has told what it found.
                         if let Ok(mut failed) = failed.lock() {
-                            failed.push(outcome);
+                            tell(&outcome, settings);
+                            *failed += 1;
                         }
                     }
                 }
@@ -340,9 +342,5 @@ fn seeds(
     let coverage = coverage.into_inner().unwrap_or_default();
     figures(&coverage, started);
     into.add(&coverage);
-    let failed = failed.into_inner().unwrap_or_default();
-    for outcome in &failed {
-        tell(outcome, settings);
-    }
-    failed.is_empty()
+    failed.into_inner().is_ok_and(|failed| failed == 0)
 }
