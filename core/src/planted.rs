@@ -32,7 +32,7 @@ macro_rules! bugs {
 
 bugs! {
     SaidBeforeDurable = "a record is said before the storage has confirmed it (I5)";
-    UnboundAccepted = "what comes unbound is looked at (R2)";
+    UnboundAccepted = "what comes unbound is looked at, and records are taken without their order (R2, F1)";
     HelloBeforeWrites = "hello is said while writes are under way (F49)";
     UseNotCompared = "an older USE is taken (F1, F35)";
     ChainNotCompared = "chains are not compared where two logs meet (I4)";

@@ -18,7 +18,7 @@ dbmirror-sim --mutants [--mutant NAME] [--most N]
   --seeds N      runs so many seeds (1000)
   --first SEED   beginning with this one (1)
   --jobs N       at a time (the machine's cores)
-  --focus NAME   seeds about one thing: take-over, failover, force, logs, links, witness, ends, restarts
+  --focus NAME   seeds about one thing: take-over, failover, force, logs, links, witness, ends, restarts, writes
   --real         with the real cryptography, which is slow and hides messages
   --no-coverage  says nothing about what never happened
   --keep-going   goes on after a seed that failed

@@ -108,6 +108,8 @@ pub enum Focus {
     Ends,
     /// All instances lose their power, or everybody restarts.
     Restarts,
+    /// Writes that take their time, while connections and processes end.
+    Writes,
 }
 
 impl Focus {
@@ -121,6 +123,7 @@ impl Focus {
         (Self::Witness, "witness"),
         (Self::Ends, "ends"),
         (Self::Restarts, "restarts"),
+        (Self::Writes, "writes"),
     ];
 
     /// Its name.
@@ -195,6 +198,17 @@ impl Focus {
                 CrashInStep,
                 TwoWay,
             ],
+            Self::Writes => &[
+                SlowDisk,
+                SlowDisk,
+                HungDisk,
+                Reset,
+                Reset,
+                ResetAll,
+                Kill,
+                Power,
+                CrashInStep,
+            ],
         }
     }
 
@@ -212,7 +226,7 @@ impl Focus {
             Self::TakeOver | Self::Links => &[FAILOVER, SAFETY],
             Self::Failover => &[FAILOVER],
             Self::Force => &[FORCE, FORCE, FORCE, FAILOVER],
-            Self::Logs | Self::Restarts => &[FAILOVER, SUSPEND, SAFETY, NEVER_ADOPT],
+            Self::Logs | Self::Restarts | Self::Writes => &[FAILOVER, SUSPEND, SAFETY, NEVER_ADOPT],
             Self::Witness => &[WITNESS_OFF, WITNESS_OFF, FAILOVER, FORCE],
             Self::Ends => &[OFF, FAILOVER, FORCE, FORCE],
         }

@@ -111,6 +111,13 @@ pub fn hear(hearing: &Hearing) -> Heard {
         return Heard::Clash;
     }
     match theirs.compare(&own) {
+        Ordering::Less
+            if planted(Bug::UnboundAccepted)
+                && theirs.owner == hearing.sender
+                && theirs.role_sequence == own.role_sequence =>
+        {
+            Heard::Take(theirs)
+        }
         Ordering::Less => Heard::Older,
         Ordering::Equal if hearing.sender_asks => Heard::Nothing,
         Ordering::Equal if theirs.sync == own.sync => Heard::Confirmed,
