@@ -25,6 +25,8 @@ pub enum Reach {
     Now,
     /// The product cannot do that yet: anything but zero is a failure.
     NotYet,
+    /// In seeds about one thing only.
+    Focused,
 }
 
 rows! {
@@ -116,6 +118,7 @@ rows! {
     FaultGap = Now, "fault: commits that nobody can capture any more";
     FaultLostWitnessRecord = Now, "fault: the witness restarts without its record";
     FaultUnneededConnection = Now, "fault: a connection that nobody needs, for a test";
+    FaultStraggler = Focused, "fault: the last bytes of a dead connection come when a newer one stands";
     FaultEndpointStopped = Now, "fault: the endpoint is stopped and started";
 }
 
@@ -203,6 +206,8 @@ impl Coverage {
                     "  <- never"
                 }
                 (Reach::NotYet, 0) => "  (not yet)",
+                (Reach::Focused, 0) => "  (in seeds about one thing only)",
+                (Reach::Focused, _) => "",
                 (Reach::NotYet, _) => {
                     wrong.push(format!("happens, and is listed as out of reach: {text}"));
                     "  <- listed as out of reach"

@@ -62,6 +62,8 @@ pub enum Fault {
     EndpointStopped,
     /// Somebody tests a connection.
     Probe,
+    /// The last bytes of a connection are held up, its sender dies and is back before they arrive.
+    Straggler,
 }
 
 /// All of them, with their weights.
@@ -91,6 +93,8 @@ pub const FAULTS: &[(Fault, u64)] = &[
     (Fault::LostWitnessRecord, 1),
     (Fault::EndpointStopped, 1),
     (Fault::Probe, 1),
+    // In seeds about one thing.
+    (Fault::Straggler, 0),
 ];
 
 /// What goes right again.
@@ -112,6 +116,8 @@ pub enum Undo {
     Endpoint(usize),
     /// A restart of an instance whose medium has failed, or rots; with or without its machine.
     Restart(usize, bool),
+    /// The sender on a connection whose bytes are held up dies, with or without its machine, and is back that soon.
+    Adrift(usize, bool, u64),
 }
 
 const SECOND: u64 = 1_000_000;
@@ -344,6 +350,25 @@ impl<P: Provider + 'static> World<P> {
                 self.settle(from);
                 Row::FaultUnneededConnection
             }
+            Fault::Straggler => {
+                let live = self.live_pipes(None);
+                if live.is_empty() {
+                    return;
+                }
+                let (pipe, end) = (self.dice.pick(&live), self.dice.index(2));
+                let (held, dies) = (self.dice.between(1_500_000, 5 * SECOND), self.dice.below(300_000));
+                let (dark, back) = (self.dice.once_in(2), self.dice.between(50_000, 800_000));
+                let now = self.now;
+                let Some(found) = self.net.get(pipe) else { return };
+                found.adrift = true;
+                found.ways[end].last = found.ways[end].last.max(now + held);
+                // Nothing tells the other end before.
+                found.ends[1 - end].learning = true;
+                let (sender, serial) = (found.ends[end].node, found.serial);
+                self.after(dies, What::Undo(Undo::Adrift(sender, dark, back)));
+                self.after(held + SECOND, What::Learn(pipe, serial, 1 - end, true));
+                Row::FaultStraggler
+            }
             Fault::LostWitnessRecord => {
                 if self.nodes[node].disk.witnessed.is_empty() || !runs {
                     return;
@@ -411,7 +436,7 @@ impl<P: Provider + 'static> World<P> {
             let serial = found.serial;
             found.ends[end].over = true;
             found.ways[end].closed = true;
-            if error {
+            if error && !found.adrift {
                 found.dead = true;
                 self.after(span, What::Learn(pipe, serial, 1 - end, true));
             } else {
@@ -434,7 +459,7 @@ impl<P: Provider + 'static> World<P> {
         for (pipe, end) in self.drop_run(node) {
             if let Some(found) = self.net.get(pipe) {
                 found.ends[end].over = true;
-                found.dead = true;
+                found.dead = !found.adrift;
             }
             self.net.tidy(pipe);
         }
@@ -535,6 +560,15 @@ impl<P: Provider + 'static> World<P> {
                 let now = self.now;
                 self.nodes[node].with(now, |endpoint, env| endpoint.set_running(env, true));
                 self.settle(node);
+            }
+            Undo::Adrift(node, dark, back) => {
+                if !self.quiet && self.nodes[node].run.is_some() {
+                    if dark {
+                        self.lose_power(node, back);
+                    } else {
+                        self.kill(node, back);
+                    }
+                }
             }
             Undo::Restart(node, dark) => {
                 let needed = !self.quiet || self.nodes[node].disk.medium == Medium::Failed;

@@ -53,6 +53,8 @@ pub struct Pipe {
     pub ways: [Way; 2],
     /// Its machine is off at that end: nothing moves until somebody tells the other.
     pub dead: bool,
+    /// What was sent before its sender died arrives all the same, after what comes over a newer connection.
+    pub adrift: bool,
 }
 
 /// What happens to what goes from one instance to another.

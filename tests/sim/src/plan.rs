@@ -140,7 +140,7 @@ impl Focus {
         use Fault::{
             Clock, CrashInStep, Delay, EndpointStopped, FullDisk, Gap, HungDisk, HungMember, Isolated, Kill,
             LostWitnessRecord, OneWay, Power, PowerAll, Reset, ResetAll, Rot, SlowDisk, SlowMember,
-            StalledRedo, SyncFails, TwoWay,
+            StalledRedo, Straggler, SyncFails, TwoWay,
         };
         match self {
             Self::TakeOver => &[
@@ -185,6 +185,8 @@ impl Focus {
                 SlowMember,
                 Clock,
                 EndpointStopped,
+                Straggler,
+                Straggler,
             ],
             Self::Witness => &[LostWitnessRecord, Isolated, TwoWay, OneWay, Kill, Power, Reset],
             Self::Ends => &[TwoWay, Isolated, OneWay, Kill, Power, Delay],
@@ -208,6 +210,9 @@ impl Focus {
                 Kill,
                 Power,
                 CrashInStep,
+                Straggler,
+                Straggler,
+                Straggler,
             ],
         }
     }
@@ -295,7 +300,13 @@ impl Plan {
             .collect();
         let faults = FAULTS
             .iter()
-            .map(|(_, weight)| if dice.below(5) < 3 { *weight } else { 0 })
+            .map(|(_, weight)| {
+                if *weight > 0 && dice.below(5) < 3 {
+                    *weight
+                } else {
+                    0
+                }
+            })
             .collect();
         Self {
             seed,

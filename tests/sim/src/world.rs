@@ -681,6 +681,7 @@ impl<P: Provider + 'static> World<P> {
             ends: [end(node, run, connection), end(to, to_run, theirs)],
             ways: [Way::default(), Way::default()],
             dead: false,
+            adrift: false,
             serial: self.serial,
         });
         for (end, (node, connection)) in [(node, connection), (to, theirs)].into_iter().enumerate() {
