@@ -9,7 +9,7 @@ use dbmirror_adapters::nvm::settings::{
 use dbmirror_adapters::nvm::{DeviceKey, NvmError, Store};
 use dbmirror_adapters::world::World as _;
 use dbmirror_core::channel::ServerOptions;
-use dbmirror_core::endpoint::{Config, ConnectionSlot, Endpoint, Limits, Role};
+use dbmirror_core::endpoint::{Config, ConnectionSlot, ConnectionState, Endpoint, Limits, Role};
 use dbmirror_core::entropy::Entropy as _;
 use dbmirror_core::time::{Duration, Instant};
 use dbmirror_core::witness::WitnessSlot;
@@ -33,6 +33,8 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// First pause before a peer is dialed again; doubles up to the last.
 const REDIAL_FIRST: Duration = Duration::from_secs(1);
 const REDIAL_LAST: Duration = Duration::from_secs(30);
+/// How long the connection that only shows the own successor stays.
+const SHOWN: Duration = Duration::from_millis(500);
 /// A half-open or silent connection is asked for a sign of life after so long.
 const KEEP_ALIVE: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(5);
 
@@ -307,6 +309,20 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
             self.endpoint.handle_persisted(&mut self.device.env(now), ticket);
             told = true;
         }
+        while let Some(notice) = self.device.settings.take_told() {
+            // What was said on a connection that is gone meanwhile is not taken.
+            let view = self.endpoint.connection(notice.connection);
+            if view.is_none_or(|view| view.state != ConnectionState::LoggedIn) {
+                continue;
+            }
+            let answer = self.device.certificate_told(&notice);
+            let (connection, number) = (notice.connection, notice.number);
+            self.endpoint
+                .answer_certificate(&mut self.device.env(now), connection, number, answer);
+            told = true;
+        }
+        told |= self.device.rotate();
+        told |= self.show_successor(now);
         told |= self.dial(now);
         if told {
             let mut network = Network {
@@ -365,6 +381,35 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
         any
     }
 
+    /// Shows the own successor, while it is new, to partners that can be dialed and have not met it, by a connection for no other purpose:
+    /// the one that their sessions use stays as it is.
+    #[inline(never)]
+    fn show_successor(&mut self, now: Instant) -> bool {
+        if !self.device.shows() {
+            return false;
+        }
+        for number in 0..self.device.settings.peers().len() {
+            let peers = self.device.settings.peers();
+            let Some(peer) = peers.get(number).copied() else {
+                continue;
+            };
+            if wanted(&peer) && self.device.is_to_be_shown(peer.login_id) {
+                // A login has places for so many, and one that is surplus goes soon: then.
+                let connections = self.endpoint.connections();
+                let standing = connections
+                    .filter(|view| view.login == Some(peer.login_id))
+                    .count();
+                if standing >= OF_A_PEER {
+                    continue;
+                }
+                let _ = self
+                    .endpoint
+                    .test_connection(&mut self.device.env(now), peer.address, SHOWN);
+            }
+        }
+        true
+    }
+
     fn next_dial(&self) -> Option<Instant> {
         let peers = self.device.settings.peers();
         peers
@@ -407,4 +452,37 @@ fn wanted(peer: &Peer) -> bool {
 
 fn timestamp(now: Instant) -> smoltcp::time::Instant {
     smoltcp::time::Instant::from_micros(i64::try_from(now.as_micros()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use dbmirror_adapters::nvm::Kind;
+
+    use super::*;
+
+    #[test]
+    fn every_refusal_is_documented() {
+        let documented = include_str!("../../docs/appliance.md");
+        let settings = [
+            SettingsError::Missing(Kind::Header),
+            SettingsError::Missing(Kind::Start),
+            SettingsError::Missing(Kind::Peer),
+            SettingsError::Malformed(Kind::Peer),
+            SettingsError::Schema { found: 2 },
+            SettingsError::Nvm(NvmError::NotAuthentic),
+            SettingsError::Nvm(NvmError::Damaged),
+            SettingsError::Nvm(NvmError::Failed),
+        ];
+        let others = [
+            Refusal::Directory(DirectoryError::NotAKey),
+            Refusal::TooManyLogins,
+        ];
+        for refusal in settings.map(Refusal::Settings).into_iter().chain(others) {
+            assert!(
+                documented.contains(refusal.text()),
+                "{refusal:?}: {}",
+                refusal.text()
+            );
+        }
+    }
 }

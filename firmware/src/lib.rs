@@ -9,6 +9,7 @@
 //! | [`memory`] | every buffer, in one value that a board places in its RAM |
 //! | [`directory`] | who the device is, and whom it lets in |
 //! | [`appliance`] | the loop |
+//! | `succession` | how certificates are replaced over connections, the peers' and the own |
 //! | [`note`] | what is worth a line in the log |
 #![no_std]
 #[cfg(test)]
@@ -18,11 +19,12 @@ pub mod appliance;
 pub mod directory;
 pub mod memory;
 pub mod note;
+mod succession;
 mod world;
 
 pub use appliance::{Appliance, Refusal};
 pub use memory::Memory;
-pub use note::{Log, Note};
+pub use note::{Log, Note, Rotation};
 pub use world::Tally;
 
 /// The provider of this image.

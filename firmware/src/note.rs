@@ -79,9 +79,75 @@ pub enum Note<'a> {
         /// Where it is now.
         to: UnixSeconds,
     },
+    /// A partner's successor certificate is stored.
+    SuccessorStored {
+        /// Its login.
+        login: &'a str,
+        /// Its number.
+        certificate: u32,
+    },
+    /// A partner's certificate, which it had brought and gives up, is gone.
+    CertificateDropped {
+        /// Its login.
+        login: &'a str,
+        /// Its number.
+        certificate: u32,
+    },
+    /// What a partner told of its certificates was refused.
+    SuccessorRefused {
+        /// Its login.
+        login: &'a str,
+        /// The message number.
+        number: u32,
+    },
+    /// A step of the rotation of the device's own certificate.
+    Rotation {
+        /// Which.
+        step: Rotation,
+        /// The partner's login, where it is a partner's step.
+        login: &'a str,
+    },
     /// Events that came faster than they were told.
     Lost {
         /// How many.
         count: u32,
     },
+}
+
+/// A step of the rotation of the device's own certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// The last third of its validity has begun: a successor is made and stored.
+    Made,
+    /// No successor can be made.
+    Unable,
+    /// A partner has stored it.
+    Stored,
+    /// A partner has refused it.
+    Refused,
+    /// All partners have stored it: new connections are made with it.
+    Switched,
+    /// A partner has accepted it in a handshake.
+    Accepted,
+    /// All partners have: the predecessor and its key are gone.
+    GivenUp,
+    /// All partners have heard that.
+    Done,
+}
+
+impl Rotation {
+    /// The step in words.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Made => "a successor is made",
+            Self::Unable => "no successor can be made; provision this device again before it expires",
+            Self::Stored => "the successor is stored by",
+            Self::Refused => "the successor is refused by",
+            Self::Switched => "the successor is used",
+            Self::Accepted => "the successor is accepted by",
+            Self::GivenUp => "the predecessor is given up",
+            Self::Done => "the rotation is done",
+        }
+    }
 }

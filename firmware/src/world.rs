@@ -53,7 +53,7 @@ pub(crate) struct Device<'m, F: NorFlash, L: Log> {
 
 impl<F: NorFlash, L: Log> Device<'_, F, L> {
     /// The memory has failed: nothing is claimed any more.
-    fn fail(&mut self) {
+    pub(crate) fn fail(&mut self) {
         if !self.failed {
             self.log.note(Note::MemoryFailed);
         }
@@ -196,6 +196,20 @@ impl<F: NorFlash, L: Log> World<Crypto> for Device<'_, F, L> {
         let number = endpoint.connection(connection).and_then(|view| view.login);
         if let (ConnectionEvent::TimeTold { unix }, Some(login)) = (&event, number) {
             return self.time_told(login, *unix);
+        }
+        match (&event, number) {
+            (ConnectionEvent::CertificateAnswered { number, refusal }, Some(login)) => {
+                return self.certificate_answered(login, *number, *refusal);
+            }
+            (ConnectionEvent::CertificateRefused { refusal }, Some(login)) => {
+                return self.successor_refused(login, *refusal);
+            }
+            (ConnectionEvent::Online { .. }, _) => {
+                if let Some(view) = endpoint.connection(connection) {
+                    self.came_online(&view);
+                }
+            }
+            _ => {}
         }
         let login = number.map_or("", |login| self.settings.login_name(login));
         let note = match event {

@@ -2,12 +2,13 @@
 //!
 //! [`Store`] keeps small values under keys in a flash or EEPROM so that a power cut at any write leaves every value as it was
 //! or as it was to be, and so that damage is *found*, never taken for an older state. [`settings`] says what is kept, byte by
-//! byte; [`seed`] makes randomness out of a stored seed. The server's tool writes the same bytes that the device reads.
+//! byte, and [`succession`] what is kept while certificates are replaced; [`seed`] makes randomness out of a stored seed. The server's tool writes the same bytes that the device reads.
 
 pub mod floor;
 pub mod seed;
 pub mod settings;
 mod store;
+pub mod succession;
 
 pub use store::{Key, Kind, NvmError, Store, VALUE_LEN_MAX};
 

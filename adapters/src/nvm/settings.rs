@@ -68,13 +68,15 @@ pub const fn name(kind: Kind) -> &'static str {
         Kind::Start => "seed",
         Kind::Floor => "time",
         Kind::Record => "record",
+        Kind::HandedOver => "handed-over certificate",
+        Kind::Succession => "own successor",
     }
 }
 
 /// Reads the value of `key` and takes it apart; nothing may be left. A frame of its own: a device's stack holds one of these buffers at a
 /// time.
 #[inline(never)]
-fn read<H: Hash, F: NorFlash, T>(
+pub(super) fn read<H: Hash, F: NorFlash, T>(
     store: &mut Store<F>,
     key: Key,
     take: impl FnOnce(&mut Reader<'_>) -> Result<T, Malformed>,
@@ -92,7 +94,7 @@ fn read<H: Hash, F: NorFlash, T>(
 }
 
 #[inline(never)]
-fn write<H: Hash, F: NorFlash>(
+pub(super) fn write<H: Hash, F: NorFlash>(
     store: &mut Store<F>,
     key: Key,
     give: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>,
@@ -117,12 +119,28 @@ fn take_text<const N: usize>(from: &mut Reader<'_>) -> Result<Text<N>, Malformed
     Text::from_bytes(from.bytes(len.into())?).map_err(|_| malformed)
 }
 
-fn put_i64(to: &mut Writer<'_>, number: i64) -> Result<(), Full> {
+pub(super) fn put_i64(to: &mut Writer<'_>, number: i64) -> Result<(), Full> {
     to.bytes(&number.to_le_bytes())
 }
 
-fn take_i64(from: &mut Reader<'_>) -> Result<i64, Malformed> {
+pub(super) fn take_i64(from: &mut Reader<'_>) -> Result<i64, Malformed> {
     from.array().map(i64::from_le_bytes)
+}
+
+pub(super) fn put_pin(to: &mut Writer<'_>, pin: &Pin) -> Result<(), Full> {
+    to.bytes(&pin.sha256)?;
+    to.bytes(&pin.point)?;
+    put_i64(to, pin.not_before.0)?;
+    put_i64(to, pin.not_after.0)
+}
+
+pub(super) fn take_pin(from: &mut Reader<'_>) -> Result<Pin, Malformed> {
+    Ok(Pin {
+        sha256: from.array()?,
+        point: from.array()?,
+        not_before: UnixSeconds(take_i64(from)?),
+        not_after: UnixSeconds(take_i64(from)?),
+    })
 }
 
 /// Which device this is, and what belongs to it.
@@ -265,12 +283,12 @@ impl<const N: usize> Der<N> {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    fn put(&self, to: &mut Writer<'_>) -> Result<(), Full> {
+    pub(super) fn put(&self, to: &mut Writer<'_>) -> Result<(), Full> {
         to.u16_le(u16::try_from(self.len).map_err(|_| Full)?)?;
         to.bytes(self.as_bytes())
     }
 
-    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+    pub(super) fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let malformed = from.malformed();
         let len = from.u16_le()?;
         Self::new(from.bytes(len.into())?).ok_or(malformed)
@@ -368,12 +386,7 @@ impl Peer {
                     2 => Connect::Denied,
                     _ => return Err(malformed),
                 },
-                pin: Pin {
-                    sha256: from.array()?,
-                    point: from.array()?,
-                    not_before: UnixSeconds(take_i64(from)?),
-                    not_after: UnixSeconds(take_i64(from)?),
-                },
+                pin: take_pin(from)?,
                 login: take_text(from)?,
                 address: take_text(from)?,
             })
@@ -394,10 +407,7 @@ impl Peer {
                 Connect::Granted => 1,
                 Connect::Denied => 2,
             })?;
-            to.bytes(&self.pin.sha256)?;
-            to.bytes(&self.pin.point)?;
-            put_i64(to, self.pin.not_before.0)?;
-            put_i64(to, self.pin.not_after.0)?;
+            put_pin(to, &self.pin)?;
             put_text(to, &self.login)?;
             put_text(to, &self.address)
         })

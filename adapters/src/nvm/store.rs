@@ -58,6 +58,10 @@ pub enum Kind {
     Floor = 6,
     /// The record of a session.
     Record = 7,
+    /// A certificate that a peer has handed over.
+    HandedOver = 8,
+    /// The own certificate that follows, or has just followed, the one in [`Kind::Identity`].
+    Succession = 9,
 }
 
 /// The name of a value.

@@ -5,7 +5,7 @@ use core::time::Duration;
 use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, ObjectIdentifier, OctetStringRef, UintRef, UtcTime};
 use der::{DateTime, Tag};
 
-use super::{CERTIFICATE_LEN_MAX, CertError, EC_PUBLIC_KEY, ECDSA_WITH_SHA256, SECP256R1, name};
+use super::{CERTIFICATE_LEN_MAX, CertError, Certificate, EC_PUBLIC_KEY, ECDSA_WITH_SHA256, SECP256R1, name};
 use crate::asn1::{Backwards, context};
 use crate::crypto::{Hash, POINT_LEN, Provider, SIGNATURE_LEN_MAX, SigningKey, VerifyingKey};
 use crate::entropy::Entropy;
@@ -49,6 +49,36 @@ pub fn issue<P: Provider>(
     out: &mut [u8; CERTIFICATE_LEN_MAX],
 ) -> Result<usize, CertError> {
     let name = name::encode(request.subject)?;
+    write::<P>(&name, (request.not_before, request.not_after), key, entropy, out)
+}
+
+/// Issues the certificate that follows `predecessor`: the same subject, another key, and this validity. Where nobody types a subject.
+///
+/// # Errors
+/// [`CertError::TooLong`], [`CertError::Date`], [`CertError::Entropy`], [`CertError::Signer`]; what `out` holds then is
+/// worthless.
+pub fn succeed<P: Provider>(
+    predecessor: &Certificate<'_>,
+    (not_before, not_after): (UnixSeconds, UnixSeconds),
+    key: &P::SigningKey,
+    entropy: &mut dyn Entropy,
+    out: &mut [u8; CERTIFICATE_LEN_MAX],
+) -> Result<usize, CertError> {
+    let name = predecessor.subject().as_der();
+    if name.len() > name::NAME_LEN_MAX {
+        return Err(CertError::TooLong);
+    }
+    write::<P>(name, (not_before, not_after), key, entropy, out)
+}
+
+/// Issues for the content of an RDNSequence.
+fn write<P: Provider>(
+    name: &[u8],
+    (not_before, not_after): (UnixSeconds, UnixSeconds),
+    key: &P::SigningKey,
+    entropy: &mut dyn Entropy,
+    out: &mut [u8; CERTIFICATE_LEN_MAX],
+) -> Result<usize, CertError> {
     let mut serial = [0; SERIAL_LEN];
     entropy.fill_public(&mut serial)?;
     let [first, ..] = &mut serial;
@@ -69,12 +99,12 @@ pub fn issue<P: Provider>(
                 Ok(tbs.put(&EC_PUBLIC_KEY)?)
             })
         })?;
-        tbs.wrap::<CertError>(Tag::Sequence, |tbs| Ok(tbs.raw(&name)?))?;
+        tbs.wrap::<CertError>(Tag::Sequence, |tbs| Ok(tbs.raw(name)?))?;
         tbs.wrap(Tag::Sequence, |tbs| {
-            put_time(tbs, request.not_after)?;
-            put_time(tbs, request.not_before)
+            put_time(tbs, not_after)?;
+            put_time(tbs, not_before)
         })?;
-        tbs.wrap::<CertError>(Tag::Sequence, |tbs| Ok(tbs.raw(&name)?))?;
+        tbs.wrap::<CertError>(Tag::Sequence, |tbs| Ok(tbs.raw(name)?))?;
         signature_algorithm(tbs)?;
         tbs.put(&UintRef::new(&serial)?)?;
         tbs.wrap(context(0, true), |tbs| Ok(tbs.put(&VERSION_3)?))

@@ -40,7 +40,7 @@ mod tests;
 
 use subtle::ConstantTimeEq;
 
-pub use issue::{Request, issue};
+pub use issue::{Request, issue, succeed};
 pub use name::Name;
 pub use parse::Certificate;
 pub use pfx::{PFX_IMPORT_LEN_MAX, PFX_LEN_MAX, PfxError, pfx_iterations, read_pfx, write_pfx};

@@ -248,6 +248,11 @@ impl<'a> Name<'a> {
         Ok(name)
     }
 
+    /// The content of the RDNSequence.
+    pub(super) const fn as_der(&self) -> &'a [u8] {
+        self.rdns
+    }
+
     /// Whether there is nothing in it.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

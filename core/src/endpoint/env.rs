@@ -12,7 +12,8 @@ use crate::time::{Instant, UnixSeconds};
 pub struct Env<'e, P: Provider> {
     /// The present on the caller's monotonic clock. One earlier than the last is taken as the last.
     pub now: Instant,
-    /// Calendar time, which only certificate validity looks at.
+    /// Calendar time, which only certificate validity looks at: the present, or without a clock ([`Directory::has_clock`]) a time that
+    /// has passed for certain.
     pub unix: UnixSeconds,
     /// Randomness.
     pub entropy: &'e mut dyn Entropy,
@@ -24,6 +25,12 @@ pub struct Env<'e, P: Provider> {
 
 /// The instance's catalog as the endpoint asks it.
 pub trait Directory<P: Provider> {
+    /// Whether [`Env::unix`] is the present. A device without a clock lends a time that has passed instead, by which the end of a
+    /// certificate can be judged and its beginning cannot (`docs/appliance.md`).
+    fn has_clock(&self) -> bool {
+        true
+    }
+
     /// The endpoint's own certificate and key.
     ///
     /// # Errors

@@ -21,6 +21,8 @@ pub struct Group {
     pub hosts: Vec<Host>,
     ports: Vec<u16>,
     device_at: Ipv4Addr,
+    /// Of the device's certificate, in the words of CREATE CERTIFICATE.
+    validity: String,
     starts: u32,
     // Last, so that processes end before their files go.
     dir: tempfile::TempDir,
@@ -33,6 +35,15 @@ impl Group {
     /// When any of it is refused.
     #[must_use]
     pub fn new(device_at: Ipv4Addr, names: &[&str]) -> Self {
+        Self::with_validity(device_at, names, "")
+    }
+
+    /// The same, with what CREATE CERTIFICATE of the device is to say beside the subject.
+    ///
+    /// # Panics
+    /// When any of it is refused.
+    #[must_use]
+    pub fn with_validity(device_at: Ipv4Addr, names: &[&str], validity: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut hosts = Vec::new();
         let mut ports = Vec::new();
@@ -59,6 +70,7 @@ impl Group {
             hosts,
             ports,
             device_at,
+            validity: validity.to_owned(),
             starts: 0,
             dir,
         };
@@ -96,9 +108,10 @@ impl Group {
     /// # Panics
     /// When the script is refused.
     pub fn provision(&self) {
+        let validity = &self.validity;
         let mut script = format!(
             "CREATE MASTER KEY ENCRYPTION BY PASSWORD = '{PASSWORD}';
-             CREATE CERTIFICATE WITNESS_cert WITH SUBJECT = 'WITNESS';
+             CREATE CERTIFICATE WITNESS_cert WITH SUBJECT = 'WITNESS'{validity};
              CREATE ENDPOINT Endpoint_Mirroring STATE = STARTED
                AS TCP (LISTENER_PORT = {PORT}, LISTENER_IP = ALL)
                FOR DATABASE_MIRRORING (AUTHENTICATION = CERTIFICATE WITNESS_cert, ENCRYPTION = REQUIRED ALGORITHM AES, ROLE = WITNESS);\n"

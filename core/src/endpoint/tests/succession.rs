@@ -410,6 +410,22 @@ fn what_is_no_usable_certificate_is_refused() {
 }
 
 #[test]
+fn without_a_clock_only_the_end_of_a_successor_is_judged() {
+    let mut a = attack();
+    for node in &mut a.world.nodes {
+        node.book.has_clock = false;
+    }
+    let expired = certificate(&key(42), NOW - 1_000, NOW - 1);
+    let early = certificate(&key(43), NOW + 1, NOW + 1_000);
+    for (number, by, der) in [(1, 42, expired), (2, 43, early)] {
+        let signature = a.sign(number, &der, by, Role::Client, CLAIMED);
+        a.offer(number, signature, &der);
+    }
+    assert_eq!(a.stored(), 1);
+    assert_eq!(a.answers(), [(1, 28035, Reason::BadCertificate)]);
+}
+
+#[test]
 fn one_at_a_time_on_a_connection() {
     let mut a = attack();
     for (number, by) in [(1, 42), (2, 43), (3, 44)] {

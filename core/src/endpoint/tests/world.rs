@@ -74,6 +74,7 @@ pub struct Book {
     /// What they told.
     pub told: RefCell<Vec<Told>>,
     pub refuses: Option<SessionError>,
+    pub has_clock: bool,
 }
 
 /// A peer's notice as it came.
@@ -118,6 +119,9 @@ impl PeerVerifier for Book {
 }
 
 impl Directory<RustCrypto> for Book {
+    fn has_clock(&self) -> bool {
+        self.has_clock
+    }
     fn identity(&self) -> Result<Identity<'_, RustCrypto>, IdentityError> {
         if !self.has_identity {
             return Err(IdentityError::NoCertificate);
@@ -328,6 +332,7 @@ impl World {
                     notices: Vec::new(),
                     told: RefCell::default(),
                     refuses: None,
+                    has_clock: true,
                 };
                 let limits = Limits::default();
                 let mut node = Node {

@@ -158,7 +158,7 @@ fn sleep(card: &Nic) {
     unsafe { cortex_m::interrupt::enable() };
 }
 
-/// The device must not serve: it says so, again and again, and waits to be provisioned. It never votes.
+/// The device must not serve: it says so, again and again, and waits; what to do is in `docs/appliance.md`. It never votes.
 fn idle(why: &'static str) -> ! {
     let mut tell = Instant::ZERO;
     loop {
@@ -166,7 +166,7 @@ fn idle(why: &'static str) -> ! {
         let now = clock::now();
         if tell <= now {
             tell = now.after(IDLE_EVERY);
-            defmt::error!("not in service: {=str}; provision this device again", why);
+            defmt::error!("not in service: {=str}", why);
         }
         cortex_m::asm::wfi();
     }

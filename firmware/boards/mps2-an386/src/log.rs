@@ -81,6 +81,24 @@ impl Log for Lines {
             Note::FloorMoved { to } => {
                 defmt::info!("the floor of time is now {=i64} seconds after 1970", to.0);
             }
+            Note::SuccessorStored { login, certificate } => defmt::info!(
+                "{=str}: its successor certificate is stored as {=u32}",
+                login,
+                certificate
+            ),
+            Note::CertificateDropped { login, certificate } => {
+                defmt::info!("{=str}: certificate {=u32} is given up", login, certificate);
+            }
+            Note::SuccessorRefused { login, number } => {
+                defmt::warn!(
+                    "Msg {=u32}: a certificate that {=str} handed over is refused",
+                    number,
+                    login
+                );
+            }
+            Note::Rotation { step, login } => {
+                defmt::info!("own certificate: {=str} {=str}", step.text(), login);
+            }
             Note::Lost { count } => defmt::warn!("{=u32} lines were lost", count),
         }
     }

@@ -1,55 +1,19 @@
 //! The floor of time, by which a device without a clock judges the end of certificates: it moves when two logins tell the time.
 
-use std::fs;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use dbmirror_adapters::nvm::Store;
 use dbmirror_adapters::nvm::settings::Floor;
-use dbmirror_adapters::nvm::{DeviceKey, ERASE_LEN, Store};
-use dbmirror_core::crypto::Provider;
-use dbmirror_core::crypto::rustcrypto::RustCrypto;
 use dbmirror_core::time::UnixSeconds;
 use dbmirror_firmware_tests::group::Group;
-use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 
-type Sha256 = <RustCrypto as Provider>::Sha256;
+use crate::image::{self, Image, Sha256};
 
 const DAY: i64 = 86_400;
 
-/// A device's memory on the host.
-struct Image(Vec<u8>);
-
-impl ErrorType for Image {
-    type Error = NorFlashErrorKind;
-}
-impl ReadNorFlash for Image {
-    const READ_SIZE: usize = 1;
-    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
-        bytes.copy_from_slice(&self.0[offset as usize..][..bytes.len()]);
-        Ok(())
-    }
-    fn capacity(&self) -> usize {
-        self.0.len()
-    }
-}
-impl NorFlash for Image {
-    const WRITE_SIZE: usize = 4;
-    const ERASE_SIZE: usize = ERASE_LEN as usize;
-    async fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
-        self.0[from as usize..to as usize].fill(0xff);
-        Ok(())
-    }
-    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
-        self.0[offset as usize..][..bytes.len()].copy_from_slice(bytes);
-        Ok(())
-    }
-}
-
 fn floor_of(group: &Group) -> (i64, Store<Image>) {
-    let key = fs::read(group.path("device.key")).unwrap();
-    let key = DeviceKey::from_file::<Sha256>(&key).unwrap();
-    let image = Image(fs::read(group.path("nvm.img")).unwrap());
-    let mut store = Store::open::<Sha256>(image, &key).unwrap();
+    let mut store = image::open(group);
     (Floor::read::<Sha256, _>(&mut store).unwrap().0.0, store)
 }
 
@@ -58,7 +22,7 @@ fn age(group: &Group) -> i64 {
     let (provisioned, mut store) = floor_of(group);
     let old = provisioned - 10 * DAY;
     Floor(UnixSeconds(old)).write::<Sha256, _>(&mut store).unwrap();
-    fs::write(group.path("nvm.img"), store.into_flash().0).unwrap();
+    image::close(group, store);
     old
 }
 

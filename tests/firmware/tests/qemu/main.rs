@@ -8,6 +8,8 @@ mod failover;
 mod figures;
 mod floor;
 mod frames;
+mod image;
 mod power;
 mod recovery;
+mod rotation;
 mod strangers;

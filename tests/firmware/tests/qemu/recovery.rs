@@ -3,7 +3,10 @@
 use std::fs;
 use std::net::Ipv4Addr;
 
+use dbmirror_adapters::nvm::{Key, Kind, VALUE_LEN_MAX};
 use dbmirror_firmware_tests::group::Group;
+
+use crate::image::{self, Sha256};
 
 #[test]
 fn a_memory_that_cannot_be_trusted_is_told_and_nothing_is_served() {
@@ -42,7 +45,45 @@ fn a_memory_that_cannot_be_trusted_is_told_and_nothing_is_served() {
     board.await_line("not in service: no device key");
     board.cut();
 
+    // A layout that this image does not know.
+    fs::copy(group.path("right.key"), group.path("device.key")).unwrap();
+    let mut store = image::open(&group);
+    let mut header = [0; VALUE_LEN_MAX];
+    let len = store
+        .get::<Sha256>(Key::only(Kind::Header), &mut header)
+        .unwrap()
+        .unwrap();
+    header[0] += 1;
+    store
+        .put::<Sha256>(Key::only(Kind::Header), &header[..len])
+        .unwrap();
+    image::close(&group, store);
+    let mut board = group.board();
+    board.await_line("not in service: the memory has another layout");
+    assert!(!group.hosts[0].test_connection(&group.url()).status.success());
+    board.cut();
+
+    // The seed is gone: without randomness nothing is served.
+    fs::write(group.path("nvm.img"), &good).unwrap();
+    let mut store = image::open(&group);
+    store.remove::<Sha256>(Key::only(Kind::Start)).unwrap();
+    image::close(&group, store);
+    let mut board = group.board();
+    board.await_line("not in service: the seed is lost");
+    assert!(!group.hosts[0].test_connection(&group.url()).status.success());
+    board.cut();
+
+    // Provisioned anew, with another certificate, it starts.
+    for file in ["nvm.img", "nvm.cer"] {
+        fs::rename(group.path(file), group.path(&format!("before.{file}"))).unwrap();
+    }
+    group.provision();
+    let mut board = group.board();
+    board.await_line("ready name=WITNESS");
+    board.cut();
+
     // Put right, it serves.
+    fs::write(group.path("nvm.img"), &good).unwrap();
     fs::copy(group.path("right.key"), group.path("device.key")).unwrap();
     let mut board = group.board();
     board.await_line("ready name=WITNESS");

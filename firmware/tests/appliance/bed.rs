@@ -1,14 +1,14 @@
-//! The appliance's loop on the host: two devices on one cable, each the other's only peer. Time is what the test says it is.
+//! Two devices on one cable, their memories and their logs, for the tests beside this file.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use dbmirror_adapters::entropy::OsEntropy;
 use dbmirror_adapters::nvm::settings::{
-    Connect, Der, Floor, Header, IdentitySettings, LoginName, NetworkSettings, Peer, SettingsError, Start,
+    Connect, Der, Floor, Header, IdentitySettings, LoginName, NetworkSettings, Peer, Start,
 };
-use dbmirror_adapters::nvm::{DeviceKey, ERASE_LEN, Kind, NVM_LEN, Store};
+use dbmirror_adapters::nvm::{DeviceKey, ERASE_LEN, NVM_LEN, Store};
 use dbmirror_core::cert::{self, CERTIFICATE_LEN_MAX, Pin};
 use dbmirror_core::crypto::{Hash as _, SigningKey as _};
 use dbmirror_core::entropy::Entropy as _;
@@ -21,12 +21,54 @@ use dbmirror_firmware::{Appliance, Crypto, Log, Memory, Note, Refusal, Sha256};
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 
-const PROVISIONED: i64 = 1_800_000_000;
-const DAY: i64 = 86_400;
+pub const PROVISIONED: i64 = 1_800_000_000;
+pub const DAY: i64 = 86_400;
 
-/// A memory in RAM.
+/// A memory in RAM that outlives its device, and may stop to take writes.
 #[derive(Clone)]
-struct Ram(Vec<u8>);
+pub struct Ram {
+    bytes: Rc<RefCell<Vec<u8>>>,
+    /// Writes and erasures until the power goes; the last one is torn.
+    left: Rc<Cell<usize>>,
+}
+
+impl Ram {
+    pub fn of(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes: Rc::new(RefCell::new(bytes)),
+            left: Rc::new(Cell::new(usize::MAX)),
+        }
+    }
+
+    /// The power goes at write number `left`, from 0.
+    pub fn cut_after(&self, left: usize) {
+        self.left.set(left);
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        self.bytes.borrow().clone()
+    }
+
+    /// Half of the write that finds the power gone, then none.
+    fn whole(&self) -> Result<bool, NorFlashErrorKind> {
+        match self.left.get() {
+            usize::MAX => Ok(true),
+            0 => {
+                // Nothing after the torn one.
+                self.left.set(GONE);
+                Ok(false)
+            }
+            GONE => Err(NorFlashErrorKind::Other),
+            left => {
+                self.left.set(left - 1);
+                Ok(true)
+            }
+        }
+    }
+}
+
+/// The power is gone.
+const GONE: usize = usize::MAX - 1;
 
 impl ErrorType for Ram {
     type Error = NorFlashErrorKind;
@@ -34,23 +76,35 @@ impl ErrorType for Ram {
 impl ReadNorFlash for Ram {
     const READ_SIZE: usize = 1;
     async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), NorFlashErrorKind> {
-        bytes.copy_from_slice(&self.0[offset as usize..][..bytes.len()]);
+        bytes.copy_from_slice(&self.bytes.borrow()[offset as usize..][..bytes.len()]);
         Ok(())
     }
     fn capacity(&self) -> usize {
-        self.0.len()
+        self.bytes.borrow().len()
     }
 }
 impl NorFlash for Ram {
     const WRITE_SIZE: usize = 4;
     const ERASE_SIZE: usize = ERASE_LEN as usize;
     async fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
-        self.0[from as usize..to as usize].fill(0xff);
-        Ok(())
+        let whole = self.whole()?;
+        let to = if whole { to } else { from + (to - from) / 2 };
+        self.bytes.borrow_mut()[from as usize..to as usize].fill(0xff);
+        if whole {
+            Ok(())
+        } else {
+            Err(NorFlashErrorKind::Other)
+        }
     }
     async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
-        self.0[offset as usize..][..bytes.len()].copy_from_slice(bytes);
-        Ok(())
+        let whole = self.whole()?;
+        let len = if whole { bytes.len() } else { bytes.len() / 2 };
+        self.bytes.borrow_mut()[offset as usize..][..len].copy_from_slice(&bytes[..len]);
+        if whole {
+            Ok(())
+        } else {
+            Err(NorFlashErrorKind::Other)
+        }
     }
 }
 
@@ -60,23 +114,6 @@ type Frames = Rc<RefCell<VecDeque<Vec<u8>>>>;
 struct Cable {
     to_me: Frames,
     to_other: Frames,
-}
-
-impl Cable {
-    fn pair() -> [Self; 2] {
-        let (a, b) = (Frames::default(), Frames::default());
-        let one = Self {
-            to_me: Rc::clone(&a),
-            to_other: Rc::clone(&b),
-        };
-        [
-            one,
-            Self {
-                to_me: b,
-                to_other: a,
-            },
-        ]
-    }
 }
 
 struct Received(Vec<u8>);
@@ -116,7 +153,7 @@ impl Device for Cable {
 
 /// A log as text.
 #[derive(Clone, Default)]
-struct Lines(Rc<RefCell<Vec<String>>>);
+pub struct Lines(pub Rc<RefCell<Vec<String>>>);
 
 impl Log for Lines {
     fn note(&mut self, note: Note<'_>) {
@@ -125,22 +162,22 @@ impl Log for Lines {
 }
 
 impl Lines {
-    fn has(&self, text: &str) -> bool {
+    pub fn has(&self, text: &str) -> bool {
         self.0.borrow().iter().any(|line| line.contains(text))
     }
 }
 
 /// Who a device is, before it is put into a memory.
-struct Person {
-    device: DeviceKey,
+pub struct Person {
+    pub device: DeviceKey,
     above: ServiceMasterKey,
-    key: PrivateKey,
-    der: Vec<u8>,
+    pub key: PrivateKey,
+    pub der: Vec<u8>,
     number: u8,
 }
 
 impl Person {
-    fn new(number: u8) -> Self {
+    pub fn new(number: u8) -> Self {
         let above = ServiceMasterKey::generate(&mut OsEntropy).unwrap();
         let device = DeviceKey::from_file::<Sha256>(above.to_file::<Sha256>().expose()).unwrap();
         let key = PrivateKey::generate::<Crypto>(&mut OsEntropy).unwrap();
@@ -161,12 +198,12 @@ impl Person {
         }
     }
 
-    fn address(&self) -> [u8; 4] {
+    pub fn address(&self) -> [u8; 4] {
         [192, 168, 7, self.number]
     }
 
     /// The pin of this one at others.
-    fn pin(&self) -> Peer {
+    pub fn pin(&self) -> Peer {
         let [a, b, c, d] = self.address();
         Peer {
             certificate_id: 256,
@@ -185,8 +222,8 @@ impl Person {
     }
 
     /// A memory in which this one knows `peers`, at a time that many days after the provisioning.
-    fn memory(&self, peers: &[Peer], days: i64) -> Ram {
-        let ram = Ram(vec![0xff; NVM_LEN as usize]);
+    pub fn memory(&self, peers: &[Peer], days: i64) -> Ram {
+        let ram = Ram::of(vec![0xff; NVM_LEN as usize]);
         let mut store = Store::open::<Sha256>(ram, &self.device).unwrap();
         let master = DatabaseMasterKey::generate(&mut OsEntropy).unwrap();
         let wrapped = master.wrap_by_service_master_key(&self.above).unwrap();
@@ -229,103 +266,97 @@ impl Person {
     }
 }
 
-/// Runs two devices until `done`, for a minute of their time at most. Returns their logs.
-fn run(people: [&Person; 2], memories: [Ram; 2], done: impl Fn(&[Lines; 2]) -> bool) -> [Lines; 2] {
-    let logs = [Lines::default(), Lines::default()];
-    let [mut card_a, mut card_b] = Cable::pair();
-    let [ram_a, ram_b] = memories;
-    // As on a board: in place for good.
-    let [memory_a, memory_b] = [(); 2].map(|()| Box::leak(Box::new(Memory::new())));
-    let start = |ram, person: &Person| {
-        let place = Box::leak(Box::new(Place::new()));
-        Provisioned::read(place, ram, &person.device, b"jitter").unwrap()
-    };
-    let mut now = Instant::ZERO;
-    let (provisioned_a, provisioned_b) = (start(ram_a, people[0]), start(ram_b, people[1]));
-    let mut a = Appliance::start(memory_a, provisioned_a, &mut card_a, now, logs[0].clone());
-    let mut b = Appliance::start(memory_b, provisioned_b, &mut card_b, now, logs[1].clone());
-    let end = now.after(Duration::from_secs(60));
-    while !done(&logs) {
-        let next = [a.poll(now, &mut card_a), b.poll(now, &mut card_b)];
-        let next = next.into_iter().flatten().min().unwrap_or(end);
-        now = next
-            .max(now.after(Duration::from_micros(100)))
-            .min(now.after(Duration::from_millis(5)));
-        assert!(
-            now < end,
-            "nothing came of it:\n{:#?}\n{:#?}",
-            logs[0].0.borrow(),
-            logs[1].0.borrow()
-        );
-    }
-    logs
+/// One device that is switched on.
+struct Node {
+    appliance: Appliance<'static, Ram, Lines>,
+    card: Cable,
 }
 
-#[test]
-fn two_devices_find_each_other_before_their_certificates_begin() {
-    let (one, two) = (Person::new(1), Person::new(2));
-    let memories = [one.memory(&[two.pin()], 0), two.memory(&[one.pin()], 0)];
-    let logs = run([&one, &two], memories, |logs| {
-        logs.iter().all(|log| log.has("Online") && log.has("Dialing"))
-    });
-    for log in logs {
-        assert!(log.has("LoggedIn") && log.has("Ready"), "{:?}", log.0.borrow());
-    }
+/// Two devices on one cable, each the other's only peer.
+pub struct Bed<'p> {
+    people: [&'p Person; 2],
+    pub memories: [Ram; 2],
+    pub logs: [Lines; 2],
+    frames: [Frames; 2],
+    nodes: [Option<Node>; 2],
+    now: Instant,
 }
 
-#[test]
-fn a_certificate_that_ended_before_the_floor_is_refused() {
-    let (one, two) = (Person::new(1), Person::new(2));
-    let memories = [one.memory(&[two.pin()], 3), two.memory(&[one.pin()], 0)];
-    let logs = run([&one, &two], memories, |logs| {
-        logs[0].has("number: 28035") && logs[1].has("number: 28047")
-    });
-    assert!(!logs[0].has("LoggedIn"), "{:?}", logs[0].0.borrow());
-}
-
-#[test]
-fn who_is_not_known_or_not_granted_is_refused() {
-    let (one, two, three) = (Person::new(1), Person::new(2), Person::new(3));
-    let unknown = [one.memory(&[three.pin()], 0), two.memory(&[one.pin()], 0)];
-    run([&one, &two], unknown, |logs| logs[0].has("number: 28035"));
-    let denied = Peer {
-        connect: Connect::Denied,
-        ..two.pin()
-    };
-    let memories = [one.memory(&[denied], 0), two.memory(&[one.pin()], 0)];
-    let logs = run([&one, &two], memories, |logs| logs[0].has("number: 28034"));
-    // And nobody who is denied is dialed.
-    assert!(!logs[0].has("Dialing"), "{:?}", logs[0].0.borrow());
-}
-
-#[test]
-fn a_memory_that_lost_something_does_not_serve() {
-    let (one, two) = (Person::new(1), Person::new(2));
-    let lacking = |kind: Kind| {
-        let ram = one.memory(&[two.pin()], 0);
-        let mut store = Store::open::<Sha256>(ram, &one.device).unwrap();
-        let gone: Vec<_> = store.keys(kind).collect();
-        for key in gone {
-            store.remove::<Sha256>(key).unwrap();
+impl<'p> Bed<'p> {
+    /// Both are off.
+    pub fn new(people: [&'p Person; 2], memories: [Ram; 2]) -> Self {
+        Self {
+            people,
+            memories,
+            logs: [Lines::default(), Lines::default()],
+            frames: [Frames::default(), Frames::default()],
+            nodes: [None, None],
+            now: Instant::ZERO,
         }
-        Provisioned::read(&mut Place::new(), store.into_flash(), &one.device, b"").err()
-    };
-    for kind in [
-        Kind::Header,
-        Kind::Network,
-        Kind::Identity,
-        Kind::Peer,
-        Kind::Start,
-        Kind::Floor,
-    ] {
-        let refusal = lacking(kind);
-        assert_eq!(refusal, Some(Refusal::Settings(SettingsError::Missing(kind))));
-        assert!(!refusal.unwrap().text().is_empty());
     }
-    assert_eq!(lacking(Kind::Record), None, "a device without sessions serves");
-    let ram = one.memory(&[two.pin()], 0);
-    assert!(
-        Provisioned::read(&mut Place::new(), ram, &two.device, b"").is_err(),
-        "another device's key"
-    );
+
+    /// Power off and on again, with an empty log; the memory takes writes again. The reason when the device does not serve.
+    pub fn start(&mut self, at: usize) -> Result<(), Refusal> {
+        self.nodes[at] = None;
+        self.memories[at].left.set(usize::MAX);
+        self.start_with(at)
+    }
+
+    /// The same, with a memory that may still fail.
+    pub fn start_with(&mut self, at: usize) -> Result<(), Refusal> {
+        self.frames[at].borrow_mut().clear();
+        self.logs[at] = Lines::default();
+        // As on a board: in place for good.
+        let place = Box::leak(Box::new(Place::new()));
+        let ram = self.memories[at].clone();
+        let provisioned = Provisioned::read(place, ram, &self.people[at].device, b"jitter")?;
+        let mut card = Cable {
+            to_me: Rc::clone(&self.frames[at]),
+            to_other: Rc::clone(&self.frames[1 - at]),
+        };
+        let memory = Box::leak(Box::new(Memory::new()));
+        let log = self.logs[at].clone();
+        let appliance = Appliance::start(memory, provisioned, &mut card, self.now, log);
+        self.nodes[at] = Some(Node { appliance, card });
+        Ok(())
+    }
+
+    /// Whether the memory of a device that is on has failed.
+    pub fn has_failed(&self, at: usize) -> bool {
+        self.nodes[at]
+            .as_ref()
+            .is_none_or(|node| node.appliance.has_failed())
+    }
+
+    /// Runs until `done`, for five minutes of their time at most.
+    pub fn run(&mut self, done: impl Fn(&Self) -> bool) {
+        let end = self.now.after(Duration::from_secs(300));
+        while !done(self) {
+            let now = self.now;
+            let polled = self.nodes.iter_mut().flatten();
+            let next = polled
+                .filter_map(|node| node.appliance.poll(now, &mut node.card))
+                .min()
+                .unwrap_or(end);
+            self.now = next
+                .max(now.after(Duration::from_micros(100)))
+                .min(now.after(Duration::from_millis(5)));
+            assert!(
+                now < end,
+                "nothing came of it:\n{:#?}\n{:#?}",
+                self.logs[0].0.borrow(),
+                self.logs[1].0.borrow()
+            );
+        }
+    }
+}
+
+/// Runs two devices until `done`. Returns their logs.
+pub fn run(people: [&Person; 2], memories: [Ram; 2], done: impl Fn(&[Lines; 2]) -> bool) -> [Lines; 2] {
+    let mut bed = Bed::new(people, memories);
+    for at in [0, 1] {
+        bed.start(at).unwrap();
+    }
+    bed.run(|bed| done(&bed.logs));
+    bed.logs.clone()
 }
