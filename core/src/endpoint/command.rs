@@ -348,6 +348,15 @@ impl<P: Provider> Endpoint<'_, P> {
         });
     }
 
+    /// Mirror: a hardened block cannot be brought into the file. Told apart from [`Self::storage_failed`], since it may be about the copy
+    /// that a seed under way replaces.
+    pub fn redo_failed(&mut self, env: &mut Env<'_, P>, database: DatabaseId, error: StorageError) {
+        self.present(env);
+        if let Some(at) = self.of(database) {
+            self.with_session(env, at, |session, ctx| session.redo_failed(ctx, error));
+        }
+    }
+
     /// Something that the storage had taken over failed later: the seed, if one is under way, else the log.
     pub fn storage_failed(&mut self, env: &mut Env<'_, P>, database: DatabaseId, error: StorageError) {
         self.present(env);

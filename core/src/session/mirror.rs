@@ -323,6 +323,19 @@ impl Session {
         }
     }
 
+    /// What was hardened cannot be redone. While a seed is under way that says nothing about the seed, which takes the place of that copy; but
+    /// should the seed fail, only another makes the copy whole.
+    pub(crate) fn redo_failed(&mut self, ctx: &mut Ctx<'_>, error: StorageError) {
+        match &self.side {
+            Side::Mirror(side) if side.seed.is_some() => {
+                if matches!(error, StorageError::Chain | StorageError::Corrupt) {
+                    self.copy_damaged(ctx);
+                }
+            }
+            Side::Mirror(_) | Side::Principal(_) => self.storage_failed(ctx, error),
+        }
+    }
+
     /// What was hardened cannot be brought into the file: it is as good as gone, and only a seed makes this copy whole again (R6).
     fn copy_damaged(&mut self, ctx: &mut Ctx<'_>) {
         if !self.is_established() {

@@ -287,6 +287,13 @@ impl Instance<'_> {
         self.endpoint.adopted(&mut self.world.env_at(now), database, end);
     }
 
+    /// What is hardened cannot be brought into the file.
+    pub(super) fn redo_failed(&mut self, database: DatabaseId, error: StorageError) {
+        let now = self.now();
+        self.endpoint
+            .redo_failed(&mut self.world.env_at(now), database, error);
+    }
+
     pub(super) fn storage_failed(&mut self, database: DatabaseId, error: StorageError) {
         let now = self.now();
         self.endpoint

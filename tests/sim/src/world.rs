@@ -1199,7 +1199,7 @@ impl<P: Provider + 'static> World<P> {
         }
         let now = self.now;
         self.nodes[at].with(now, |endpoint, env| {
-            endpoint.storage_failed(env, database, StorageError::Corrupt)
+            endpoint.redo_failed(env, database, StorageError::Corrupt)
         });
         self.settle(at);
     }

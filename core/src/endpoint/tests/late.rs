@@ -66,6 +66,36 @@ fn a_seed_that_begins_while_another_is_installed_is_made_up_for() {
     }
 }
 
+/// Seed 80329: redo of the old copy fails, late, while a whole seed is being put in its place. That was taken for a failure of the seed: the
+/// session went by the old log, and the seed was there.
+#[test]
+fn a_redo_that_fails_late_leaves_the_seed_alone() {
+    for installing in [false, true] {
+        let mut world = started(false);
+        world.pass(Duration::from_secs(5));
+        world.nodes[M].prompt = false;
+        gap(&mut world, 99, 1234);
+        if installing {
+            world.run();
+        } else {
+            world.poll(P);
+            world.deliver();
+        }
+        world.with(M, |e, env| e.redo_failed(env, DB, StorageError::Corrupt));
+        world.nodes[M].prompt = true;
+        world.pass(Duration::from_secs(4));
+        let events = world.session_events(M);
+        let failed = |event: &SessionEvent| matches!(event, SessionEvent::SeedFailed(_));
+        let installed = |event: &SessionEvent| matches!(event, SessionEvent::SeedDone { .. });
+        assert!(!events.iter().any(failed) && events.iter().any(installed));
+        assert!(!world.view(M).unwrap().incomplete);
+        world.commit(P, 101, 40);
+        world.pass(SECOND);
+        world.assert_level(P, M);
+        assert_eq!(world.content(M), [1, 2, 99, 101]);
+    }
+}
+
 /// Seeds 11622, 12483 and 1795354083356992: the mirror's tail broke off, and the blocks of it that had come were still on their way into the
 /// log. That the log may go on was said once they were there, which nobody did: the principal never said another hello.
 #[test]

@@ -170,7 +170,7 @@ fn what_cannot_be_redone_makes_a_mirror_incomplete_until_it_is_seeded() {
     world.pass(SECOND);
     world.block(P, M, true);
     world.pass(SECOND);
-    world.with(M, |e, env| e.storage_failed(env, DB, StorageError::Corrupt));
+    world.with(M, |e, env| e.redo_failed(env, DB, StorageError::Corrupt));
     world.pass(SECOND);
     let stored = Stored::decode(&world.nodes[M].records[&DB]).unwrap();
     assert!(stored.incomplete && stored.wants_seed);

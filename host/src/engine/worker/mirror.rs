@@ -34,14 +34,15 @@ impl Thread {
             Err(e) => {
                 self.leave_file(!adopt);
                 self.trouble("apply", &file_error(&self.subject.name, &e));
-                let error = if adopt {
-                    StorageError::CannotAdopt
-                } else {
-                    storage_error(&e)
-                };
-                self.subject
-                    .handle
-                    .run(move |i| i.storage_failed(database, error));
+                let error = storage_error(&e);
+                self.subject.handle.run(move |i| {
+                    if adopt {
+                        i.storage_failed(database, StorageError::CannotAdopt);
+                    } else {
+                        // A seed may have begun meanwhile: this is not about that.
+                        i.redo_failed(database, error);
+                    }
+                });
             }
         }
     }
