@@ -72,7 +72,7 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// States to search at most in each setting of a hunt: `DBMIRROR_MODEL_MOST`, or as the setting says.
+/// States to search at most in each setting: `DBMIRROR_MODEL_MOST`, or as the setting says.
 fn most() -> u64 {
     std::env::var("DBMIRROR_MODEL_MOST")
         .ok()
@@ -85,6 +85,10 @@ fn report(setting: &Setting) -> bool {
     let began = Instant::now();
     println!("{}: {}", setting.name, setting.about);
     println!("    bounds: {}", setting.bounds());
+    let setting = &Setting {
+        most: setting.most.min(most()),
+        ..*setting
+    };
     let found = search(setting, None, threads());
     println!(
         "    {} states, depth {}, {:.1} s: {}",

@@ -173,6 +173,9 @@ pub fn search(setting: &Setting, mutation: Option<Mutation>, threads: usize) -> 
         if !layer.is_empty() {
             found.depth += 1;
         }
+        if setting.steps > 0 && found.depth == setting.steps {
+            break;
+        }
         if found.states > setting.most {
             return found;
         }

@@ -45,6 +45,8 @@ pub struct Setting {
     pub courtesy: bool,
     /// Settled states are looked at too.
     pub settled: bool,
+    /// Steps after which nothing more happens; 0 is no bound.
+    pub steps: u32,
     /// States after which the search gives up; it then says so.
     pub most: u64,
 }
@@ -79,6 +81,7 @@ const QUIET: Setting = Setting {
     numbers: 5,
     courtesy: false,
     settled: true,
+    steps: 0,
     most: 40_000_000,
 };
 
@@ -117,6 +120,9 @@ impl Setting {
         .map(|(n, what)| format!("{n} {what}"))
         .collect();
         out.push(format!("{} witnesses", self.witnesses));
+        if self.steps > 0 {
+            out.push(format!("{} steps", self.steps));
+        }
         for (on, what) in [
             (self.reversed, "the other ends name connections"),
             (self.slow_writes, "slow mirror writes"),
