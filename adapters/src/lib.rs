@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `std` | `tcp`, `entropy`, `blocklog` | sockets, randomness and the block log of a server |
 //! | `smoltcp` | `device` | the TCP/IP of an appliance |
+//! | `embedded-io` | `stream` | any byte stream of an embedded stack |
 //! | `nvm` | `nvm` | a device's non-volatile memory: settings, seed, records |
 //! | `aws-lc` | `aws_lc` | AWS-LC as the crypto provider of a server |
 //! | always | `world`, `address` | what a driver needs of its instance; addresses as operators type them |
@@ -25,6 +26,8 @@ pub mod entropy;
 pub mod nvm;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "embedded-io")]
+pub mod stream;
 #[cfg(feature = "std")]
 pub mod tcp;
 pub mod world;

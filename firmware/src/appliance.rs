@@ -11,6 +11,7 @@ use dbmirror_adapters::world::World as _;
 use dbmirror_core::channel::ServerOptions;
 use dbmirror_core::endpoint::{Config, ConnectionSlot, ConnectionState, Endpoint, Limits, Role};
 use dbmirror_core::entropy::Entropy as _;
+use dbmirror_core::session::NoDatabases;
 use dbmirror_core::time::{Duration, Instant};
 use dbmirror_core::witness::WitnessSlot;
 use embedded_storage_async::nor_flash::NorFlash;
@@ -22,7 +23,7 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Address, Ipv4C
 use crate::directory::{DirectoryError, Kept, Settings};
 use crate::memory::{self, CONNECTIONS, LOGINS, Memory, OF_A_PEER, SESSIONS, STRANGERS};
 use crate::note::{Log, Note};
-use crate::world::{Device, NoLogs, Tally};
+use crate::world::{Device, Tally};
 use crate::{Crypto, Sha256};
 
 const _: () = assert!(CONNECTIONS > LOGINS * OF_A_PEER + STRANGERS);
@@ -261,7 +262,7 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
             failed: false,
             tally: Tally::default(),
             records: [None; SESSIONS],
-            logs: NoLogs,
+            logs: NoDatabases,
         };
         let mut endpoint = Endpoint::new(config, connections, &mut [], events).with_witness(witnessed);
         endpoint.set_role(Role::Witness);

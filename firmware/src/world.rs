@@ -8,11 +8,9 @@ use dbmirror_adapters::nvm::settings::Floor;
 use dbmirror_adapters::nvm::{Key, Kind, NvmError, Store};
 use dbmirror_adapters::world::World;
 use dbmirror_core::endpoint::{ConnectionEvent, Endpoint, Env, Event, RecordWrite, Ticket};
-use dbmirror_core::message::{Chain, DatabaseSum, Position, SessionGuid};
-use dbmirror_core::session::{
-    BlockChunk, BlockRead, DatabaseId, SeedInfo, SeedOpen, SeedRead, Storage, StorageError,
-};
-use dbmirror_core::time::{Duration, Instant, UnixSeconds};
+use dbmirror_core::message::SessionGuid;
+use dbmirror_core::session::NoDatabases;
+use dbmirror_core::time::{Instant, UnixSeconds};
 use dbmirror_core::witness::{WITNESS_STORED_LEN_MAX, WitnessEvent};
 use embedded_storage_async::nor_flash::NorFlash;
 use heapless::Deque;
@@ -48,7 +46,7 @@ pub(crate) struct Device<'m, F: NorFlash, L: Log> {
     pub(crate) tally: Tally,
     /// Which session's record lies under which number.
     pub(crate) records: [Option<SessionGuid>; SESSIONS],
-    pub(crate) logs: NoLogs,
+    pub(crate) logs: NoDatabases,
 }
 
 impl<F: NorFlash, L: Log> Device<'_, F, L> {
@@ -233,53 +231,5 @@ impl<F: NorFlash, L: Log> World<Crypto> for Device<'_, F, L> {
             _ => return,
         };
         self.log.note(note);
-    }
-}
-
-/// A device without databases has no logs of them.
-pub(crate) struct NoLogs;
-
-impl Storage for NoLogs {
-    fn chain_at(&mut self, _: DatabaseId, _: Position) -> Result<Option<Chain>, StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn read_block(
-        &mut self,
-        _: DatabaseId,
-        _: Position,
-        _: u32,
-        _: &mut [u8],
-    ) -> Result<BlockRead, StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn write_block(&mut self, _: DatabaseId, _: BlockChunk, _: &[u8]) -> Result<(), StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn adopt_block(&mut self, _: DatabaseId, _: BlockChunk, _: &[u8]) -> Result<(), StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn decided(&mut self, _: DatabaseId, _: Position) {}
-    fn seed_open(&mut self, _: DatabaseId) -> Result<SeedOpen, StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn seed_read(&mut self, _: DatabaseId, _: u64, _: &mut [u8]) -> Result<SeedRead, StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn seed_close(&mut self, _: DatabaseId) {}
-    fn seed_begin(&mut self, _: DatabaseId, _: SeedInfo) -> Result<(), StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn seed_write(&mut self, _: DatabaseId, _: u64, _: &[u8]) -> Result<(), StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn seed_finish(&mut self, _: DatabaseId, _: SeedInfo, _: DatabaseSum) -> Result<(), StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn seed_abort(&mut self, _: DatabaseId) {}
-    fn ended(&mut self, _: SessionGuid, _: &mut [u8]) -> Option<usize> {
-        None
-    }
-    fn progress_age(&mut self) -> Duration {
-        Duration::ZERO
     }
 }

@@ -13,12 +13,10 @@ use dbmirror_core::endpoint::{
     RecordWrite, Ticket,
 };
 use dbmirror_core::entropy::Entropy as _;
-use dbmirror_core::message::{Chain, DatabaseSum, InstanceId, InstanceName, Position, SessionGuid};
+use dbmirror_core::message::{InstanceId, InstanceName};
 use dbmirror_core::secret::Secret;
-use dbmirror_core::session::{
-    BlockChunk, BlockRead, DatabaseId, Reason, SeedInfo, SeedOpen, SeedRead, Storage, StorageError,
-};
-use dbmirror_core::time::{Duration, Instant, UnixSeconds};
+use dbmirror_core::session::{NoDatabases, Reason};
+use dbmirror_core::time::{Instant, UnixSeconds};
 
 const NOON: UnixSeconds = UnixSeconds(1_800_000_000);
 
@@ -84,57 +82,9 @@ impl Directory<RustCrypto> for Member {
     }
 }
 
-/// A member without databases has no logs.
-struct NoLogs;
-
-impl Storage for NoLogs {
-    fn chain_at(&mut self, _: DatabaseId, _: Position) -> Result<Option<Chain>, StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn read_block(
-        &mut self,
-        _: DatabaseId,
-        _: Position,
-        _: u32,
-        _: &mut [u8],
-    ) -> Result<BlockRead, StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn write_block(&mut self, _: DatabaseId, _: BlockChunk, _: &[u8]) -> Result<(), StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn adopt_block(&mut self, _: DatabaseId, _: BlockChunk, _: &[u8]) -> Result<(), StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn decided(&mut self, _: DatabaseId, _: Position) {}
-    fn seed_open(&mut self, _: DatabaseId) -> Result<SeedOpen, StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn seed_read(&mut self, _: DatabaseId, _: u64, _: &mut [u8]) -> Result<SeedRead, StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn seed_close(&mut self, _: DatabaseId) {}
-    fn seed_begin(&mut self, _: DatabaseId, _: SeedInfo) -> Result<(), StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn seed_write(&mut self, _: DatabaseId, _: u64, _: &[u8]) -> Result<(), StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn seed_finish(&mut self, _: DatabaseId, _: SeedInfo, _: DatabaseSum) -> Result<(), StorageError> {
-        Err(StorageError::Unavailable)
-    }
-    fn seed_abort(&mut self, _: DatabaseId) {}
-    fn ended(&mut self, _: SessionGuid, _: &mut [u8]) -> Option<usize> {
-        None
-    }
-    fn progress_age(&mut self) -> Duration {
-        Duration::ZERO
-    }
-}
-
 pub struct TestWorld {
     pub member: Member,
-    logs: NoLogs,
+    logs: NoDatabases,
     entropy: OsEntropy,
     pub events: Vec<(ConnectionEvent, Option<SocketAddr>)>,
 }
@@ -143,7 +93,7 @@ impl TestWorld {
     pub fn new(member: Member) -> Self {
         Self {
             member,
-            logs: NoLogs,
+            logs: NoDatabases,
             entropy: OsEntropy,
             events: Vec::new(),
         }

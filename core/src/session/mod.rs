@@ -35,8 +35,8 @@ pub use event::{
     WitnessState,
 };
 pub use storage::{
-    ATTACHMENT_LEN_MAX, BlockChunk, BlockRead, DatabaseId, FoundLog, SeedInfo, SeedOpen, SeedRead, Storage,
-    StorageError,
+    ATTACHMENT_LEN_MAX, BlockChunk, BlockRead, DatabaseId, FoundLog, NoDatabases, SeedInfo, SeedOpen,
+    SeedRead, Storage, StorageError,
 };
 pub use stored::{STORED_LEN_MAX, Stored, StoredError, StoredPhase};
 pub use view::{Phase, Role, SeedProgress, SessionView, WitnessView};

@@ -248,3 +248,52 @@ impl core::fmt::Display for StorageError {
 }
 
 impl core::error::Error for StorageError {}
+
+/// The storage of an endpoint that holds no database: a witness, a probe.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoDatabases;
+
+impl Storage for NoDatabases {
+    fn chain_at(&mut self, _: DatabaseId, _: Position) -> Result<Option<Chain>, StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn read_block(
+        &mut self,
+        _: DatabaseId,
+        _: Position,
+        _: u32,
+        _: &mut [u8],
+    ) -> Result<BlockRead, StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn write_block(&mut self, _: DatabaseId, _: BlockChunk, _: &[u8]) -> Result<(), StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn adopt_block(&mut self, _: DatabaseId, _: BlockChunk, _: &[u8]) -> Result<(), StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn decided(&mut self, _: DatabaseId, _: Position) {}
+    fn seed_open(&mut self, _: DatabaseId) -> Result<SeedOpen, StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn seed_read(&mut self, _: DatabaseId, _: u64, _: &mut [u8]) -> Result<SeedRead, StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn seed_close(&mut self, _: DatabaseId) {}
+    fn seed_begin(&mut self, _: DatabaseId, _: SeedInfo) -> Result<(), StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn seed_write(&mut self, _: DatabaseId, _: u64, _: &[u8]) -> Result<(), StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn seed_finish(&mut self, _: DatabaseId, _: SeedInfo, _: DatabaseSum) -> Result<(), StorageError> {
+        Err(StorageError::Unavailable)
+    }
+    fn seed_abort(&mut self, _: DatabaseId) {}
+    fn ended(&mut self, _: SessionGuid, _: &mut [u8]) -> Option<usize> {
+        None
+    }
+    fn progress_age(&mut self) -> Duration {
+        Duration::ZERO
+    }
+}
