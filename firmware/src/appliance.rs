@@ -354,7 +354,8 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
                 continue;
             }
             let mut connections = self.endpoint.connections().filter(|view| {
-                view.login == Some(peer.login_id) || !view.accepted && view.address == peer.address
+                let dialed = !view.accepted && view.address == peer.address;
+                !view.probe && (view.login == Some(peer.login_id) || dialed)
             });
             if let Some(first) = connections.next() {
                 // One that is used is missed at once when it goes; one that nobody needs comes back at leisure.
@@ -396,11 +397,13 @@ impl<'m, F: NorFlash, L: Log> Appliance<'m, F, L> {
             };
             if wanted(&peer) && self.device.is_to_be_shown(peer.login_id) {
                 // A login has places for so many, and one that is surplus goes soon: then.
+                let shown =
+                    (self.endpoint.connections()).any(|view| view.probe && view.address == peer.address);
                 let connections = self.endpoint.connections();
                 let standing = connections
                     .filter(|view| view.login == Some(peer.login_id))
                     .count();
-                if standing >= OF_A_PEER {
+                if shown || standing >= OF_A_PEER {
                     continue;
                 }
                 let _ = self

@@ -139,7 +139,7 @@ impl Pins {
         };
         let replaced = self.known().any(|other| {
             other.login_id == login
-                && other.certificate_id != gone.certificate_id
+                && other.certificate_id > gone.certificate_id
                 && floor <= other.pin.not_after
                 && !waits(other.certificate_id)
         });
@@ -294,8 +294,11 @@ impl<F: NorFlash, L: Log> Device<'_, F, L> {
     pub(crate) fn came_online(&mut self, view: &ConnectionView) {
         let handed = &self.settings.kept.pins.handed;
         let used = (0_usize..).zip(handed).find_map(|(at, handed)| {
-            let handed =
-                handed.filter(|handed| !handed.used && Some(handed.certificate_id) == view.certificate)?;
+            let handed = handed.filter(|handed| {
+                !handed.used
+                    && Some(handed.certificate_id) == view.certificate
+                    && Some(handed.login_id) == view.login
+            })?;
             Some(Change::Keep(at, HandedOver { used: true, ..handed }))
         });
         if let Some(used) = used {
@@ -347,7 +350,7 @@ impl<F: NorFlash, L: Log> Device<'_, F, L> {
     /// Takes the steps of the own rotation that can be taken now. Whether something is to be said for it.
     #[inline(never)]
     pub(crate) fn rotate(&mut self) -> bool {
-        if self.failed {
+        if self.failed || self.settings.steps.unable {
             return false;
         }
         let everyone = self.settings.everyone();
@@ -368,7 +371,7 @@ impl<F: NorFlash, L: Log> Device<'_, F, L> {
         let retiring = self.settings.retiring();
         let step = self.settings.kept.next.as_ref().map(|next| next.stored.step);
         let done = match step {
-            None if everyone != 0 && !self.settings.steps.unable && self.is_due() => self.make_successor(),
+            None if everyone != 0 && self.is_due() => self.make_successor(),
             Some(SuccessionStep::Distributing) if !lacks(stored) => self.switch(),
             Some(SuccessionStep::Switched) if !retiring && !lacks(accepted) => self.give_up_predecessor(),
             Some(SuccessionStep::Switched) if retiring && !lacks(told) => self.end_rotation(),
@@ -445,9 +448,11 @@ impl<F: NorFlash, L: Log> Device<'_, F, L> {
     fn switch(&mut self) -> Result<Rotation, Stop> {
         let next = self.settings.kept.next.as_mut().ok_or(Stop::Unable)?;
         next.stored.step = SuccessionStep::Switched;
-        next.stored
-            .write::<Sha256, F>(self.store)
-            .map_err(|_| Stop::Memory)?;
+        if next.stored.write::<Sha256, F>(self.store).is_err() {
+            // Until the reset the device goes by what it had.
+            next.stored.step = SuccessionStep::Distributing;
+            return Err(Stop::Memory);
+        }
         Ok(Rotation::Switched)
     }
 
@@ -468,9 +473,11 @@ impl<F: NorFlash, L: Log> Device<'_, F, L> {
         own.identity.private_key = next.stored.private_key.clone();
         own.identity.certificate = certificate;
         own.key = key;
-        own.identity
-            .write::<Sha256, F>(self.store)
-            .map_err(|_| Stop::Memory)?;
+        if own.identity.write::<Sha256, F>(self.store).is_err() {
+            // That the predecessor is given up may not be so: nobody is told before the reset.
+            self.settings.kept.next = None;
+            return Err(Stop::Memory);
+        }
         Ok(Rotation::GivenUp)
     }
 
@@ -675,17 +682,14 @@ mod tests {
         assert_eq!(pins.retired(2, &[11; 32], NOW), Change::Nothing, "another's");
         assert_eq!(pins.retired(1, &[11; 32], NOW), Change::Drop(at), "never used");
         use_it(&mut pins, at);
-        assert_eq!(
-            pins.retired(1, &[11; 32], NOW),
-            Change::Drop(at),
-            "beside the provisioned one"
-        );
-        pins.peers[0].pin = ended(1);
-        assert_eq!(
-            pins.retired(1, &[11; 32], NOW),
-            Change::Nothing,
-            "the only one that works"
-        );
+        for provisioned in [pins.peers[0].pin, ended(1)] {
+            pins.peers[0].pin = provisioned;
+            assert_eq!(
+                pins.retired(1, &[11; 32], NOW),
+                Change::Nothing,
+                "nothing newer, and the key of the older one may be gone, or a thief's"
+            );
+        }
         let change = pins.successor(1, pin(12), NOW);
         let next = keep(&mut pins, change);
         assert_eq!(

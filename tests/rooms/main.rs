@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 
 /// Core's rooms in order: each may use itself and those before it.
-const ROOMS: [&str; 15] = [
-    "planted", "time", "secret", "entropy", "wire", "asn1", "crypto", "keys", "cert", "channel", "message",
-    "pairing", "session", "witness", "endpoint",
+const ROOMS: [&str; 16] = [
+    "planted", "time", "secret", "entropy", "places", "wire", "asn1", "crypto", "keys", "cert", "channel",
+    "message", "pairing", "session", "witness", "endpoint",
 ];
 
 /// Rooms that stand beside each other: neither may use the other, whatever their order above.

@@ -264,6 +264,12 @@ impl<F: NorFlash> Store<F> {
         if known.marked > known.whole {
             return Err(NvmError::Damaged);
         }
+        if known.marked < known.whole {
+            // A power cut came before the mark. From here on the value is relied upon, so its loss has to show.
+            let mark = key.physical(Place::Mark);
+            self.store::<H>(&mark, known.whole, None)?;
+            self.known_mut(name_of(&mark))?.marked = known.whole;
+        }
         if known.removed || known.whole == 0 {
             return Ok(None);
         }

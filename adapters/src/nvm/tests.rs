@@ -302,6 +302,43 @@ fn a_flipped_bit_never_brings_an_older_value_back() {
     assert!(refused > 0, "damage is found");
 }
 
+/// The power fails between a value and its mark, the value is found and used, and then it rots: that it was there has to show. Without a
+/// mark of its own the older value, or none, would take its place.
+#[test]
+fn what_was_found_without_its_mark_is_missed_when_it_rots() {
+    const NEWER: &[u8] = b"the newer value";
+    let journal = Rc::new(RefCell::new(Vec::new()));
+    for before in [Some(b"an older one".as_slice()), None] {
+        let mut store = open(&Ram::erased().bytes).unwrap();
+        if let Some(before) = before {
+            store.put::<Sha256>(KEYS[0], before).unwrap();
+        }
+        let mut image = store.into_flash().bytes;
+        let flash = Ram {
+            journal: Some(Rc::clone(&journal)),
+            ..Ram::of(image.clone())
+        };
+        let mut store = Store::open::<Sha256>(flash, &device(1)).unwrap();
+        journal.borrow_mut().clear();
+        store.put::<Sha256>(KEYS[0], NEWER).unwrap();
+        let mut found = 0;
+        for step in journal.borrow().iter() {
+            apply(&mut image, step, 2);
+            let mut store = open(&image).unwrap();
+            if value(&mut store, KEYS[0]) != Ok(Some(NEWER.to_vec())) {
+                continue;
+            }
+            found += 1;
+            let mut rotten = store.into_flash().bytes;
+            let places = rotten.windows(NEWER.len()).position(|bytes| bytes == NEWER);
+            rotten[places.unwrap()] ^= 1;
+            let after = open(&rotten).map(|mut store| value(&mut store, KEYS[0]));
+            assert_eq!(after.unwrap(), Err(NvmError::Damaged), "before: {before:?}");
+        }
+        assert!(found > 1, "cut before the mark, and after it");
+    }
+}
+
 #[test]
 fn another_devices_memory_is_refused() {
     let mut store = open(&Ram::erased().bytes).unwrap();

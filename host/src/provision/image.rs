@@ -266,6 +266,18 @@ fn peers(pins: &[engine::Pin], dialed: &[DialedPeer], notes: &mut Vec<String>) -
             known.len()
         )));
     }
+    for (at, pin) in known.iter().enumerate() {
+        let of_login =
+            |pins: &[&engine::Pin]| pins.iter().filter(|other| other.login_id == pin.login_id).count();
+        if of_login(&known) > 1 && of_login(&known[..at]) == 0 {
+            notes.push(format!(
+                "{} has {} certificates, and the device takes them for one partner's: two hosts that share the login would be left behind when the \
+                 device renews its own. Give each a login of its own",
+                pin.login_name,
+                of_login(&known)
+            ));
+        }
+    }
     let mut peers = Vec::new();
     for pin in known {
         let connect = match pin.connect {

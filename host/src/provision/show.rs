@@ -1,11 +1,13 @@
 //! What a device's memory says, without its secrets.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
 use dbmirror_adapters::nvm::settings::{
     Connect, Floor, Header, IdentitySettings, NetworkSettings, Peer, SettingsError, Start,
 };
+use dbmirror_adapters::nvm::succession::{HANDED_OVER_MAX, HandedOver, OwnSuccession, SuccessionStep};
 use dbmirror_adapters::nvm::{DeviceKey, Kind, NVM_LEN, Store};
 use dbmirror_core::crypto::Hash as _;
 use dbmirror_core::message::{InstanceId, Sync};
@@ -79,8 +81,10 @@ pub(super) fn describe(
         lines.push(("subject", certificate.subject().to_string()));
     }
     lines.push(("fingerprint", hex(&Sha256::digest(own))));
+    let mut logins = BTreeMap::new();
     for number in 0..header.peers {
         let peer = Peer::read::<Sha256, _>(&mut store, number)?;
+        logins.insert(peer.login_id, peer.login.as_str().to_owned());
         let connect = match peer.connect {
             Connect::Granted => "may connect",
             Connect::Denied => "denied",
@@ -99,6 +103,30 @@ pub(super) fn describe(
                 date(peer.pin.not_after.0)
             ),
         ));
+    }
+    for number in 0..HANDED_OVER_MAX {
+        let Some(handed) = HandedOver::read::<Sha256, _>(&mut store, number)? else {
+            continue;
+        };
+        let used = if handed.used { "used" } else { "not used yet" };
+        lines.push((
+            "handed over",
+            format!(
+                "by {}, certificate {} until {}, {used}",
+                logins.get(&handed.login_id).map_or("nobody", String::as_str),
+                hex(&handed.pin.sha256),
+                date(handed.pin.not_after.0)
+            ),
+        ));
+    }
+    if let Some(next) = OwnSuccession::read::<Sha256, _>(&mut store)? {
+        let step = match next.step {
+            _ if next.certificate_id == identity.certificate_id => "the predecessor is given up",
+            SuccessionStep::Distributing => "handed out",
+            SuccessionStep::Switched => "in use",
+        };
+        let fingerprint = hex(&Sha256::digest(next.certificate.as_bytes()));
+        lines.push(("successor", format!("{fingerprint}, {step}")));
     }
     let keys: Vec<_> = store.keys(Kind::Record).collect();
     for key in keys {

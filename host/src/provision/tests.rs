@@ -4,6 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use dbmirror_adapters::nvm::Store;
+use dbmirror_adapters::nvm::settings::{Der, IdentitySettings, Peer};
+use dbmirror_adapters::nvm::succession::{HandedOver, OwnSuccession, SuccessionStep};
+
+use super::image::Memory;
 use super::*;
 use crate::cli::ProvisionArgs;
 
@@ -161,6 +166,33 @@ fn an_image_says_what_the_script_said() {
         peer.starts_with("HOST_A_login, may connect, dialed at TCP://10.0.2.2:7024"),
         "{peer}"
     );
+    // What partners have handed over since, and a rotation under way, are shown too.
+    let device = read_device_key(&key).ok().unwrap();
+    let mut store = Store::open::<Sha256>(Memory(fs::read(&image).unwrap()), &device).unwrap();
+    let login = Peer::read::<Sha256, _>(&mut store, 0).unwrap();
+    let handed = HandedOver {
+        certificate_id: 900,
+        login_id: login.login_id,
+        used: false,
+        pin: login.pin,
+    };
+    handed.write::<Sha256, _>(&mut store, 1).unwrap();
+    let identity = IdentitySettings::read::<Sha256, _>(&mut store).unwrap();
+    let next = OwnSuccession {
+        step: SuccessionStep::Switched,
+        certificate_id: identity.certificate_id + 1,
+        predecessor: [0; 32],
+        private_key: identity.private_key.clone(),
+        certificate: Der::new(b"a successor").unwrap(),
+    };
+    next.write::<Sha256, _>(&mut store).unwrap();
+    let rotating = bench.path("rotating.img");
+    fs::write(&rotating, store.into_flash().0).unwrap();
+    let told = shown(&rotating, &key);
+    let told = |name: &str| told.iter().find(|(found, _)| *found == name).unwrap().1.clone();
+    assert!(told("handed over").starts_with("by HOST_A_login, certificate "));
+    assert!(told("handed over").ends_with("not used yet"));
+    assert!(told("successor").ends_with(", in use"));
     // The directory is the user's, and stays as it was.
     assert_eq!(fs::metadata(bench.dir.path()).unwrap().mode() & 0o777, 0o755);
     // Neither a second run nor another key gets at it.

@@ -224,7 +224,7 @@ fn retired(instance: &Instance, told: &PeerCertificate, digest: &[u8; 32]) -> Re
     };
     let replaced = of_login
         .iter()
-        .any(|other| other.id != gone.id && origin(other.id).is_none_or(|origin| origin.used));
+        .any(|other| other.id > gone.id && origin(other.id).is_none_or(|origin| origin.used));
     if own.used && !replaced {
         return kept("no other certificate of that login has been used yet");
     }
