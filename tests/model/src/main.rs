@@ -12,7 +12,7 @@ use dbmirror_model::hunt::{Verdict, hunt};
 use dbmirror_model::machine::WRONGS;
 use dbmirror_model::mutation::Mutation;
 use dbmirror_model::search::{Found, search};
-use dbmirror_model::settings::{HUNTED, LARGE, SMALL, Setting, TINY};
+use dbmirror_model::settings::{DEEP, HUNTED, LARGE, SMALL, Setting, TINY};
 use dbmirror_model::show;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -57,7 +57,7 @@ fn unknown(what: &str, name: &str, known: &[&str]) -> ExitCode {
 }
 
 fn every() -> impl Iterator<Item = &'static Setting> {
-    TINY.iter().chain(SMALL).chain(HUNTED).chain(LARGE)
+    TINY.iter().chain(SMALL).chain(HUNTED).chain(LARGE).chain(DEEP)
 }
 
 fn names() -> Vec<&'static str> {

@@ -687,7 +687,7 @@ pub const HUNTED: &[Setting] = &[
     },
 ];
 
-/// The large settings.
+/// The large settings: more than ten million states each, complete within so many steps from the start.
 pub const LARGE: &[Setting] = &[
     Setting {
         name: "takeover",
@@ -699,6 +699,7 @@ pub const LARGE: &[Setting] = &[
             exposes: 1,
             ..NONE
         },
+        steps: 25,
         ..QUIET
     },
     Setting {
@@ -710,6 +711,7 @@ pub const LARGE: &[Setting] = &[
             asks: 1,
             ..NONE
         },
+        steps: 27,
         ..QUIET
     },
     Setting {
@@ -723,6 +725,7 @@ pub const LARGE: &[Setting] = &[
             kills: 1,
             ..NONE
         },
+        steps: 28,
         ..QUIET
     },
     Setting {
@@ -735,8 +738,25 @@ pub const LARGE: &[Setting] = &[
             forces: 1,
             ..NONE
         },
+        steps: 27,
         ..QUIET
     },
+    Setting {
+        name: "power",
+        about: "a power cut and two cuts: two commits",
+        budget: Budget {
+            commits: 2,
+            cuts: 2,
+            powers: 1,
+            ..NONE
+        },
+        steps: 25,
+        ..QUIET
+    },
+];
+
+/// Settings without a bound of steps, to be searched by name, for as long as somebody likes.
+pub const DEEP: &[Setting] = &[
     Setting {
         name: "failover",
         about: "FAILOVER with three cuts",
@@ -782,17 +802,6 @@ pub const LARGE: &[Setting] = &[
             ..NONE
         },
         witnesses: 2,
-        ..QUIET
-    },
-    Setting {
-        name: "power",
-        about: "a power cut and two cuts: two commits",
-        budget: Budget {
-            commits: 2,
-            cuts: 2,
-            powers: 1,
-            ..NONE
-        },
         ..QUIET
     },
     Setting {

@@ -4,7 +4,7 @@ use dbmirror_model::hunt::{Verdict, hunt};
 use dbmirror_model::machine::WRONGS;
 use dbmirror_model::mutation::Mutation;
 use dbmirror_model::search::{fingerprint, search, successors};
-use dbmirror_model::settings::{HUNTED, LARGE, SMALL, TINY};
+use dbmirror_model::settings::{DEEP, HUNTED, LARGE, SMALL, TINY};
 use dbmirror_model::show;
 
 #[test]
@@ -56,6 +56,7 @@ fn settings_are_told_apart_and_begin_with_something_to_do() {
         .chain(SMALL)
         .chain(HUNTED)
         .chain(LARGE)
+        .chain(DEEP)
         .map(|setting| {
             let start = setting.start();
             let next = successors(setting, None, &start);
