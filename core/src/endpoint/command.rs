@@ -271,13 +271,14 @@ impl<P: Provider> Endpoint<'_, P> {
         }
     }
 
-    /// Principal: its log has grown to `end`; every block up to there can be read, and is decided.
+    /// Principal: its log has grown to `end`; every block up to there can be read, and is decided. A member that has just yielded still
+    /// says it, as long as [`Self::new_timeline`] is taken of it.
     pub fn log_grew(&mut self, env: &mut Env<'_, P>, database: DatabaseId, end: LogEnd) {
         self.present(env);
         if let Some(at) = self.of(database)
             && self
                 .session(at)
-                .is_some_and(|session| session.role() == Role::Principal || session.q.fencing)
+                .is_some_and(|session| session.role() == Role::Principal || session.captures_yet())
         {
             self.with_session(env, at, |session, ctx| session.log_grew(ctx, end));
         }

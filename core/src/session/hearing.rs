@@ -302,6 +302,8 @@ impl Session {
         self.q.taking = false;
         self.q.may_take_over = false;
         self.q.follows = false;
+        // An ask for the role that was this member's: nobody asks its new mirror, and its log is compared with the new owner's.
+        self.q.mirror_ask = 0;
         self.q.acknowledged = crate::message::Position::START;
         self.q.told_role = Some(why);
         self.rewinding = None;

@@ -346,6 +346,12 @@ impl Session {
         }
     }
 
+    /// Whether a member that has yielded may still capture: its host has not shut the writers out yet, or was not told of the change of role, since
+    /// that is not durable yet. Nothing of the log was said under the new role before.
+    pub(crate) const fn captures_yet(&self) -> bool {
+        matches!(self.side, Side::Mirror(_)) && (self.q.fencing || self.q.told_role.is_some())
+    }
+
     /// The own log goes on in a new timeline. `gap`: it does not follow from what came before. A member that has yielded takes it until its host has
     /// stopped the capture: its log lies on that fork then.
     pub(crate) fn new_timeline(
@@ -354,7 +360,7 @@ impl Session {
         timeline: Timeline,
         gap: bool,
     ) -> Result<(), SessionError> {
-        if matches!(self.side, Side::Mirror(_)) && !self.q.fencing && self.q.told_role.is_none() {
+        if matches!(self.side, Side::Mirror(_)) && !self.captures_yet() {
             return Err(SessionError::new(1416, Reason::NotMirrored));
         }
         let mut timelines = self.kept.get().timelines;

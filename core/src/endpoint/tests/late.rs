@@ -297,3 +297,37 @@ fn a_timeline_that_is_begun_while_the_role_is_yielded_is_known_as_a_fork() {
     assert!(heard(&world, P, |e| matches!(e, SessionEvent::Rewind { .. })));
     world.assert_level(M, P);
 }
+
+/// Seed 8308: the same after the writers were shut out, while the record that gives the role away was not durable for want of a storage. The
+/// session took the timeline, and not what the log had grown to in it.
+#[test]
+fn a_log_that_grows_before_the_change_of_role_is_told_is_gone_by() {
+    let mut world = started(false);
+    world.block(P, M, true);
+    world.pass(SECOND);
+    world.with(M, |e, env| e.force_service(env, DB)).unwrap();
+    world.pass(SECOND);
+    world.nodes[P].prompt = false;
+    world.block(P, M, false);
+    world.pass(Duration::from_secs(8));
+    let changed = |world: &World| heard(world, P, |e| matches!(e, SessionEvent::RoleChanged { .. }));
+    assert_eq!(world.view(P).unwrap().role, Role::Mirror);
+    assert!(!changed(&world), "that is not durable");
+    gap(&mut world, 99, 1234);
+    let end = world.nodes[P].disk.db(DB).end();
+    assert_eq!(world.view(P).unwrap().end, end);
+    world.nodes[P].prompt = true;
+    world.pass(SECOND);
+    assert!(changed(&world));
+    let known = world.nodes[P].endpoint.timelines(DB).unwrap().last().unwrap();
+    assert_eq!((known.fork, known.number), (ForkId(1234), end.position.timeline));
+    let mut later = end;
+    later.position.sequence += 1;
+    world.with(P, |e, env| e.log_grew(env, DB, later));
+    assert_eq!(world.view(P).unwrap().end, end, "it is a mirror's from here on");
+    world.with(M, |e, env| e.set_suspended(env, DB, false)).unwrap();
+    world.commit(M, 70, 40);
+    world.pass(Duration::from_secs(5));
+    assert!(heard(&world, P, |e| matches!(e, SessionEvent::Rewind { .. })));
+    world.assert_level(M, P);
+}

@@ -387,6 +387,66 @@ fn a_take_over_that_the_principal_returns_to_ends_with_one() {
     }
 }
 
+/// Seed 6309: the old principal hears its mirror's open ask, and over the same binding it hears from the witness that this was granted. The ask
+/// stayed with it, as if somebody asked *it* for the role: it never compared its log with the new owner's, and undid nothing.
+#[test]
+fn an_ask_that_was_heard_before_the_role_was_yielded_keeps_no_log_apart() {
+    let mut world = group(false);
+    let asked = |world: &World| world.nodes[0].endpoint.session(0).unwrap().q.mirror_ask != 0;
+    link(&mut world, 0, W, false);
+    link(&mut world, 0, 1, false);
+    world.nodes[W].prompt = false;
+    // It lies in the old principal's log alone.
+    world.commit(0, 7, 40);
+    after(&mut world, 2);
+    link(&mut world, 0, 1, true);
+    for _ in 0..300 {
+        if asked(&world) {
+            break;
+        }
+        world.now = world.now.after(Duration::from_millis(20));
+        for at in 0..3 {
+            world.with(at, |e, env| e.handle_timeout(env));
+            world.poll(at);
+            if at != W {
+                world.confirm_records(at);
+            }
+        }
+        world.deliver();
+    }
+    assert!(asked(&world));
+    assert_eq!(record(&world, 1).role_sequence, 1, "nothing is granted yet");
+    let between = |ends: [usize; 2]| ends == [0, 1] || ends == [1, 0];
+    let freeze = |world: &mut World, frozen: bool| {
+        for pipe in &mut world.pipes {
+            if between([pipe.ends[0].0, pipe.ends[1].0]) {
+                pipe.frozen = frozen;
+            }
+        }
+    };
+    freeze(&mut world, true);
+    world.nodes[W].prompt = true;
+    link(&mut world, 0, W, true);
+    for _ in 0..6 {
+        after(&mut world, 1);
+        if record(&world, 0).role_sequence == 2 {
+            break;
+        }
+    }
+    assert_eq!(record(&world, 0), record(&world, 1));
+    assert_eq!(world.view(0).unwrap().role, Role::Mirror);
+    assert_eq!(serving(&world), [1]);
+    freeze(&mut world, false);
+    after(&mut world, 5);
+    let undone = |event: &SessionEvent| matches!(event, SessionEvent::Rewind { .. });
+    assert!(world.session_events(0).iter().any(undone));
+    world.commit(1, 70, 40);
+    after(&mut world, 3);
+    world.assert_level(1, 0);
+    all_sync(&world);
+    assert_eq!(world.content(0), [1, 2, 70]);
+}
+
 /// R5, F59: the witness loses its storage while the owner is SYNC; it is registered again without an operator.
 #[test]
 fn a_blank_witness_is_registered_again() {
