@@ -431,9 +431,12 @@ impl Session {
             role: stored.role,
             state: self.state(),
             trouble: self.trouble.or_else(|| {
-                stored
-                    .incomplete
-                    .then_some(SessionError::new(1455, Reason::Incomplete))
+                // What outlives a restart, the operator has to see after it too.
+                let reason = match (stored.clash, stored.incomplete) {
+                    (true, _) => Some(Reason::Clash),
+                    (false, incomplete) => incomplete.then_some(Reason::Incomplete),
+                };
+                reason.map(|reason| SessionError::new(1455, reason))
             }),
             record: stored.record,
             safety: if stored.properties.safety_full {

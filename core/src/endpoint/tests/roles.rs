@@ -392,6 +392,11 @@ fn two_owners_of_one_number_both_stop_until_one_is_forced() {
         !world.view(0).unwrap().serves && !world.view(1).unwrap().serves,
         "across restarts"
     );
+    // Seed 18014: who came back did not show why, and nobody forced anything.
+    for at in 0..2 {
+        let trouble = world.view(at).unwrap().trouble;
+        assert_eq!(trouble, Some(SessionError::new(1455, Reason::Clash)), "{at}");
+    }
     force(&mut world, 1).unwrap();
     world.pass(Duration::from_secs(5));
     assert!(world.view(1).unwrap().serves && !world.view(0).unwrap().serves);
