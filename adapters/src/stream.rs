@@ -275,7 +275,9 @@ impl<'a, T: Stream> Driver<'a, T> {
             line.filled = line.filled.saturating_sub(consumed);
             moved |= consumed > 0;
         }
-        if broken && !waits {
+        // A full buffer of which nothing is taken is a record that is longer than the longest we said we take.
+        let too_long = !moved && line.filled == line.receive.len();
+        if (broken || (too_long && !end)) && !waits {
             line.free();
             endpoint.handle_eof(&mut world.env(now), id, true);
             return true;
@@ -287,12 +289,6 @@ impl<'a, T: Stream> Driver<'a, T> {
                 deaf,
             };
             endpoint.handle_eof(&mut world.env(now), id, false);
-            return true;
-        }
-        if !moved && line.filled == line.receive.len() && !waits {
-            // A record that is longer than the longest we said we take.
-            line.free();
-            endpoint.handle_eof(&mut world.env(now), id, true);
             return true;
         }
         moved

@@ -38,6 +38,14 @@ fn closed(world: &World) -> usize {
     events.filter(closed).count()
 }
 
+/// Service is forced on `at` while the two do not hear each other; they do not when this returns.
+fn force_apart(world: &mut World, at: usize) {
+    world.block(P, M, true);
+    world.pass(SECOND);
+    world.with(at, |e, env| e.force_service(env, DB)).unwrap();
+    world.pass(SECOND);
+}
+
 /// Seeds 10910 and 12476: the second seed came while the first was being put in the database's place. The mirror dropped it, and its
 /// principal waited for ever to hear that it was there.
 #[test]
@@ -133,18 +141,12 @@ fn a_tail_that_breaks_off_lets_the_log_go_on_once_what_came_is_durable() {
 #[test]
 fn a_role_that_is_back_before_the_fence_stands_says_hello() {
     let mut world = started(false);
-    world.block(P, M, true);
-    world.pass(SECOND);
-    world.with(M, |e, env| e.force_service(env, DB)).unwrap();
-    world.pass(SECOND);
+    force_apart(&mut world, M);
     world.nodes[P].fences = false;
     world.block(P, M, false);
     world.pass(Duration::from_secs(8));
     assert_eq!(world.view(P).unwrap().role, Role::Mirror);
-    world.block(P, M, true);
-    world.pass(SECOND);
-    world.with(P, |e, env| e.force_service(env, DB)).unwrap();
-    world.pass(SECOND);
+    force_apart(&mut world, P);
     assert!(world.view(P).unwrap().serves);
     world.block(P, M, false);
     world.pass(Duration::from_secs(8));
@@ -271,10 +273,7 @@ fn an_owner_without_a_timeline_begins_one_where_its_mirror_went_on() {
 #[test]
 fn a_timeline_that_is_begun_while_the_role_is_yielded_is_known_as_a_fork() {
     let mut world = started(false);
-    world.block(P, M, true);
-    world.pass(SECOND);
-    world.with(M, |e, env| e.force_service(env, DB)).unwrap();
-    world.pass(SECOND);
+    force_apart(&mut world, M);
     world.nodes[P].fences = false;
     world.block(P, M, false);
     world.pass(Duration::from_secs(8));
@@ -303,10 +302,7 @@ fn a_timeline_that_is_begun_while_the_role_is_yielded_is_known_as_a_fork() {
 #[test]
 fn a_log_that_grows_before_the_change_of_role_is_told_is_gone_by() {
     let mut world = started(false);
-    world.block(P, M, true);
-    world.pass(SECOND);
-    world.with(M, |e, env| e.force_service(env, DB)).unwrap();
-    world.pass(SECOND);
+    force_apart(&mut world, M);
     world.nodes[P].prompt = false;
     world.block(P, M, false);
     world.pass(Duration::from_secs(8));
