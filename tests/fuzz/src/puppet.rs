@@ -72,6 +72,8 @@ pub(crate) struct Puppet {
     piece: usize,
     /// Types of the handshake messages that it said before its Finished was said.
     pub(crate) said: Vec<u8>,
+    /// Records that it sent pieces of handshake messages in.
+    pub(crate) records: usize,
     finished: bool,
 }
 
@@ -95,6 +97,7 @@ impl Puppet {
             application: None,
             piece: piece.clamp(1, limit),
             said: Vec::new(),
+            records: 0,
             finished: false,
         };
         puppet.victim.flush();
@@ -187,6 +190,7 @@ impl Puppet {
 
     fn deliver(&mut self, content_type: u8, content: &[u8]) {
         for piece in content.chunks(self.piece) {
+            self.records += 1;
             let record = match &mut self.writing {
                 Some(writing) => writing.seal(content_type, piece),
                 None => plain(content_type, piece),
