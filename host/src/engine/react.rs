@@ -273,18 +273,6 @@ impl Instance<'_> {
                 self.capture(database, new_timeline);
                 return;
             }
-            SessionEvent::Rewind { to } => {
-                // Undoing comes with the log; until then a seed takes the copy's place.
-                let now = self.now();
-                self.endpoint.cannot_rewind(&mut self.world.env_at(now), database);
-                log(
-                    1499,
-                    format!(
-                        "The log of database '{name}' goes on from {} where its principal's does not; the mirror is seeded anew.",
-                        to.lsn()
-                    ),
-                )
-            }
             SessionEvent::LogLost { end } => log(
                 1499,
                 format!(

@@ -199,10 +199,10 @@ impl functions::Context for QueryContext {
         private_keys::certificate_private_key(&self.keys, id, encryption, decryption).map_err(|stop| {
             match stop {
                 Stop::Refused(messages) => messages.into_iter().next().map_or_else(
-                    || (15556, String::new()),
+                    || (15465, String::new()),
                     |message| (message.number, message.text),
                 ),
-                Stop::Cancelled => (15556, String::new()),
+                Stop::Cancelled => (15465, String::new()),
             }
         })
     }

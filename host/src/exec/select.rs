@@ -104,19 +104,24 @@ impl SqlSession {
         Ok(Found { columns, rows })
     }
 
-    /// Fills the views that a query reads.
+    /// Fills the views that a query reads, all at one moment of the catalog: it is held from the first of them to the last.
     fn fill(&self, memory: &Connection, wanted: &BTreeSet<String>) -> Result<(), Stop> {
         let scope = Scope {
             database_id: self.database_id,
         };
-        for name in wanted {
-            let Some(view) = columns::view(name) else { continue };
+        let wanted: Vec<_> = wanted.iter().filter_map(|name| columns::view(name)).collect();
+        for view in &wanted {
             self.may_read(view.name)?;
-            let rows = {
-                let master = self.instance.master();
+        }
+        let mut filled = Vec::with_capacity(wanted.len());
+        {
+            let master = self.instance.master();
+            for view in &wanted {
                 let rows = views::rows(&master, self.instance.engine(), scope, view.name)?;
-                self.visible(&master, view.name, rows)?
-            };
+                filled.push(self.visible(&master, view.name, rows)?);
+            }
+        }
+        for (view, rows) in wanted.iter().zip(filled) {
             let places = vec!["?"; view.columns.len()].join(", ");
             let mut insert = memory.prepare(&format!("INSERT INTO sys.{} VALUES ({places})", view.name))?;
             for row in rows {

@@ -502,3 +502,40 @@ fn the_catalogue_of_messages_can_be_asked() {
     let all = f.rows("SELECT message_id FROM sys.messages");
     assert_eq!(all.len(), crate::messages::ALL.len());
 }
+
+/// Two views in one query are of one moment, whatever other sessions change between them.
+#[test]
+fn a_query_sees_the_catalog_at_one_moment() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let mut f = Fixture::new();
+    let (instance, over) = (Arc::clone(&f.instance), Arc::new(AtomicBool::new(false)));
+    let stop = Arc::clone(&over);
+    // A login with its permission comes and goes, each time at one stroke.
+    let other = std::thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            for step in [
+                "INSERT INTO server_principal (principal_id, name, sid, type, create_date, modify_date)
+                     VALUES (9000, 'x', x'01ff', 'S', '2026-01-01', '2026-01-01');
+                 INSERT INTO server_permission VALUES (100, 0, 9000, 1, 'COSQ', 'G')",
+                "DELETE FROM server_permission WHERE grantee = 9000; DELETE FROM server_principal WHERE principal_id = 9000",
+            ] {
+                instance
+                    .master()
+                    .execute_batch(&format!("BEGIN; {step}; COMMIT"))
+                    .unwrap();
+                std::thread::sleep(std::time::Duration::from_micros(200));
+            }
+        }
+    });
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..100 {
+        seen.extend(f.rows(
+            "SELECT (SELECT COUNT(*) FROM sys.server_permissions WHERE grantee_principal_id = 9000),
+                    (SELECT COUNT(*) FROM sys.server_principals WHERE principal_id = 9000)",
+        ));
+    }
+    over.store(true, Ordering::Relaxed);
+    other.join().unwrap();
+    let seen: Vec<&str> = seen.iter().map(String::as_str).collect();
+    assert!(seen.iter().all(|row| ["0|0", "1|1"].contains(row)), "{seen:?}");
+}
