@@ -9,6 +9,7 @@
 //! After a failed `fdatasync` nobody knows what is on the disk, so the log is poisoned: every later append is refused and
 //! nothing more is reported durable until the log has been opened, that is re-read, again.
 
+mod body;
 mod format;
 mod recover;
 mod segment;
@@ -28,6 +29,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::vec::Vec;
 
+use body::Body;
 use dbmirror_core::message::{Chain, LogEnd, Position};
 use format::{BODY_MAX, CRC32C, ENTRY_HEADER, Entry, Kind, Place, SEGMENT_HEADER};
 pub use recover::Recovery;
@@ -303,7 +305,7 @@ impl BlockLog {
         let mut state = self.shared.lock();
         let ticket = self
             .shared
-            .write(&mut state, Kind::Base, id, base, base.chain, &[])?
+            .write(&mut state, Kind::Base, id, base, base.chain, Body::EMPTY)?
             .0;
         state.logs.insert(
             id,
@@ -327,6 +329,43 @@ impl BlockLog {
         block: LogEnd,
         stored: &[u8],
     ) -> Result<Ticket, LogError> {
+        self.append_body(id, previous, block, Body::Bytes(stored))
+    }
+
+    /// As [`BlockLog::append`], with a block whose stored bytes are the first `len` of `file`: one of [`BlockLog::nameless`]. No more than a piece
+    /// of it is in memory at a time.
+    ///
+    /// # Errors
+    /// As [`BlockLog::append`]; [`LogError::Io`] also when `file` cannot be read.
+    pub fn append_file(
+        &self,
+        id: LogId,
+        previous: Chain,
+        block: LogEnd,
+        file: &File,
+        len: u32,
+    ) -> Result<Ticket, LogError> {
+        self.append_body(id, previous, block, Body::File(file, len))
+    }
+
+    /// A file without a name on the disk of the log, for a block that comes in pieces. What it takes is free again when it is closed, or when the
+    /// process has ended.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub fn nameless(&self) -> io::Result<File> {
+        // One at a time has the name that it is made under.
+        let _state = self.shared.lock();
+        segment::nameless(&self.shared.dir)
+    }
+
+    fn append_body(
+        &self,
+        id: LogId,
+        previous: Chain,
+        block: LogEnd,
+        body: Body<'_>,
+    ) -> Result<Ticket, LogError> {
         let mut state = self.shared.lock();
         let log = state.logs.get(&id).ok_or(LogError::UnknownLog)?;
         if !log.follows(block.position, previous) {
@@ -336,13 +375,13 @@ impl BlockLog {
         }
         let (ticket, at) = self
             .shared
-            .write(&mut state, Kind::Block, id, block, previous, stored)?;
+            .write(&mut state, Kind::Block, id, block, previous, body)?;
         let stored = Stored {
             position: block.position,
             chain: block.chain,
             segment: at.segment,
             offset: u64::from(at.offset) + ENTRY_HEADER as u64,
-            len: stored.len() as u32,
+            len: body.len() as u32,
         };
         if let Some(log) = state.logs.get_mut(&id) {
             log.blocks.push_back(stored);
@@ -361,7 +400,7 @@ impl BlockLog {
         }
         let ticket = self
             .shared
-            .write(&mut state, Kind::Truncate, id, to, to.chain, &[])?
+            .write(&mut state, Kind::Truncate, id, to, to.chain, Body::EMPTY)?
             .0;
         if let Some(log) = state.logs.get_mut(&id) {
             log.truncate(to);
@@ -376,8 +415,14 @@ impl BlockLog {
     pub fn forget(&self, id: LogId) -> Result<(), LogError> {
         let mut state = self.shared.lock();
         if state.logs.contains_key(&id) {
-            self.shared
-                .write(&mut state, Kind::Forget, id, LogEnd::START, Chain::START, &[])?;
+            self.shared.write(
+                &mut state,
+                Kind::Forget,
+                id,
+                LogEnd::START,
+                Chain::START,
+                Body::EMPTY,
+            )?;
             state.logs.remove(&id);
         }
         Ok(())
@@ -517,7 +562,7 @@ impl BlockLog {
             for (id, base) in bases {
                 ticket = self
                     .shared
-                    .write(&mut state, Kind::Base, id, base, base.chain, &[])?
+                    .write(&mut state, Kind::Base, id, base, base.chain, Body::EMPTY)?
                     .0;
             }
             (victims, ticket)
@@ -579,7 +624,7 @@ impl Shared {
         id: LogId,
         at: LogEnd,
         previous: Chain,
-        body: &[u8],
+        body: Body<'_>,
     ) -> Result<(Ticket, Place), LogError> {
         if let Some(why) = &state.poisoned {
             return Err(LogError::Poisoned(why.clone()));
@@ -590,7 +635,7 @@ impl Shared {
         let mut entry = Entry {
             kind,
             body_len: body.len() as u32,
-            body_crc: CRC32C.checksum(body),
+            body_crc: body.checksum()?,
             id,
             position: at.position,
             previous,
@@ -611,9 +656,7 @@ impl Shared {
             offset: current.offset as u32,
         };
         current.file.write_all_at(&entry.emit(), current.offset)?;
-        current
-            .file
-            .write_all_at(body, current.offset + ENTRY_HEADER as u64)?;
+        body.write_to(&current.file, current.offset + ENTRY_HEADER as u64)?;
         current.offset += span;
         let file = Arc::clone(&current.file);
         if state.dirty.last().is_none_or(|last| !Arc::ptr_eq(last, &file)) {

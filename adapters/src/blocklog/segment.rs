@@ -100,6 +100,18 @@ fn reserve(file: &File, size: u64) -> io::Result<()> {
     }
 }
 
+/// Makes a file in `dir` that has no name, and so nothing to be removed later.
+pub(super) fn nameless(dir: &Path) -> io::Result<File> {
+    let path = dir.join("incoming");
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let file = new_file(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
 fn new_file(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)

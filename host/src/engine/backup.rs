@@ -18,10 +18,10 @@ use dbmirror_core::message::block::{BlockHeader, HEADER_LEN};
 use dbmirror_core::message::{Chain, DatabaseSum, FamilyGuid, LogEnd, Position, TIMELINES_MAX, Timelines};
 use dbmirror_core::session::DatabaseId;
 
+use super::incoming::check;
 use super::records::{DatabaseRow, decode_timelines, encode_timelines};
 use super::run::{Handle, Instance};
 use super::sessions::{core_id, detach_database, unknown, wait_until_served};
-use super::storage::check;
 use super::worker::{Command, Snapshot, file_error};
 use super::{DatabaseConfig, DatabaseState, EngineError, Lsn, STATEMENT_TIMEOUT};
 

@@ -27,6 +27,7 @@
 mod backup;
 mod directory;
 mod explain;
+mod incoming;
 mod pairing;
 mod react;
 mod records;

@@ -4,10 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use dbmirror_adapters::blocklog::{BlockLog, LogError, LogId};
-use dbmirror_core::crypto::Provider;
-use dbmirror_core::crypto::rustcrypto::RustCrypto;
-use dbmirror_core::message::block::{BlockCheck, BlockError};
+use dbmirror_adapters::blocklog::{BlockLog, LogId};
 use dbmirror_core::message::{Chain, DatabaseSum, FamilyGuid, LogEnd, Position, SessionGuid};
 use dbmirror_core::session::{
     ATTACHMENT_LEN_MAX, BlockChunk, BlockRead, DatabaseId, SeedInfo, SeedOpen, SeedRead, Storage,
@@ -15,12 +12,11 @@ use dbmirror_core::session::{
 };
 use dbmirror_core::time::Duration;
 
+use super::incoming::{Incoming, log_error};
 use super::records::Records;
 use super::worker::{Command, PIECE, SeedReader, Worker};
 use super::{DatabaseChange, Notices};
 
-/// Largest block that is taken: what the block log takes.
-const BLOCK_MAX: u32 = 1 << 30;
 /// Pieces of a seed that are read ahead.
 const AHEAD: u64 = 4;
 
@@ -59,14 +55,9 @@ pub(super) struct Database {
     pub closes: bool,
     /// Why its file is not captured until an operator accepts it.
     pub refused: Option<String>,
+    /// A block that arrives in pieces.
     incoming: Option<Incoming>,
     seed_out: SeedOut,
-}
-
-/// A block that arrives in pieces.
-struct Incoming {
-    position: Position,
-    bytes: Vec<u8>,
 }
 
 /// The snapshot that is read as a seed.
@@ -238,88 +229,24 @@ impl Logs {
             .ok_or(StorageError::Unavailable)
     }
 
-    /// Takes a piece of a block; with the last one checks the block and appends it.
+    /// Takes a piece of a block; with the last one the block is appended.
     fn take_block(&mut self, database: DatabaseId, at: BlockChunk, bytes: &[u8]) -> Result<(), StorageError> {
         let log = Arc::clone(&self.log);
         let d = self.get(database)?;
-        if at.total > BLOCK_MAX {
-            return Err(StorageError::Full);
-        }
-        if at.offset == 0 {
-            d.incoming = Some(Incoming {
-                position: at.position,
-                bytes: Vec::new(),
-            });
-        }
-        let incoming = d
-            .incoming
-            .as_mut()
-            .filter(|i| i.position == at.position)
-            .ok_or(StorageError::Corrupt)?;
-        if incoming.bytes.len() != at.offset as usize
-            || incoming.bytes.len() + bytes.len() > at.total as usize
-        {
-            d.incoming = None;
-            return Err(StorageError::Corrupt);
-        }
-        incoming.bytes.extend_from_slice(bytes);
-        if !at.ends_with(bytes.len()) {
-            return Ok(());
-        }
-        let Some(Incoming { bytes, .. }) = d.incoming.take() else {
-            return Err(StorageError::Corrupt);
-        };
-        let end = log.extent(d.log_id).ok_or(StorageError::Unavailable)?.end;
-        let chain = check(&bytes, at.position, d.family, end)?;
-        log.append(
-            d.log_id,
-            end.chain,
-            LogEnd {
-                position: at.position,
-                chain,
-            },
-            &bytes,
-        )
-        .map(drop)
-        .map_err(|e| log_error(&e))
-    }
-}
-
-/// Checks a whole block that is to follow `end`, and gives the chain after it.
-pub(super) fn check(
-    bytes: &[u8],
-    position: Position,
-    family: FamilyGuid,
-    end: LogEnd,
-) -> Result<Chain, StorageError> {
-    let mut check = BlockCheck::<<RustCrypto as Provider>::Sha256>::new(end.chain);
-    let wrong = |e| {
-        if e == BlockError::ChainBroken {
-            StorageError::Chain
+        // One of which a piece is refused is dropped.
+        let begun = d.incoming.take();
+        let mut incoming = if at.offset == 0 {
+            let end = log.extent(d.log_id).ok_or(StorageError::Unavailable)?.end;
+            Incoming::begin(at, d.family, end)?
         } else {
-            StorageError::Corrupt
+            begun.ok_or(StorageError::Corrupt)?
+        };
+        incoming.take(&log, at, bytes)?;
+        if at.ends_with(bytes.len()) {
+            return incoming.append(&log, d.log_id);
         }
-    };
-    check.push(bytes).map_err(wrong)?;
-    let header = check.finish().map_err(wrong)?.header;
-    if header.position != position || header.family != family {
-        return Err(StorageError::Corrupt);
-    }
-    if end.position.sequence.checked_add(1) != Some(position.sequence)
-        || position.timeline < end.position.timeline
-    {
-        return Err(StorageError::Chain);
-    }
-    Ok(header.chain)
-}
-
-fn log_error(e: &LogError) -> StorageError {
-    match e {
-        LogError::Io(e) if e.kind() == std::io::ErrorKind::StorageFull => StorageError::Full,
-        LogError::TooLarge => StorageError::Full,
-        LogError::NotNext { .. } => StorageError::Chain,
-        LogError::UnknownLog => StorageError::Unavailable,
-        _ => StorageError::Failed,
+        d.incoming = Some(incoming);
+        Ok(())
     }
 }
 
