@@ -204,7 +204,7 @@ fn sqlcmd_habits() {
     assert_eq!(text(&output.stdout).lines().next(), Some("master"));
     // Without -b a later batch still runs, and the exit status tells of the error all the same.
     let script = pair.root.path().join("s.sql");
-    std::fs::write(&script, "SELEC 1\n GO \nPRINT 'after'\nGO 2\n").expect("a script");
+    std::fs::write(&script, "SELECTED 1\n GO \nPRINT 'after'\nGO 2\n").expect("a script");
     let path = script.to_str().expect("UTF-8");
     let output = host.sql(&["-i", path]);
     assert_eq!(output.status.code(), Some(1));

@@ -1,6 +1,6 @@
 //! The one-time code: 128 random bits, written as 30 letters and digits that people can read out.
 //!
-//! The text is Crockford's base32 (no I, L, O, U; lower case and the look-alikes are read as what they look like) of the 16
+//! The text is Crockford's base32 (no I, L, O, U; lower case is read too, and what looks like another as that one) of the 16
 //! bytes and 22 bits of check, in six groups of five. The check finds a mistyped code before it costs a try; it is the first 22 bits
 //! of SHA-256 over a label and the bytes, so it tells nothing to who does not have the code.
 

@@ -247,7 +247,7 @@ mod tests {
         std::fs::write(&a, b"abc").unwrap();
         std::fs::write(&b, b"abc").unwrap();
         assert!(compare_files(&a, &b).unwrap().0);
-        std::fs::write(&b, b"abd").unwrap();
+        std::fs::write(&b, b"abx").unwrap();
         assert_eq!(
             compare_files(&a, &b).unwrap(),
             (false, "they differ at byte 2".to_owned())
