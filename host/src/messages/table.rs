@@ -50,7 +50,7 @@ catalogue! {
     M927 927 14 "Database '{0}' is in the middle of a restore: it takes further RESTORE statements, SET PARTNER or RESTORE DATABASE … WITH RECOVERY."
     M954 954 14 "Database '{0}' is the mirror copy of a mirroring session and cannot be used here. Its principal is {1}."
     M955 955 14 "Database '{0}' lacks a quorum of its mirroring session and stays closed. Check the partner and the witness."
-    M1038 1038 15 "A name is missing or empty: [] and two quotes name nothing."
+    M1038 1038 15 "A name is missing or empty: brackets or quotes with nothing between them name nothing."
     M1087 1087 15 "The table variable '{0}' is not known: this server has no variables."
     M1801 1801 16 "There is already a database '{0}'. Choose another name."
     M1802 1802 16 "CREATE DATABASE failed; nothing was created. The message before says why."
