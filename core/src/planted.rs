@@ -4,7 +4,7 @@
 //! Only with the feature `simulation`, which no program that ships may have. Without it `planted` is `false` at compile time.
 
 #[cfg(feature = "simulation")]
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! bugs {
     ($($name:ident = $text:literal;)*) => {
@@ -67,27 +67,39 @@ bugs! {
     ForceWhileBound = "service is forced while the partner is bound (R8)";
     ForceNotLower = "a witness grants forced service over a record that is not lower (F43)";
     LossUnnoticed = "a member that finds hardened blocks lost goes on as if nothing were (R6)";
+    BlankBelieves = "a witness without a record takes what an owner shows it (R5, F8)";
     IncompleteOpens = "an incomplete member persists a record that names itself (R6, F50)";
     NoneEnds = "none ends a session (F41)";
     TombstoneAlone = "who hears a tombstone goes on alone whatever the records say (F56)";
 }
 
-/// The bug that is planted, as its place in the list and one; 0 for none.
+/// The bugs that are planted: a bit for each place in the list.
 #[cfg(feature = "simulation")]
-static PLANTED: AtomicUsize = AtomicUsize::new(0);
+static PLANTED: AtomicU64 = AtomicU64::new(0);
 
-/// Plants a bug in this process, or none.
+/// The bit of a bug.
 #[cfg(feature = "simulation")]
-pub fn plant(bug: Option<Bug>) {
-    let place = bug.and_then(|bug| Bug::ALL.iter().position(|known| *known == bug));
-    PLANTED.store(place.map_or(0, |place| place.saturating_add(1)), Ordering::SeqCst);
+fn bit(bug: Bug) -> u64 {
+    let place = Bug::ALL.iter().position(|known| *known == bug);
+    place
+        .and_then(|place| 1_u64.checked_shl(u32::try_from(place).ok()?))
+        .unwrap_or(0)
+}
+
+/// Plants these bugs in this process, and no others.
+#[cfg(feature = "simulation")]
+pub fn plant(bugs: &[Bug]) {
+    PLANTED.store(
+        bugs.iter().fold(0, |bits, bug| bits | bit(*bug)),
+        Ordering::SeqCst,
+    );
 }
 
 /// Whether that bug is planted.
 #[cfg(feature = "simulation")]
 pub(crate) fn planted(bug: Bug) -> bool {
-    let place = PLANTED.load(Ordering::Relaxed);
-    place != 0 && place.checked_sub(1).and_then(|place| Bug::ALL.get(place)) == Some(&bug)
+    let planted = PLANTED.load(Ordering::Relaxed);
+    planted != 0 && planted & bit(bug) != 0
 }
 
 /// No bug is planted.

@@ -124,7 +124,8 @@ impl Puppet {
         } else {
             self.deliver(HANDSHAKE, message);
         }
-        if ours == FINISHED {
+        // A second one is refused, and what was agreed on before it stays.
+        if ours == FINISHED && !self.finished {
             if self.victim_is_client {
                 self.finish_server();
             }

@@ -119,6 +119,7 @@ rows! {
     FaultLostWitnessRecord = Now, "fault: the witness restarts without its record";
     FaultUnneededConnection = Now, "fault: a connection that nobody needs, for a test";
     FaultStraggler = Focused, "fault: the last bytes of a dead connection come when a newer one stands";
+    FaultMoment = Focused, "fault: something at the very moment of a message, a record or a role";
     FaultEndpointStopped = Now, "fault: the endpoint is stopped and started";
 }
 

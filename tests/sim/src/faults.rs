@@ -64,6 +64,8 @@ pub enum Fault {
     Probe,
     /// The last bytes of a connection are held up, its sender dies and is back before they arrive.
     Straggler,
+    /// Something that waits for its moment.
+    Trap,
 }
 
 /// All of them, with their weights.
@@ -95,6 +97,7 @@ pub const FAULTS: &[(Fault, u64)] = &[
     (Fault::Probe, 1),
     // In seeds about one thing.
     (Fault::Straggler, 0),
+    (Fault::Trap, 0),
 ];
 
 /// What goes right again.
@@ -160,6 +163,10 @@ impl<P: Provider + 'static> World<P> {
 
     /// That fault, now.
     pub fn strike(&mut self, fault: Fault) {
+        if fault == Fault::Trap {
+            self.set_trap();
+            return;
+        }
         let node = self.dice.index(self.nodes.len());
         let (from, to) = self.two();
         let spell = self.spell();
@@ -200,11 +207,7 @@ impl<P: Provider + 'static> World<P> {
                 Row::FaultTwoWay
             }
             Fault::Isolated => {
-                for other in (0..self.nodes.len()).filter(|other| *other != node) {
-                    let (there, back) = (self.dice.below(SECOND), self.dice.below(4 * SECOND));
-                    self.clog(node, other, spell + there);
-                    self.clog(other, node, spell + back);
-                }
+                self.isolate(node, spell);
                 Row::FaultIsolated
             }
             Fault::Reset => {
@@ -385,7 +388,8 @@ impl<P: Provider + 'static> World<P> {
             | Fault::SlowDisk
             | Fault::FullDisk
             | Fault::EndpointStopped
-            | Fault::Probe => return,
+            | Fault::Probe
+            | Fault::Trap => return,
         };
         self.coverage.faults += 1;
         self.coverage.hit(row);
@@ -395,7 +399,17 @@ impl<P: Provider + 'static> World<P> {
         self.nodes[node].run.is_some() && self.nodes[node].disk.medium == Medium::Healthy
     }
 
-    fn clog(&mut self, from: usize, to: usize, span: u64) {
+    /// An instance hears nobody for a while, and nobody it.
+    pub fn isolate(&mut self, node: usize, span: u64) {
+        for other in (0..self.nodes.len()).filter(|other| *other != node) {
+            let (there, back) = (self.dice.below(SECOND), self.dice.below(4 * SECOND));
+            self.clog(node, other, span + there);
+            self.clog(other, node, span + back);
+        }
+    }
+
+    /// Nothing comes through one way for a while.
+    pub fn clog(&mut self, from: usize, to: usize, span: u64) {
         self.net.links[from][to].clogged = true;
         self.after(span, What::Undo(Undo::Clog(from, to)));
     }
@@ -586,6 +600,7 @@ impl<P: Provider + 'static> World<P> {
     /// Faults are over: everything goes right again.
     pub fn calm(&mut self) {
         self.quiet = true;
+        self.clear_traps();
         self.crash_next = None;
         let count = self.nodes.len();
         for from in 0..count {

@@ -18,4 +18,5 @@ pub mod plan;
 pub mod provider;
 pub mod run;
 pub mod tap;
+pub mod traps;
 pub mod world;

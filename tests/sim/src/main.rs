@@ -18,7 +18,7 @@ dbmirror-sim --mutants [--mutant NAME] [--most N]
   --seeds N      runs so many seeds (1000)
   --first SEED   beginning with this one (1)
   --jobs N       at a time (the machine's cores)
-  --focus NAME   seeds about one thing: take-over, failover, force, logs, links, witness, ends, restarts, writes
+  --focus NAME   seeds about one thing: take-over, failover, force, logs, links, witness, ends, restarts, writes, moments, moments
   --real         with the real cryptography, which is slow and hides messages
   --no-coverage  says nothing about what never happened
   --keep-going   goes on after a seed that failed
@@ -26,6 +26,7 @@ dbmirror-sim --mutants [--mutant NAME] [--most N]
   --show         prints its message flow
   --ci           some thousand seeds, then fresh ones, which it prints
   --mutants      plants one bug at a time, and says how many seeds it took to find it
+  --caught       plants those that are known to be found, and fails if one is not
   --mutant NAME  plants that one; with --seed, to look at it
   --most N       for at most so many seeds each (3000)";
 
@@ -40,6 +41,7 @@ struct Args {
     real: bool,
     ci: bool,
     mutants: bool,
+    caught: bool,
     no_coverage: bool,
     keep_going: bool,
     mutant: Option<String>,
@@ -66,6 +68,7 @@ fn parse() -> Result<Args, String> {
             "--real" => args.real = true,
             "--ci" => args.ci = true,
             "--mutants" => args.mutants = true,
+            "--caught" => args.caught = true,
             "--no-coverage" => args.no_coverage = true,
             "--keep-going" => args.keep_going = true,
             "--mutant" => args.mutant = words.next(),
@@ -123,8 +126,11 @@ fn main() -> ExitCode {
         .jobs
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
         .max(1);
-    if args.mutants {
-        return mutants(named, args.most.unwrap_or(3_000), jobs, settings);
+    if args.mutants || args.caught {
+        let wanted = |mutant: &Mutant| {
+            named.is_none_or(|named| named == *mutant) && (args.mutants || mutant.is_caught())
+        };
+        return mutants(wanted, args.most.unwrap_or(3_000), jobs, settings);
     }
     let mut coverage = Coverage::default();
     let clean = if args.ci {
@@ -201,12 +207,9 @@ fn tell(outcome: &Outcome, settings: Settings) {
 }
 
 /// Plants one bug after the other.
-fn mutants(only: Option<Mutant>, most: u64, jobs: usize, settings: Settings) -> ExitCode {
+fn mutants(wanted: impl Fn(&Mutant) -> bool, most: u64, jobs: usize, settings: Settings) -> ExitCode {
     let mut clean = true;
-    for mutant in Mutant::all() {
-        if only.is_some_and(|only| only != mutant) {
-            continue;
-        }
+    for mutant in Mutant::all().into_iter().filter(wanted) {
         let settings = Settings {
             bug: mutant.plant(),
             ..settings
@@ -252,7 +255,7 @@ fn of_turn(turn: u64) -> (u64, Option<Focus>) {
     (turn / kinds + 1, focus)
 }
 
-/// How many seeds it takes until one fails.
+/// How many turns it takes until one fails: of all kinds, or about one thing only.
 fn hunt(most: u64, jobs: usize, settings: Settings) -> (u64, Option<(u64, String)>) {
     let next = AtomicU64::new(1);
     let stop = AtomicBool::new(false);
@@ -265,7 +268,9 @@ fn hunt(most: u64, jobs: usize, settings: Settings) -> (u64, Option<(u64, String
                     if seed > most {
                         break;
                     }
-                    let (seed_run, focus) = of_turn(seed);
+                    let (seed_run, focus) = settings
+                        .focus
+                        .map_or_else(|| of_turn(seed), |focus| (seed, Some(focus)));
                     let settings = Settings { focus, ..settings };
                     if let Some(violation) = run(seed_run, settings).violation {
                         stop.store(true, Ordering::Relaxed);

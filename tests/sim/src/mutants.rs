@@ -49,14 +49,46 @@ impl Mutant {
     pub fn plant(self) -> Option<DriverBug> {
         match self {
             Self::Core(bug) => {
-                plant(Some(bug));
+                let with = with(bug).map_or(&[][..], |(with, _)| with);
+                plant(&[&[bug], with].concat());
                 // The storage's own check of the chain stands behind the one that is left out.
                 (bug == Bug::ChainNotCompared).then_some(DriverBug::WrongChain)
             }
             Self::Driver(bug) => {
-                plant(None);
+                plant(&[]);
                 Some(bug)
             }
+        }
+    }
+
+    /// Whether the simulator is known to find it (docs/simulator.md has the turns): one of these that is not found any more means that the
+    /// simulator has become weaker.
+    #[must_use]
+    pub const fn is_caught(self) -> bool {
+        match self {
+            Self::Core(bug) => matches!(
+                bug,
+                Bug::SaidBeforeDurable
+                    | Bug::TailIgnored
+                    | Bug::SameTimeline
+                    | Bug::CreditKept
+                    | Bug::AckWithoutMirror
+                    | Bug::AloneUnconfirmed
+                    | Bug::NoYield
+                    | Bug::SyncNotLevel
+                    | Bug::SyncWhileOff
+                    | Bug::AskUnsync
+                    | Bug::GrantUnequal
+                    | Bug::FailoverUnsettled
+                    | Bug::OpenUnheard
+            ),
+            Self::Driver(bug) => matches!(
+                bug,
+                DriverBug::AckBeforeSync
+                    | DriverBug::RetrySync
+                    | DriverBug::ForgetRecord
+                    | DriverBug::ClaimLost
+            ),
         }
     }
 
@@ -66,6 +98,31 @@ impl Mutant {
         match self {
             Self::Core(bug) => match bug {
                 Bug::GrantWhileHeard => Some("a courtesy, not a rule of safety"),
+                Bug::AskNotLevel => Some(
+                    "the model is searched without that flag, and nothing is lost without it (docs/model.md)",
+                ),
+                // The next ones survive in the model too, for the same reasons (docs/model.md).
+                Bug::GrantTwice => Some(
+                    "of two partners only the one that is not the owner asks, so no number is asked for by both",
+                ),
+                Bug::GrantSync => Some(
+                    "an owner at SYNC acknowledges nothing without its mirror, and the old owner keeps its log (R6)",
+                ),
+                Bug::AnyAnswerCloses => Some(
+                    "the answer to an older ask would come over a binding that ended before the newer one was made",
+                ),
+                Bug::AnyHelloCloses => Some(
+                    "a witness says a second hello over a binding only where its number is above the asker's, which refuses it",
+                ),
+                Bug::HardenWhileAsking => {
+                    Some("what it hardens for the old owner is in its log when it opens")
+                }
+                Bug::OldBlocks => Some(
+                    "a binding keeps the order of messages: the hello that tells the new number comes first",
+                ),
+                Bug::OpenUnprepared => Some(
+                    "an owner at SYNC acknowledges nothing alone, and records UNSYNC once its mirror is lost",
+                ),
                 _ => None,
             },
             Self::Driver(DriverBug::WrongChain) => {
@@ -74,4 +131,27 @@ impl Mutant {
             Self::Driver(_) => None,
         }
     }
+}
+
+/// Which bugs are planted together with one, and why: a rule that others stand before is only seen to be missing where they are missing too.
+#[must_use]
+pub const fn with(bug: Bug) -> Option<(&'static [Bug], &'static str)> {
+    Some(match bug {
+        Bug::AskNotLevel
+        | Bug::GrantUnequal
+        | Bug::GrantSync
+        | Bug::RecordWhileAsking
+        | Bug::HandBackAfterGrant
+        | Bug::AskConfirms
+        | Bug::AnyAnswerCloses
+        | Bug::AnyHelloCloses => (
+            &[Bug::GrantWhileHeard],
+            "without the courtesy, which is no rule of safety and spares most of the asks that matter here",
+        ),
+        Bug::AskUnsync => (
+            &[Bug::GrantUnequal, Bug::GrantWhileHeard],
+            "story F5: neither the mirror nor the witness looks at the record, and there is no courtesy",
+        ),
+        _ => return None,
+    })
 }

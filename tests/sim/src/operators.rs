@@ -362,14 +362,22 @@ impl<P: Provider + 'static> World<P> {
         if !self.answers(at) {
             return;
         }
-        let Some(view) = self.view(at, shop.id) else {
+        if self.view(at, shop.id).is_none() {
             return;
-        };
+        }
         self.coverage.faults += 1;
-        let now = self.now;
         let command = match self.plan.focus {
             None => self.dice.below(26),
             Some(focus) => self.dice.pick(focus.commands()),
+        };
+        self.type_in(index, at, command);
+    }
+
+    /// Types that command, as its number.
+    pub fn type_in(&mut self, index: usize, at: usize, command: u64) {
+        let (now, shop) = (self.now, self.shops[index].clone());
+        let Some(view) = self.view(at, shop.id).filter(|_| self.answers(at)) else {
+            return;
         };
         match command {
             0..=7 => {

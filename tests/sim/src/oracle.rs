@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dbmirror_core::crypto::Provider;
 use dbmirror_core::message::codec::Message;
-use dbmirror_core::message::{InstanceId, LogEnd, Position, Record, SessionGuid};
+use dbmirror_core::message::{ForkId, InstanceId, LogEnd, Position, Record, SessionGuid, Sync, Timelines};
 use dbmirror_core::session::{DatabaseId, Phase, Role, SessionState, Stored};
 
 use dbmirror_core::session::decide::witness::Keeping;
@@ -27,8 +27,8 @@ pub struct Oracle {
     owners: BTreeMap<(SessionGuid, u32), InstanceId>,
     /// The highest record that a member ever held durably.
     records: BTreeMap<(usize, SessionGuid), Record>,
-    /// By database: rows that applications were told to be committed, with their place in the log.
-    acknowledged: BTreeMap<DatabaseId, BTreeMap<u64, u64>>,
+    /// By database: rows that applications were told to be committed, with where they were told to lie.
+    acknowledged: BTreeMap<DatabaseId, Rows>,
     /// By database: who opened last under the highest role_sequence, and whether by force.
     top: BTreeMap<DatabaseId, Top>,
     /// Databases whose role was forced, to be opened under it.
@@ -37,6 +37,50 @@ pub struct Oracle {
     no_quorum: BTreeSet<(usize, DatabaseId)>,
     /// Sessions that have ended at a member: never to be held again.
     ended: BTreeMap<(usize, SessionGuid), ()>,
+    /// By database: what an owner had in its log when it gave the role away by FAILOVER, and the number that it gave.
+    handed: BTreeMap<DatabaseId, (SessionGuid, u32, BTreeSet<u64>)>,
+}
+
+/// Rows, each with the places at which it was told. A log that begins anew with a gap has rows that were told before at another place.
+type Rows = BTreeMap<u64, Vec<Told>>;
+
+/// Where a row was told to lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    /// Its sequence number.
+    sequence: u64,
+    /// The timeline that it lay in there, as long as that is remembered: sequence numbers of two timelines say nothing of each other.
+    fork: Option<ForkId>,
+}
+
+impl Told {
+    /// The place of that number in a history.
+    fn at(sequence: u64, history: &Timelines) -> Self {
+        let at = history.locate(sequence);
+        Self {
+            sequence,
+            fork: at.and_then(|at| history.fork_of(at.timeline)),
+        }
+    }
+
+    /// Whether a history that is whole up to `common` has it.
+    fn is_common(&self, common: Position, history: &Timelines) -> bool {
+        let there = Self::at(self.sequence, history).fork;
+        let same = self.fork == there || self.fork.is_none() || there.is_none();
+        self.sequence <= common.sequence && same
+    }
+}
+
+/// Adds rows that were told, or told again.
+fn tell(rows: &mut Rows, fresh: Rows) {
+    for (row, told) in fresh {
+        let places = rows.entry(row).or_default();
+        for told in told {
+            if !places.contains(&told) {
+                places.push(told);
+            }
+        }
+    }
 }
 
 /// Forced service that has begun at a member, which is yet to open.
@@ -47,7 +91,7 @@ struct Forcing {
     role_sequence: u32,
     /// What it gives up: rows that were acknowledged before and are not there, and what the old owner, which cannot know yet, has
     /// acknowledged since.
-    lost: BTreeMap<u64, u64>,
+    lost: Rows,
 }
 
 /// Who serves under the highest role_sequence.
@@ -65,6 +109,7 @@ impl Oracle {
         self.acknowledged.remove(&database);
         self.top.remove(&database);
         self.forcing.remove(&database);
+        self.handed.remove(&database);
     }
 
     /// The state that is shown now, for that which was.
@@ -260,9 +305,79 @@ fn not_durable(db: &Db, end: &LogEnd) -> Option<String> {
 impl<P: Provider + 'static> World<P> {
     /// A record has become durable.
     pub fn recorded(&mut self, at: usize, change: &RecordChange) {
+        if let Some(wrong) = self.sync_claimed(at, change).or_else(|| self.granted(at, change)) {
+            self.fail(format!("instance {at}: {wrong}"));
+            return;
+        }
         if let Some(wrong) = self.oracle.recorded(at, change) {
             self.fail(format!("instance {at}: {wrong}"));
         }
+    }
+
+    /// R1: where an owner has recorded SYNC, its mirror's medium has all that applications were told.
+    fn sync_claimed(&self, at: usize, change: &RecordChange) -> Option<String> {
+        let RecordChange::Live(database, bytes) = change else {
+            return None;
+        };
+        let stored = Stored::decode(bytes).ok()?;
+        let record = stored.record;
+        let claims =
+            stored.role == Role::Principal && record.owner == self.nodes[at].id && record.sync == Sync::Sync;
+        if !claims || self.oracle.records.get(&(at, stored.guid)) == Some(&record) {
+            return None;
+        }
+        let shop = self.shops.iter().find(|shop| shop.id == *database)?;
+        let mirror = shop.pair[usize::from(shop.pair[0] == at)];
+        let row = self.told_and_not_durable(mirror, *database)?;
+        Some(format!(
+            "SYNC is recorded at {record:?}, and instance {mirror} lacks acknowledged row {row:x}"
+        ))
+    }
+
+    /// R3: who is granted a role_sequence that nobody had, not by force, has all that applications were told.
+    fn granted(&self, at: usize, change: &RecordChange) -> Option<String> {
+        let RecordChange::Witness(guid, bytes, _) = change else {
+            return None;
+        };
+        let Keeping::Record(record) = WitnessStored::decode(bytes).ok()?.keeping else {
+            return None;
+        };
+        if record.forced || self.oracle.owners.contains_key(&(*guid, record.role_sequence)) {
+            return None;
+        }
+        let asker = self.nodes.iter().position(|node| node.id == record.owner)?;
+        let (database, _) = self.nodes[asker].disk.known.get(guid)?;
+        let row = self.told_and_not_durable(asker, *database)?;
+        Some(format!(
+            "role_sequence {} is granted by {at} to instance {asker}, which lacks acknowledged row {row:x}",
+            record.role_sequence
+        ))
+    }
+
+    /// A row that applications were told to be committed, and that a member's medium lacks.
+    fn told_and_not_durable(&self, at: usize, database: DatabaseId) -> Option<u64> {
+        let told = self.oracle.acknowledged.get(&database)?;
+        let held: BTreeSet<u64> = self.nodes[at].disk.db(database).map_or_else(BTreeSet::new, |db| {
+            let hardened = db.blocks.iter().take(db.durable);
+            db.rows
+                .iter()
+                .copied()
+                .chain(hardened.map(|block| block.row()))
+                .collect()
+        });
+        told.keys().find(|row| !held.contains(row)).copied()
+    }
+
+    /// R4: what an owner has in its log when it gives the role away by FAILOVER is to be at who takes it.
+    pub fn handed_over(&mut self, at: usize, database: DatabaseId, role_sequence: u32) {
+        let Some(guid) = self.view(at, database).and_then(|view| view.guid) else {
+            return;
+        };
+        let Some(db) = self.nodes[at].disk.db(database) else {
+            return;
+        };
+        let rows = db.rows.iter().take(db.log_rows()).copied().collect();
+        self.oracle.handed.insert(database, (guid, role_sequence, rows));
     }
 
     /// All rows that an instance holds, in its file or in its log.
@@ -298,12 +413,13 @@ impl<P: Provider + 'static> World<P> {
             return;
         }
         let from = from.min(upto_row);
-        let mut fresh: Vec<(u64, u64)> = db.rows[from.min(db.rows.len())..upto_row.min(db.rows.len())]
+        let mut fresh: Rows = db.rows[from.min(db.rows.len())..upto_row.min(db.rows.len())]
             .iter()
             .enumerate()
             .map(|(index, row)| {
                 let block = (from + index + 1).saturating_sub(db.base_rows) as u64;
-                (*row, db.base.position.sequence + block)
+                let told = Told::at(db.base.position.sequence + block, &db.timelines);
+                (*row, vec![told])
             })
             .collect();
         if let Some(running) = self.nodes[at].running(database) {
@@ -326,7 +442,7 @@ impl<P: Provider + 'static> World<P> {
                     return; // The operator's word: these are lost, or were there before.
                 }
                 let there = self.rows_of(top.at, database);
-                if let Some((row, _)) = fresh.iter().find(|(row, _)| !there.contains(row)) {
+                if let Some(row) = fresh.keys().find(|row| !there.contains(row)) {
                     self.fail(format!(
                         "db {}: instance {at} acknowledges row {row:x} under role_sequence {number}, and {} serves without it under {}",
                         database.0, top.at, top.role_sequence
@@ -342,16 +458,11 @@ impl<P: Provider + 'static> World<P> {
             let held: BTreeSet<u64> = here
                 .map(|db| db.rows.iter().copied().chain(db.undone_rows()).collect())
                 .unwrap_or_default();
-            let (kept, given_up): (Vec<_>, Vec<_>) =
-                fresh.into_iter().partition(|(row, _)| held.contains(row));
-            forcing.lost.extend(given_up);
+            let (kept, given_up): (Rows, Rows) = fresh.into_iter().partition(|(row, _)| held.contains(row));
+            tell(&mut forcing.lost, given_up);
             fresh = kept;
         }
-        self.oracle
-            .acknowledged
-            .entry(database)
-            .or_default()
-            .extend(fresh);
+        tell(self.oracle.acknowledged.entry(database).or_default(), fresh);
     }
 
     /// A member starts: service that was to be forced there, and of which nothing is durable, never was.
@@ -371,31 +482,35 @@ impl<P: Provider + 'static> World<P> {
             && !stands(forcing)
             && let Some(forcing) = self.oracle.forcing.remove(&database)
         {
-            self.oracle
-                .acknowledged
-                .entry(database)
-                .or_default()
-                .extend(forcing.lost);
+            tell(
+                self.oracle.acknowledged.entry(database).or_default(),
+                forcing.lost,
+            );
         }
     }
 
     /// Service was forced: acknowledged rows may be lost after `common`, and none may if no loss is possible.
     pub fn forced(&mut self, at: usize, database: DatabaseId, common: Position, loss_possible: bool) {
         let here = self.rows_of(at, database);
-        let lost: Vec<(u64, u64)> = self
+        let history = self.nodes[at]
+            .disk
+            .db(database)
+            .map_or(Timelines::EMPTY, |db| db.timelines);
+        let lost: Rows = self
             .oracle
             .acknowledged
             .get(&database)
-            .map_or_else(Vec::new, |rows| {
+            .map_or_else(Rows::new, |rows| {
                 rows.iter()
                     .filter(|(row, _)| !here.contains(row))
-                    .map(|(row, at)| (*row, *at))
+                    .map(|(row, told)| (*row, told.clone()))
                     .collect()
             });
-        if let Some((row, position)) = lost.iter().find(|(_, position)| *position <= common.sequence) {
+        let common_to = |told: &[Told]| told.iter().find(|told| told.is_common(common, &history)).copied();
+        if let Some((row, told)) = lost.iter().find_map(|(row, told)| Some((row, common_to(told)?))) {
             self.fail(format!(
-                "db {}: forced service loses row {row:x} at {position}, and reports {common:?} as common",
-                database.0
+                "db {}: forced service loses row {row:x} at {}, and reports {common:?} as common",
+                database.0, told.sequence
             ));
             return;
         }
@@ -408,7 +523,7 @@ impl<P: Provider + 'static> World<P> {
             return;
         }
         if let Some(rows) = self.oracle.acknowledged.get_mut(&database) {
-            for (row, _) in &lost {
+            for row in lost.keys() {
                 rows.remove(row);
             }
         }
@@ -419,7 +534,7 @@ impl<P: Provider + 'static> World<P> {
             at,
             guid: view.guid.unwrap_or_default(),
             role_sequence: view.record.role_sequence,
-            lost: lost.into_iter().collect(),
+            lost,
         };
         self.oracle.forcing.insert(database, forcing);
     }
@@ -484,6 +599,16 @@ impl<P: Provider + 'static> World<P> {
         };
         self.oracle.top.insert(database, top);
         let here = self.rows_of(at, database);
+        if let Some((of, number, rows)) = self.oracle.handed.remove(&database)
+            && (of, number, forced) == (guid, role_sequence, false)
+            && let Some(row) = rows.iter().find(|row| !here.contains(row))
+        {
+            self.fail(format!(
+                "db {}: instance {at} opens after FAILOVER without row {row:x} of who gave it the role",
+                database.0
+            ));
+            return;
+        }
         // Two operators have forced both, and nobody arbitrates (R8, clash): the promises are of what both have.
         let rival =
             before.is_some_and(|top| top.forced && top.role_sequence == role_sequence && top.at != at);

@@ -88,6 +88,11 @@ impl DriverBug {
     ];
 }
 
+/// FAILOVER and `FORCE_SERVICE_ALLOW_DATA_LOSS`, as their numbers in `World::type_in`.
+pub const FAILOVER: u64 = 19;
+/// See [`FAILOVER`].
+pub const FORCE: u64 = 23;
+
 /// A mix of faults and commands around one thing, in a group of three with one gated database: it happens many times in a few minutes, which
 /// otherwise happens once in many seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +115,8 @@ pub enum Focus {
     Restarts,
     /// Writes that take their time, while connections and processes end.
     Writes,
+    /// Whatever goes wrong at the very moment of a message, a record or a role.
+    Moments,
 }
 
 impl Focus {
@@ -124,6 +131,7 @@ impl Focus {
         (Self::Ends, "ends"),
         (Self::Restarts, "restarts"),
         (Self::Writes, "writes"),
+        (Self::Moments, "moments"),
     ];
 
     /// Its name.
@@ -140,7 +148,7 @@ impl Focus {
         use Fault::{
             Clock, CrashInStep, Delay, EndpointStopped, FullDisk, Gap, HungDisk, HungMember, Isolated, Kill,
             LostWitnessRecord, OneWay, Power, PowerAll, Reset, ResetAll, Rot, SlowDisk, SlowMember,
-            StalledRedo, Straggler, SyncFails, TwoWay,
+            StalledRedo, Straggler, SyncFails, Trap, TwoWay,
         };
         match self {
             Self::TakeOver => &[
@@ -200,6 +208,9 @@ impl Focus {
                 CrashInStep,
                 TwoWay,
             ],
+            Self::Moments => &[
+                Trap, Trap, Trap, Trap, Trap, Trap, Trap, Trap, TwoWay, Kill, Power, Isolated, Reset,
+            ],
             Self::Writes => &[
                 SlowDisk,
                 SlowDisk,
@@ -217,15 +228,13 @@ impl Focus {
         }
     }
 
-    /// The commands that operators type, as their numbers in `World::operator`.
+    /// The commands that operators type, as their numbers in `World::type_in`.
     #[must_use]
     pub const fn commands(self) -> &'static [u64] {
         const SUSPEND: u64 = 0;
         const SAFETY: u64 = 8;
         const NEVER_ADOPT: u64 = 17;
         const OFF: u64 = 18;
-        const FAILOVER: u64 = 19;
-        const FORCE: u64 = 23;
         const WITNESS_OFF: u64 = 24;
         match self {
             Self::TakeOver | Self::Links => &[FAILOVER, SAFETY],
@@ -233,6 +242,7 @@ impl Focus {
             Self::Force => &[FORCE, FORCE, FORCE, FAILOVER],
             Self::Logs | Self::Restarts | Self::Writes => &[FAILOVER, SUSPEND, SAFETY, NEVER_ADOPT],
             Self::Witness => &[WITNESS_OFF, WITNESS_OFF, FAILOVER, FORCE],
+            Self::Moments => &[FAILOVER, SAFETY, WITNESS_OFF, SUSPEND],
             Self::Ends => &[OFF, FAILOVER, FORCE, FORCE],
         }
     }

@@ -12,7 +12,7 @@ use dbmirror_core::endpoint::{
 };
 use dbmirror_core::message::codec::Message;
 use dbmirror_core::message::{FamilyGuid, InstanceId, Position};
-use dbmirror_core::session::{DatabaseId, Fence, Role, SessionEvent, SessionView, StorageError};
+use dbmirror_core::session::{DatabaseId, Fence, Role, RoleChange, SessionEvent, SessionView, StorageError};
 use dbmirror_core::time::Duration;
 
 use crate::book::Book;
@@ -25,6 +25,7 @@ use crate::node::{Node, node_at};
 use crate::oracle::Oracle;
 use crate::plan::{Plan, Shop};
 use crate::tap;
+use crate::traps::{Bite, Moment, Traps};
 
 /// Polls without rest that are a fault of the endpoint.
 const POLLS_MAX: u32 = 4_000;
@@ -73,6 +74,8 @@ pub enum What {
     Fault,
     /// Something goes right again.
     Undo(Undo),
+    /// Something goes wrong at the moment that a trap waited for: by whom it was said, and to whom.
+    Bite(Bite, usize, usize),
     /// An operator types something.
     Operator,
     /// The operator who sets sessions up looks at one.
@@ -135,6 +138,8 @@ pub struct World<P: Provider> {
     pub violation: Option<Violation>,
     /// Faults are over.
     pub quiet: bool,
+    /// Faults that wait for their moment.
+    pub traps: Traps,
     /// Crash the instance right after the next step that does something.
     pub crash_next: Option<usize>,
     /// The message flow is printed.
@@ -222,6 +227,7 @@ impl<P: Provider + 'static> World<P> {
             coverage: Coverage::default(),
             violation: None,
             quiet: false,
+            traps: Traps::new(seed),
             crash_next: None,
             show,
             readable,
@@ -365,6 +371,7 @@ impl<P: Provider + 'static> World<P> {
             What::Commit(shop) => self.commit(shop),
             What::Fault => self.fault(),
             What::Undo(undo) => self.undo(undo),
+            What::Bite(bite, at, to) => self.bite(bite, at, to),
             What::Operator => self.operator(),
             What::Setup(shop) => self.set_up(shop),
             What::Start(node) => self.start(node),
@@ -559,6 +566,7 @@ impl<P: Provider + 'static> World<P> {
         match write {
             Write::Record(ticket, change) => {
                 self.recorded(at, &change);
+                self.moment(at, Moment::Recorded, None);
                 self.nodes[at].with(now, |endpoint, env| endpoint.handle_persisted(env, ticket));
             }
             Write::Log(database, end) => {
@@ -714,7 +722,7 @@ impl<P: Provider + 'static> World<P> {
             None => return,
         };
         if self.readable {
-            self.read_along(at, to, &bytes);
+            self.read_along(at, to, pipe, &bytes);
         }
         let late = self.lateness(at, to);
         let (now, rate) = (self.now, self.net.link(at, to).rate);
@@ -738,12 +746,13 @@ impl<P: Provider + 'static> World<P> {
         self.after(span, What::Deliver(pipe, serial, end));
     }
 
-    fn read_along(&mut self, at: usize, to: usize, bytes: &[u8]) {
-        let mut wrong = None;
+    fn read_along(&mut self, at: usize, to: usize, pipe: usize, bytes: &[u8]) {
+        let (mut wrong, mut said) = (None, Vec::new());
         let (coverage, oracle, node) = (&mut self.coverage, &mut self.oracle, &self.nodes[at]);
         let (show, now) = (self.show, self.now);
         tap::messages(bytes, |message: Message<'_>| {
             coverage.message(message.kind());
+            said.push(message.kind());
             if show && !matches!(message, Message::Ping(_)) {
                 println!(
                     "{:>12.6}  {at} -> {to}  {}",
@@ -757,6 +766,9 @@ impl<P: Provider + 'static> World<P> {
         });
         if let Some(wrong) = wrong {
             self.fail(format!("instance {at} claims to {to}: {wrong}"));
+        }
+        for kind in said {
+            self.moment(at, Moment::Said(kind), Some((pipe, to)));
         }
     }
 
@@ -919,6 +931,7 @@ impl<P: Provider + 'static> World<P> {
                 self.after(span, What::BeginCapture(at, run, database, new_timeline));
             }
             SessionEvent::Fence(why) => {
+                self.moment(at, Moment::Fenced, None);
                 if let Some(running) = self.nodes[at].running(database) {
                     running.open = false;
                     running.fenced = true;
@@ -937,8 +950,18 @@ impl<P: Provider + 'static> World<P> {
                     running.fenced = false;
                 }
                 self.serving(at, database, role_sequence);
+                self.moment(at, Moment::Serving, None);
             }
-            SessionEvent::RoleChanged { role, .. } => {
+            SessionEvent::RoleChanged {
+                role,
+                why,
+                role_sequence,
+                ..
+            } => {
+                if (why, role) == (RoleChange::Failover, Role::Mirror) {
+                    self.handed_over(at, database, role_sequence);
+                }
+                self.moment(at, Moment::Role, None);
                 if let Some(running) = self.nodes[at].running(database) {
                     running.capturing = false;
                     running.mirror = role == Role::Mirror;

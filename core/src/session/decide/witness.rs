@@ -2,6 +2,7 @@
 
 use super::record::ROLE_SEQUENCE_AHEAD_MAX;
 use crate::message::{InstanceId, Record, Sync};
+use crate::planted::{Bug, planted};
 use core::cmp::Ordering;
 
 /// What a witness durably holds of a session.
@@ -72,6 +73,9 @@ pub enum Noted {
 #[must_use]
 pub fn note(held: &Keeping, theirs: &Record, sender: InstanceId) -> Noted {
     let Keeping::Record(own) = held else {
+        if planted(Bug::BlankBelieves) && theirs.owner == sender {
+            return Noted::Take(*theirs);
+        }
         return Noted::Nothing;
     };
     if theirs.owner != sender
