@@ -4,7 +4,7 @@
 //! Whenever the machine stops, either the whole old database is there or the whole new one: the log of an old file goes before
 //! the new file comes, or it would be taken for the new one's, and before it goes all of it is in the old file, or kept with it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -83,22 +83,29 @@ impl CompleteSeed {
         Ok(self.anchor)
     }
 
-    /// Puts it in the place of a database that nobody has open, which is gone afterwards.
+    /// Puts it in the place of a database that nobody has open, which is gone afterwards. Other programs can write to neither meanwhile: who was
+    /// about to open the old one gets no further, and would otherwise go on with that file and the log of the new one.
     ///
     /// # Errors
     /// [`Error::InUse`] when a `Tail` or `Applier` holds the file there; [`Error::Busy`] when an application has it open: what that
-    /// went on to commit would be in no database; what the system answers. Nothing has changed then.
-    pub fn install_over(mut self) -> Result<Anchor> {
+    /// went on to commit would be in no database; what the system answers. The old database is there still, and whole.
+    pub fn install_over(mut self) -> Result<Installed> {
         refuse_if_held(&self.path)?;
-        let alone = self.exclusive()?;
-        self.swap()?;
-        // Who opened the path meanwhile waits at this lock, and finds the new file.
-        drop(alone);
-        Ok(self.anchor)
+        let mut retired = self.exclusive()?;
+        if let Some(old) = &retired {
+            old.shut()?;
+        }
+        let lock = self.swap_locked(&mut retired)?;
+        Ok(Installed {
+            anchor: self.anchor,
+            kept: None,
+            lock,
+            retired,
+        })
     }
 
-    /// The file that is replaced, folded and locked against every connection.
-    fn exclusive(&self) -> Result<Option<File>> {
+    /// The file that is replaced, folded and locked against every connection; `None` where no database is.
+    fn exclusive(&self) -> Result<Option<WriteLock>> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let before = log_state(&self.path);
@@ -114,12 +121,12 @@ impl CompleteSeed {
                     let locked = locked.map_err(Error::io("lock the file that is replaced"))?;
                     // A commit may have come after the log was folded.
                     if locked && log_state(&self.path) == before {
-                        return Ok(Some(file));
+                        return Ok(Some(WriteLock::alone(file)));
                     }
                 }
                 Err(Error::Busy(_)) => {}
                 // No database, or a damaged one, which is replaced for that.
-                Err(Error::NotADatabase(_)) => return Ok(Some(file)),
+                Err(Error::NotADatabase(_)) => return Ok(None),
                 Err(e) => return Err(e),
             }
             if Instant::now() >= deadline {
@@ -238,22 +245,6 @@ impl CompleteSeed {
         sync_folder(&self.path)?;
         prune(&self.path)?;
         Ok(Some(kept))
-    }
-
-    fn swap(&mut self) -> Result<()> {
-        for path in LOGS.map(|suffix| beside(&self.path, suffix)) {
-            match fs::remove_file(path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove the log of the file that is replaced")(e));
-                }
-                _ => {}
-            }
-        }
-        if let Some(name) = self.temporary.0.as_ref() {
-            fs::rename(name, &self.path).map_err(Error::io("put the seed in its place"))?;
-        }
-        self.temporary.0 = None;
-        sync_folder(&self.path)
     }
 }
 

@@ -103,6 +103,15 @@ impl WriteLock {
         })))
     }
 
+    /// That of a database which nobody has open, and whose log is empty: the SHARED bytes of `main` are locked exclusively.
+    pub(super) fn alone(main: File) -> Self {
+        Self(Some(Held::Own {
+            main,
+            shm: None,
+            strays: Vec::new(),
+        }))
+    }
+
     /// The write lock that `shm` holds, which goes on when that is closed.
     pub(super) fn of(main: &File, shm: &Shm) -> Result<Self> {
         let held = Held::Own {

@@ -226,12 +226,22 @@ pub(super) fn restore_database(
         let family = FamilyGuid(database.family_guid);
         let row = DatabaseRow::new(log_id, family, start.timelines, seed.anchor());
         handle.ask(move |i: &mut Instance<'_>| i.world.records().set_database(id, &row))??;
-        let installed = if replace {
-            seed.install_over()
-        } else {
-            seed.install_new()
-        };
-        installed.map_err(|e| restore_error(&database.name, &e))
+        let failed = |e| restore_error(&database.name, &e);
+        if !replace {
+            return seed.install_new().map_err(failed);
+        }
+        let sqlite::Installed {
+            anchor,
+            lock,
+            retired,
+            ..
+        } = seed.install_over().map_err(failed)?;
+        // From here on the file is the thread's, which keeps writers out of the copy.
+        handle.ask(move |i: &mut Instance<'_>| {
+            i.database(id)?.worker.send(Command::Installed { lock, retired });
+            Ok(())
+        })??;
+        Ok(anchor)
     };
     match install() {
         Ok(anchor) => Ok(lsn(anchor.end.position)),

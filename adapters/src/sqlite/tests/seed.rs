@@ -351,7 +351,7 @@ fn a_file_that_is_replaced_is_folded_first() {
     assert_eq!(shell(&old, "SELECT count(*) FROM o;"), "10\n");
     assert!(!fs::exists(old.with_file_name("old.db-seed")).unwrap());
     reader.kill();
-    assert_eq!(complete().install_over().unwrap().sum, anchor.sum);
+    assert_eq!(complete().install_over().unwrap().anchor.sum, anchor.sum);
     assert_eq!(shell(&old, "SELECT count(*) FROM t;"), "1\n");
     // What is no database has nothing to keep.
     fs::write(&old, b"rubbish").unwrap();
@@ -384,6 +384,38 @@ fn an_idle_connection_keeps_its_file() {
     idle.kill();
     complete().install_over().unwrap();
     assert_eq!(shell(&old, "SELECT count(*) FROM t;"), "1\n");
+}
+
+/// SQLite opens a database's log and wal-index by name, after the file itself. Who has opened the file that is replaced, and waits for its lock
+/// meanwhile, would have that one with the new one's log; and who comes first to the new one would write what the copy's owner never hears of.
+#[test]
+fn who_was_about_to_open_a_restored_database_gets_no_further() {
+    let mut rig = Rig::new(TABLE);
+    shell(&rig.source, "INSERT INTO t(b) VALUES (randomblob(5000));");
+    let mut source = rig.snapshot();
+    let mut new = std::vec![0; source.bytes() as usize];
+    source.read_at(0, &mut new).unwrap();
+    let anchor = *source.anchor();
+    let old = rig.source.with_file_name("old.db");
+    shell(&old, "PRAGMA journal_mode=WAL; CREATE TABLE o(a);");
+    let mut sink = SeedSink::create(&old, 4096, new.len() as u64).unwrap();
+    sink.write(0, &new).unwrap();
+    let complete = sink.complete(anchor.end, anchor.sum).unwrap();
+    // One that has opened the old file and nothing more.
+    let late = fs::File::open(&old).unwrap();
+    let Installed { lock, retired, .. } = complete.install_over().unwrap();
+    let retired = retired.unwrap();
+    let shared = || crate::sqlite::sys::try_share(&late, 0x4000_0002, 510).unwrap();
+    assert!(!shared(), "it would go on beside the new log");
+    assert!(retired.is_wanted(), "as long as it is there");
+    // The new one can be read, and is written by nobody before its owner has it.
+    assert_eq!(shell(&old, "SELECT count(*) FROM t;"), "1\n");
+    let refused = shell_result(&old, ".timeout 30\nINSERT INTO t(b) VALUES (99);").unwrap_err();
+    assert!(refused.contains("locked"), "{refused}");
+    drop(lock);
+    shell(&old, "INSERT INTO t(b) VALUES (99);");
+    drop(retired);
+    assert!(shared());
 }
 
 #[test]

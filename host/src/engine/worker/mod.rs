@@ -73,6 +73,11 @@ pub(super) enum Command {
     },
     /// It will not be continued.
     SeedAbort,
+    /// A restored file has come to its place: its write lock, and that of the file that was there.
+    Installed {
+        lock: WriteLock,
+        retired: Option<WriteLock>,
+    },
     /// Fold the file and say what it holds.
     Fold(SyncSender<Result<Checkpoint, EngineError>>),
     /// End.
@@ -279,6 +284,7 @@ impl Thread {
             Command::SeedWrite { offset, bytes } => self.seed_write(offset, &bytes),
             Command::SeedFinish { seed, sum, family } => self.seed_finish(&seed, sum, family),
             Command::SeedAbort => self.sink = None,
+            Command::Installed { lock, retired } => self.take_file(lock, retired),
             Command::Fold(reply) => {
                 let _ = reply.send(self.fold());
             }

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use dbmirror_adapters::sqlite::{self, SeedSink, SeedSource};
+use dbmirror_adapters::sqlite::{self, SeedSink, SeedSource, WriteLock};
 use dbmirror_core::message::{DatabaseSum, FamilyGuid};
 use dbmirror_core::session::{SeedInfo, StorageError};
 
@@ -132,10 +132,7 @@ impl Thread {
                 self.subject
                     .handle
                     .run(move |i| i.seed_installed(database, family, at));
-                // Readers find a database at once.
-                if let Err(e) = self.open_mirror() {
-                    self.trouble("apply", &file_error(&self.subject.name, &e));
-                }
+                self.show_file();
             }
             Err(e) => self.seed_failed(&e),
         }
@@ -166,10 +163,7 @@ impl Thread {
             lock,
             retired,
         } = installed?;
-        // Until it is opened.
-        self.using = Using::Fenced { lock };
-        self.retired.extend(retired);
-        self.let_go();
+        self.hold_file(lock, retired);
         let subject = &mut self.subject;
         if let Some(kept) = kept {
             let text = format!(
@@ -194,6 +188,26 @@ impl Thread {
             .records()
             .set_database(subject.database, &row)
             .map_err(|e| caller(e.text))
+    }
+
+    /// A restored file is in its place, and its log and record are there.
+    pub(super) fn take_file(&mut self, lock: WriteLock, retired: Option<WriteLock>) {
+        self.hold_file(lock, retired);
+        self.show_file();
+    }
+
+    /// Keeps writers out of a file that has come to its place until it is opened, and out of the one that was there.
+    fn hold_file(&mut self, lock: WriteLock, retired: Option<WriteLock>) {
+        self.using = Using::Fenced { lock };
+        self.retired.extend(retired);
+        self.let_go();
+    }
+
+    /// Readers find a database at once.
+    fn show_file(&mut self) {
+        if let Err(e) = self.open_mirror() {
+            self.trouble("apply", &file_error(&self.subject.name, &e));
+        }
     }
 
     fn seed_failed(&self, e: &sqlite::Error) {
