@@ -1,9 +1,27 @@
-//! What `keys` and `cert` add to the `der` crate: a writer that works backwards, and a reader that is seen not to panic.
+//! What `keys` and `cert` need besides the `der` crate: a writer that works backwards, and a narrow reader for what every build reads
+//! ([`elements`]), which is also seen not to panic (`tests/no-panic`).
 //!
 //! DER puts a length before everything. Written from the last byte to the first, each length is known when it is its
 //! turn, so nested structures need neither allocation nor a first pass.
 
-use der::{Encode, EncodingRules, ErrorKind, Header, Length, SliceReader, Tag, TagNumber};
+pub(crate) mod dates;
+pub(crate) mod elements;
+
+use der::{Encode, ErrorKind, Header, Length, Tag, TagNumber};
+
+/// The bytes are not the DER that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotDer;
+
+/// What is to be written does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoRoom;
+
+impl From<NoRoom> for der::Error {
+    fn from(_: NoRoom) -> Self {
+        ErrorKind::Overlength.into()
+    }
+}
 
 /// Writes DER into the end of a slice lent by the caller, last element first.
 pub(crate) struct Backwards<'a> {
@@ -27,12 +45,37 @@ impl<'a> Backwards<'a> {
     }
 
     /// Puts bytes that are DER already, or the content of a primitive value, before what is written.
-    pub(crate) fn raw(&mut self, bytes: &[u8]) -> der::Result<()> {
+    #[inline(never)]
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
         let room = self.room(bytes.len())?;
         for (to, from) in room.iter_mut().zip(bytes) {
             *to = *from;
         }
         Ok(())
+    }
+
+    /// Puts an element before what is written.
+    #[inline(never)]
+    pub(crate) fn element(&mut self, tag: u8, content: &[u8]) -> Result<(), NoRoom> {
+        let end = self.at;
+        self.raw(content)?;
+        self.close(tag, end)
+    }
+
+    /// Where an element ends whose content is written next, last things first; [`Self::close`] begins it.
+    pub(crate) const fn end(&self) -> usize {
+        self.at
+    }
+
+    /// Puts the beginning of an element around what was written since `end`: 65,535 bytes at most.
+    #[inline(never)]
+    pub(crate) fn close(&mut self, tag: u8, end: usize) -> Result<(), NoRoom> {
+        let len = u16::try_from(end.saturating_sub(self.at)).map_err(|_| NoRoom)?;
+        match len.to_be_bytes() {
+            [0, len @ 0..=0x7f] => self.raw(&[tag, len]),
+            [0, len] => self.raw(&[tag, 0x81, len]),
+            [high, low] => self.raw(&[tag, 0x82, high, low]),
+        }
     }
 
     /// Puts a `tag` around what `content` writes, which again writes last things first.
@@ -59,73 +102,10 @@ impl<'a> Backwards<'a> {
         len
     }
 
-    fn room(&mut self, len: usize) -> der::Result<&mut [u8]> {
+    fn room(&mut self, len: usize) -> Result<&mut [u8], NoRoom> {
         let end = self.at;
-        self.at = end.checked_sub(len).ok_or(ErrorKind::Overlength)?;
-        self.buf
-            .get_mut(self.at..end)
-            .ok_or_else(|| ErrorKind::Overlength.into())
-    }
-}
-
-/// The `der` crate's reader over a slice, but for how single bytes are copied out of it: the crate's own way panics for lengths that
-/// differ, which they never do, and no compiler sees that (`tests/no-panic`).
-#[derive(Clone)]
-pub(crate) struct Reader<'a>(SliceReader<'a>);
-
-impl<'a> Reader<'a> {
-    /// At the start of `bytes`.
-    pub(crate) fn new(bytes: &'a [u8]) -> der::Result<Self> {
-        SliceReader::new(bytes).map(Self)
-    }
-}
-
-impl<'a> der::Reader<'a> for Reader<'a> {
-    const CAN_READ_SLICE: bool = true;
-
-    fn encoding_rules(&self) -> EncodingRules {
-        self.0.encoding_rules()
-    }
-
-    fn input_len(&self) -> Length {
-        self.0.input_len()
-    }
-
-    fn position(&self) -> Length {
-        self.0.position()
-    }
-
-    fn read_nested<T, F, E>(&mut self, len: Length, f: F) -> Result<T, E>
-    where
-        E: From<der::Error>,
-        F: FnOnce(&mut Self) -> Result<T, E>,
-    {
-        self.0.read_nested(len, |inner| {
-            let mut reader = Self(inner.clone());
-            let read = f(&mut reader);
-            *inner = reader.0;
-            read
-        })
-    }
-
-    fn read_slice(&mut self, len: Length) -> der::Result<&'a [u8]> {
-        self.0.read_slice(len)
-    }
-
-    fn read_into<'o>(&mut self, buf: &'o mut [u8]) -> der::Result<&'o [u8]> {
-        let bytes = self.0.read_slice(buf.len().try_into()?)?;
-        for (to, from) in buf.iter_mut().zip(bytes) {
-            *to = *from;
-        }
-        Ok(buf)
-    }
-
-    fn error(&mut self, kind: ErrorKind) -> der::Error {
-        self.0.error(kind)
-    }
-
-    fn finish(self) -> der::Result<()> {
-        self.0.finish()
+        self.at = end.checked_sub(len).ok_or(NoRoom)?;
+        self.buf.get_mut(self.at..end).ok_or(NoRoom)
     }
 }
 
@@ -147,7 +127,7 @@ mod tests {
         let mut out = Backwards::new(&mut buf);
         out.wrap::<der::Error>(Tag::Sequence, |out| {
             out.put(&7_u8)?;
-            out.wrap(context(0, true), |out| out.raw(&[0x05, 0x00]))
+            out.wrap(context(0, true), |out| Ok(out.raw(&[0x05, 0x00])?))
         })
         .unwrap();
         assert_eq!(out.written(), [0x30, 7, 0xa0, 2, 5, 0, 2, 1, 7]);
@@ -158,5 +138,25 @@ mod tests {
         assert_eq!(buf[..2], [1, 2]);
         let mut out = Backwards::new(&mut buf[..1]);
         assert!(out.put(&7_u8).is_err());
+    }
+
+    #[test]
+    fn both_ways_of_nesting_write_the_same() {
+        for len in [0, 1, 127, 128, 255, 256, 2_000] {
+            let content = std::vec![7; len];
+            let (mut one, mut other) = ([0; 2_010], [0; 2_010]);
+            let mut wrapped = Backwards::new(&mut one);
+            wrapped
+                .wrap::<der::Error>(Tag::Sequence, |out| {
+                    out.wrap(context(3, true), |out| Ok(out.raw(&content)?))
+                })
+                .unwrap();
+            let mut closed = Backwards::new(&mut other);
+            let end = closed.end();
+            closed.element(0xa3, &content).unwrap();
+            closed.close(0x30, end).unwrap();
+            assert_eq!(closed.written(), wrapped.written());
+        }
+        assert_eq!(Backwards::new(&mut [0; 3]).element(4, &[1, 2]), Err(NoRoom));
     }
 }

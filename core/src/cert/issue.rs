@@ -1,27 +1,33 @@
 //! Issuing: one profile, the one of `docs/keys.md`.
 
-use core::time::Duration;
-
-use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, ObjectIdentifier, OctetStringRef, UintRef, UtcTime};
-use der::{DateTime, Tag};
-
-use super::{CERTIFICATE_LEN_MAX, CertError, Certificate, EC_PUBLIC_KEY, ECDSA_WITH_SHA256, SECP256R1, name};
-use crate::asn1::{Backwards, context};
-use crate::crypto::{Hash, POINT_LEN, Provider, SIGNATURE_LEN_MAX, SigningKey, VerifyingKey};
+use super::{CERTIFICATE_LEN_MAX, CertError, Certificate, name};
+use crate::asn1::Backwards;
+use crate::asn1::dates::{self, DATE_LEN_MAX};
+use crate::asn1::elements::tag;
+use crate::crypto::{Hash, Provider, SIGNATURE_LEN_MAX, SigningKey, VerifyingKey};
 use crate::entropy::Entropy;
 use crate::time::UnixSeconds;
 
-const SUBJECT_KEY_IDENTIFIER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.14");
-const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
-const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
-const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
-const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
-const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
+/// `[0] { INTEGER 2 }`: version 3.
+const VERSION_3: &[u8] = b"\xa0\x03\x02\x01\x02";
+/// `SEQUENCE { ecdsa-with-SHA256 }`: ECDSA has no parameters, not even NULL (RFC 5758 §3.2).
+const SIGNATURE_ALGORITHM: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+/// A SubjectPublicKeyInfo up to its point: `SEQUENCE { SEQUENCE { id-ecPublicKey, secp256r1 }, BIT STRING 00` (RFC 5480 §2).
+const PUBLIC_KEY: &[u8] = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";
+/// The extensions that are the same in every certificate (RFC 5280 §4.2.1).
+const EXTENSIONS: &[&[u8]] = &[
+    // basicConstraints, critical: CA:FALSE is the default, so the sequence is empty.
+    b"\x30\x0c\x06\x03\x55\x1d\x13\x01\x01\xff\x04\x02\x30\x00",
+    // keyUsage, critical: digitalSignature, bit 0 and the only one, so that seven bits are unused.
+    b"\x30\x0e\x06\x03\x55\x1d\x0f\x01\x01\xff\x04\x04\x03\x02\x07\x80",
+    // extKeyUsage: serverAuth and clientAuth.
+    b"\x30\x1d\x06\x03\x55\x1d\x25\x04\x16\x30\x14",
+    b"\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02",
+];
+/// subjectKeyIdentifier up to its 20 bytes.
+const SUBJECT_KEY_IDENTIFIER: &[u8] = b"\x30\x1d\x06\x03\x55\x1d\x0e\x04\x16\x04\x14";
 
-const VERSION_3: u8 = 2;
 const SERIAL_LEN: usize = 16;
-/// Bit 0 of KeyUsage, digitalSignature: the only one set, so that seven bits are unused.
-const DIGITAL_SIGNATURE: (u8, [u8; 1]) = (7, [0x80]);
 /// RFC 7093 §2 method 1: the leftmost 160 bits of SHA-256.
 const KEY_IDENTIFIER_LEN: usize = 20;
 
@@ -87,28 +93,29 @@ fn write<P: Provider>(
 
     let mut tbs_buf = [0; CERTIFICATE_LEN_MAX];
     let mut tbs = Backwards::new(&mut tbs_buf);
+    let end = tbs.end();
     let point = key.public_point();
-    tbs.wrap::<CertError>(Tag::Sequence, |tbs| {
-        tbs.wrap(context(3, true), |tbs| {
-            tbs.wrap(Tag::Sequence, |tbs| extensions::<P>(tbs, &point))
-        })?;
-        tbs.wrap::<CertError>(Tag::Sequence, |tbs| {
-            tbs.put(&BitStringRef::from_bytes(&point)?)?;
-            tbs.wrap(Tag::Sequence, |tbs| {
-                tbs.put(&SECP256R1)?;
-                Ok(tbs.put(&EC_PUBLIC_KEY)?)
-            })
-        })?;
-        tbs.wrap::<CertError>(Tag::Sequence, |tbs| Ok(tbs.raw(name)?))?;
-        tbs.wrap(Tag::Sequence, |tbs| {
-            put_time(tbs, not_after)?;
-            put_time(tbs, not_before)
-        })?;
-        tbs.wrap::<CertError>(Tag::Sequence, |tbs| Ok(tbs.raw(name)?))?;
-        signature_algorithm(tbs)?;
-        tbs.put(&UintRef::new(&serial)?)?;
-        tbs.wrap(context(0, true), |tbs| Ok(tbs.put(&VERSION_3)?))
-    })?;
+    let digest = P::Sha256::digest(&point);
+    let identifier = digest.get(..KEY_IDENTIFIER_LEN).unwrap_or_default();
+    tbs.raw(identifier)?;
+    tbs.raw(SUBJECT_KEY_IDENTIFIER)?;
+    for extension in EXTENSIONS.iter().rev() {
+        tbs.raw(extension)?;
+    }
+    tbs.close(tag::SEQUENCE, end)?;
+    tbs.close(tag::structure(3), end)?;
+    tbs.raw(&point)?;
+    tbs.raw(PUBLIC_KEY)?;
+    tbs.element(tag::SEQUENCE, name)?;
+    let validity = tbs.end();
+    put_time(&mut tbs, not_after)?;
+    put_time(&mut tbs, not_before)?;
+    tbs.close(tag::SEQUENCE, validity)?;
+    tbs.element(tag::SEQUENCE, name)?;
+    tbs.raw(SIGNATURE_ALGORITHM)?;
+    tbs.element(tag::INTEGER, &serial)?;
+    tbs.raw(VERSION_3)?;
+    tbs.close(tag::SEQUENCE, end)?;
 
     let mut signature = [0; SIGNATURE_LEN_MAX];
     let len = key.sign(tbs.written(), entropy, &mut signature)?;
@@ -117,63 +124,19 @@ fn write<P: Provider>(
     P::VerifyingKey::from_point(&point)?.verify(tbs.written(), signature)?;
 
     let mut certificate = Backwards::new(out);
-    certificate.wrap::<CertError>(Tag::Sequence, |certificate| {
-        certificate.put(&BitStringRef::from_bytes(signature)?)?;
-        signature_algorithm(certificate)?;
-        Ok(certificate.raw(tbs.written())?)
-    })?;
+    let end = certificate.end();
+    certificate.raw(signature)?;
+    // All bits of its last byte are used.
+    certificate.raw(&[0])?;
+    certificate.close(tag::BIT_STRING, end)?;
+    certificate.raw(SIGNATURE_ALGORITHM)?;
+    certificate.raw(tbs.written())?;
+    certificate.close(tag::SEQUENCE, end)?;
     Ok(certificate.finish())
 }
 
-/// ECDSA has no parameters, not even NULL (RFC 5758 §3.2).
-fn signature_algorithm(out: &mut Backwards<'_>) -> Result<(), CertError> {
-    out.wrap(Tag::Sequence, |out| Ok(out.put(&ECDSA_WITH_SHA256)?))
-}
-
-fn extensions<P: Provider>(out: &mut Backwards<'_>, point: &[u8; POINT_LEN]) -> Result<(), CertError> {
-    extension(out, SUBJECT_KEY_IDENTIFIER, false, |out| {
-        let digest = P::Sha256::digest(point);
-        let identifier = digest.get(..KEY_IDENTIFIER_LEN).unwrap_or_default();
-        out.put(&OctetStringRef::new(identifier)?)
-    })?;
-    extension(out, EXTENDED_KEY_USAGE, false, |out| {
-        out.wrap(Tag::Sequence, |out| {
-            out.put(&CLIENT_AUTH)?;
-            out.put(&SERVER_AUTH)
-        })
-    })?;
-    extension(out, KEY_USAGE, true, |out| {
-        let (unused, bits) = DIGITAL_SIGNATURE;
-        out.put(&BitStringRef::new(unused, &bits)?)
-    })?;
-    // CA:FALSE is the default, so the sequence is empty.
-    extension(out, BASIC_CONSTRAINTS, true, |out| {
-        out.put(&AnyRef::new(Tag::Sequence, &[])?)
-    })
-}
-
-fn extension(
-    out: &mut Backwards<'_>,
-    oid: ObjectIdentifier,
-    critical: bool,
-    value: impl FnOnce(&mut Backwards<'_>) -> der::Result<()>,
-) -> Result<(), CertError> {
-    out.wrap(Tag::Sequence, |out| {
-        out.wrap(Tag::OctetString, value)?;
-        if critical {
-            out.put(&true)?;
-        }
-        Ok(out.put(&oid)?)
-    })
-}
-
-/// UTCTime through 2049, GeneralizedTime from 2050 on (RFC 5280 §4.1.2.5).
 fn put_time(out: &mut Backwards<'_>, at: UnixSeconds) -> Result<(), CertError> {
-    let seconds = u64::try_from(at.0).map_err(|_| CertError::Date)?;
-    let at = DateTime::from_unix_duration(Duration::from_secs(seconds)).map_err(|_| CertError::Date)?;
-    if at.year() <= UtcTime::MAX_YEAR {
-        Ok(out.put(&UtcTime::from_date_time(at)?)?)
-    } else {
-        Ok(out.put(&GeneralizedTime::from_date_time(at))?)
-    }
+    let mut buf = [0; DATE_LEN_MAX];
+    let (form, content) = dates::write(at, &mut buf).ok_or(CertError::Date)?;
+    Ok(out.element(form, content)?)
 }

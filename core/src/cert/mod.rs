@@ -45,20 +45,13 @@ pub use name::Name;
 pub use parse::Certificate;
 pub use pfx::{PFX_IMPORT_LEN_MAX, PFX_LEN_MAX, PfxError, pfx_iterations, read_pfx, write_pfx};
 
+use crate::asn1::{NoRoom, NotDer};
 use crate::crypto::{CryptoError, HASH_LEN, Hash, POINT_LEN};
 use crate::entropy::EntropyError;
 use crate::time::UnixSeconds;
-use der::asn1::ObjectIdentifier;
 
 /// Most bytes of a certificate in DER, own or imported.
 pub const CERTIFICATE_LEN_MAX: usize = 2048;
-
-/// `id-ecPublicKey` (RFC 5480 §2.1.1).
-const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-/// `secp256r1`, also called `prime256v1` and P-256 (RFC 5480 §2.1.1.1).
-const SECP256R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
-/// `ecdsa-with-SHA256` (RFC 5758 §3.2).
-const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
 
 /// A peer's certificate as the handshake needs it: what it must be equal to, the key to verify with, and the dates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,6 +215,18 @@ impl From<der::Error> for CertError {
             der::ErrorKind::Overlength => Self::TooLong,
             _ => Self::Malformed,
         }
+    }
+}
+
+impl From<NotDer> for CertError {
+    fn from(_: NotDer) -> Self {
+        Self::Malformed
+    }
+}
+
+impl From<NoRoom> for CertError {
+    fn from(_: NoRoom) -> Self {
+        Self::TooLong
     }
 }
 

@@ -2,12 +2,12 @@
 
 use core::fmt::{self, Write};
 
-use der::asn1::{AnyRef, Ia5StringRef, ObjectIdentifier, PrintableStringRef, Utf8StringRef};
-use der::{Reader as _, Tag, Tagged};
+use der::asn1::ObjectIdentifier;
 use heapless::Vec;
 
 use super::CertError;
-use crate::asn1::{Backwards, Reader};
+use crate::asn1::Backwards;
+use crate::asn1::elements::{Element, Elements, tag};
 
 /// Most bytes of a name that is written here: it stands in a certificate twice.
 pub(super) const NAME_LEN_MAX: usize = 768;
@@ -211,19 +211,19 @@ fn push(out: &mut Vec<u8, NAME_LEN_MAX>, attribute: &Attribute, value: &str) -> 
     }
     let mut buf = [0; RDN_LEN_MAX];
     let mut rdn = Backwards::new(&mut buf);
-    rdn.wrap(Tag::Set, |rdn| {
-        rdn.wrap(Tag::Sequence, |rdn| {
-            match attribute.form {
-                Form::Utf8 => rdn.put(&Utf8StringRef::new(value)?)?,
-                Form::Country if value.len() == 2 && value.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
-                    rdn.put(&PrintableStringRef::new(value)?)?;
-                }
-                Form::Ascii if value.is_ascii() => rdn.put(&Ia5StringRef::new(value)?)?,
-                Form::Country | Form::Ascii => return Err(CertError::SubjectCharacter),
-            }
-            Ok(rdn.put(&attribute.oid)?)
-        })
-    })?;
+    let end = rdn.end();
+    let form = match attribute.form {
+        Form::Utf8 => tag::UTF8_STRING,
+        Form::Country if value.len() == 2 && value.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+            tag::PRINTABLE_STRING
+        }
+        Form::Ascii if value.is_ascii() => tag::IA5_STRING,
+        Form::Country | Form::Ascii => return Err(CertError::SubjectCharacter),
+    };
+    rdn.element(form, value.as_bytes())?;
+    rdn.element(tag::OBJECT_IDENTIFIER, attribute.oid.as_bytes())?;
+    rdn.close(tag::SEQUENCE, end)?;
+    rdn.close(tag::SET, end)?;
     out.extend_from_slice(rdn.written())
         .map_err(|_| CertError::SubjectTooLong)
 }
@@ -240,10 +240,10 @@ pub struct Name<'a> {
 
 impl<'a> Name<'a> {
     /// Reads an RDNSequence (RFC 5280 §4.1.2.4).
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, CertError> {
-        let any: AnyRef<'a> = reader.decode()?;
-        any.tag().assert_eq(Tag::Sequence)?;
-        let name = Self { rdns: any.value() };
+    pub(super) fn read(fields: &mut Elements<'a>) -> Result<Self, CertError> {
+        let name = Self {
+            rdns: fields.content(tag::SEQUENCE)?,
+        };
         name.each(|_, _, _| ControlFlow::Continue)?;
         Ok(name)
     }
@@ -262,27 +262,23 @@ impl<'a> Name<'a> {
     /// Visits every attribute, with whether it continues an RDN.
     fn each(
         &self,
-        mut visit: impl FnMut(bool, ObjectIdentifier, AnyRef<'a>) -> ControlFlow,
+        mut visit: impl FnMut(bool, &'a [u8], Element<'a>) -> ControlFlow,
     ) -> Result<(), CertError> {
-        let mut rdns = Reader::new(self.rdns)?;
+        let mut rdns = Elements::new(self.rdns);
         while !rdns.is_finished() {
-            let rdn: AnyRef<'a> = rdns.decode()?;
-            rdn.tag().assert_eq(Tag::Set)?;
-            let mut set = Reader::new(rdn.value())?;
+            let mut set = rdns.inside(tag::SET)?;
             let mut previous: &[u8] = &[];
             loop {
-                let element = set.tlv_bytes()?;
+                let attribute = set.element()?;
+                let element = attribute.whole;
                 // DER: the elements of a SET OF stand in ascending order (X.690 §11.6).
                 if element < previous {
                     return Err(CertError::Malformed);
                 }
-                let mut reader = Reader::new(element)?;
-                let (oid, value) = reader.sequence(|reader| {
-                    Ok::<_, der::Error>((
-                        reader.decode::<ObjectIdentifier>()?,
-                        reader.decode::<AnyRef<'a>>()?,
-                    ))
-                })?;
+                let mut fields = Elements::new(element).inside(tag::SEQUENCE)?;
+                let oid = fields.object_identifier()?;
+                let value = fields.element()?;
+                fields.finish()?;
                 if let ControlFlow::Stop = visit(!previous.is_empty(), oid, value) {
                     return Ok(());
                 }
@@ -301,7 +297,7 @@ impl<'a> Name<'a> {
         let mut found = None;
         self.each(|_, oid, value| {
             count = count.saturating_add(1);
-            found = (oid == COMMON_NAME).then_some(value);
+            found = (oid == COMMON_NAME.as_bytes()).then_some(value);
             if count > 1 {
                 ControlFlow::Stop
             } else {
@@ -309,18 +305,18 @@ impl<'a> Name<'a> {
             }
         })
         .ok()?;
-        let value = found.filter(|value| count == 1 && is_utf8(value.tag()))?;
-        let text = core::str::from_utf8(value.value()).ok()?;
+        let value = found.filter(|value| count == 1 && is_utf8(value.tag))?;
+        let text = core::str::from_utf8(value.content).ok()?;
         let plain = text.trim() == text && !begins_like_a_name(text) && !text.chars().any(must_be_escaped);
         plain.then_some(text)
     }
 }
 
 /// The kinds of string whose bytes are UTF-8, most of them ASCII.
-const fn is_utf8(tag: Tag) -> bool {
+const fn is_utf8(tag: u8) -> bool {
     matches!(
         tag,
-        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::VisibleString
+        tag::UTF8_STRING | tag::PRINTABLE_STRING | tag::IA5_STRING | tag::VISIBLE_STRING
     )
 }
 
@@ -345,12 +341,7 @@ impl fmt::Display for Name<'_> {
             first = false;
             result = f
                 .write_str(separator)
-                .and_then(|()| match ATTRIBUTES.iter().find(|known| known.oid == oid) {
-                    Some(Attribute {
-                        names: [name, ..], ..
-                    }) => f.write_str(name),
-                    _ => write!(f, "{oid}"),
-                })
+                .and_then(|()| write_key(f, oid))
                 .and_then(|()| f.write_char('='))
                 .and_then(|()| write_value(f, value));
             if result.is_ok() {
@@ -380,18 +371,33 @@ fn must_be_escaped(char: char) -> bool {
         )
 }
 
+/// Shows an attribute by its short name, else by its numbers; those that are too large for that as `#` and their bytes.
+fn write_key(f: &mut fmt::Formatter<'_>, oid: &[u8]) -> fmt::Result {
+    let known = ATTRIBUTES.iter().find(|known| known.oid.as_bytes() == oid);
+    if let Some([name, ..]) = known.map(|known| known.names) {
+        return f.write_str(name);
+    }
+    match ObjectIdentifier::from_bytes(oid) {
+        Ok(oid) => write!(f, "{oid}"),
+        Err(_) => {
+            f.write_char('#')?;
+            oid.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        }
+    }
+}
+
 /// Shows a string of any of the kinds that names are made of, and anything else as `#` and its content in hexadecimal.
-fn write_value(f: &mut fmt::Formatter<'_>, value: AnyRef<'_>) -> fmt::Result {
-    let bytes = value.value();
-    match value.tag() {
+fn write_value(f: &mut fmt::Formatter<'_>, value: Element<'_>) -> fmt::Result {
+    let bytes = value.content;
+    match value.tag {
         tag if is_utf8(tag) => {
             if let Ok(text) = core::str::from_utf8(bytes) {
                 return write_escaped(f, text.chars());
             }
         }
         // Latin-1, as everybody reads it.
-        Tag::TeletexString => return write_escaped(f, bytes.iter().map(|&byte| char::from(byte))),
-        Tag::BmpString if bytes.len().is_multiple_of(2) => {
+        tag::TELETEX_STRING => return write_escaped(f, bytes.iter().map(|&byte| char::from(byte))),
+        tag::BMP_STRING if bytes.len().is_multiple_of(2) => {
             let units = bytes.chunks_exact(2).map(|pair| match pair {
                 [high, low] => u16::from_be_bytes([*high, *low]),
                 _ => 0,

@@ -1,17 +1,19 @@
 //! Parsing any X.509 v3 certificate with a P-256 key (RFC 5280 §4.1).
 
-use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, ObjectIdentifier, OctetStringRef, UtcTime};
-use der::{Reader as _, Tag, TagMode, TagNumber, Tagged};
-
-use super::{
-    CERTIFICATE_LEN_MAX, CertError, EC_PUBLIC_KEY, ECDSA_WITH_SHA256, KeyAlgorithm, Name, Pin, SECP256R1,
-};
-use crate::asn1::{Reader, context};
+use super::{CERTIFICATE_LEN_MAX, CertError, KeyAlgorithm, Name, Pin};
+use crate::asn1::dates;
+use crate::asn1::elements::{Element, Elements, tag};
 use crate::crypto::{HASH_LEN, Hash, POINT_LEN, Provider, VerifyingKey};
 use crate::time::UnixSeconds;
 
 /// The number that stands for version 3.
-const VERSION_3: u8 = 2;
+const VERSION_3: u32 = 2;
+/// `id-ecPublicKey`, 1.2.840.10045.2.1 (RFC 5480 §2.1.1).
+const EC_PUBLIC_KEY: &[u8] = b"\x2a\x86\x48\xce\x3d\x02\x01";
+/// `secp256r1`, 1.2.840.10045.3.1.7, also called `prime256v1` and P-256 (RFC 5480 §2.1.1.1).
+const SECP256R1: &[u8] = b"\x2a\x86\x48\xce\x3d\x03\x01\x07";
+/// `ecdsa-with-SHA256`, 1.2.840.10045.4.3.2 (RFC 5758 §3.2).
+const ECDSA_WITH_SHA256: &[u8] = b"\x2a\x86\x48\xce\x3d\x04\x03\x02";
 /// How PEM begins (RFC 7468 §2).
 const PEM_START: &[u8] = b"-----BEGIN ";
 /// RFC 5280 §4.1.2.2: at most 20 octets.
@@ -45,49 +47,53 @@ impl<'a> Certificate<'a> {
         if der.len() > CERTIFICATE_LEN_MAX {
             return Err(CertError::TooLong);
         }
-        let mut reader = Reader::new(der)?;
-        let (tbs, signature_algorithm, signature) = reader.sequence(|reader| {
-            let tbs = reader.tlv_bytes()?;
-            let algorithm = reader.tlv_bytes()?;
-            let signature: BitStringRef<'a> = reader.decode()?;
-            Ok::<_, der::Error>((tbs, algorithm, signature))
-        })?;
-        reader.finish()?;
-        let signature = signature.as_bytes().ok_or(CertError::Malformed)?;
-        read_algorithm(&mut Reader::new(signature_algorithm)?)?;
+        let mut outer = Elements::new(der);
+        let mut certificate = outer.inside(tag::SEQUENCE)?;
+        outer.finish()?;
+        let tbs = certificate.element()?;
+        let signature_algorithm = certificate.element()?;
+        let signature = certificate.bits()?.ok_or(CertError::Malformed)?;
+        certificate.finish()?;
+        if tbs.tag != tag::SEQUENCE {
+            return Err(CertError::Malformed);
+        }
+        read_algorithm(&signature_algorithm)?;
 
-        let mut reader = Reader::new(tbs)?;
-        let certificate = reader.sequence(|reader| {
-            if reader.context_specific::<u8>(TagNumber(0), TagMode::Explicit)? != Some(VERSION_3) {
-                return Err(CertError::NotVersion3);
-            }
-            let serial = read_serial(reader)?;
-            // RFC 5280 §4.1.1.2: the algorithm is stated twice, equally.
-            if reader.tlv_bytes()? != signature_algorithm {
-                return Err(CertError::Malformed);
-            }
-            let issuer = Name::read(reader)?;
-            let (not_before, not_after) =
-                reader.sequence(|reader| Ok::<_, CertError>((read_time(reader)?, read_time(reader)?)))?;
-            let subject = Name::read(reader)?;
-            let point = read_key(reader)?;
-            read_tail(reader)?;
-            Ok(Self {
-                der,
-                tbs,
-                serial,
-                issuer,
-                not_before,
-                not_after,
-                subject,
-                point,
-                signature_algorithm,
-                signature,
-            })
-        })?;
-        reader.finish()?;
-        P::VerifyingKey::from_point(certificate.point)?;
-        Ok(certificate)
+        let mut fields = Elements::new(tbs.content);
+        if fields.peek() != tag::structure(0) {
+            return Err(CertError::NotVersion3);
+        }
+        let mut version = fields.inside(tag::structure(0))?;
+        if version.unsigned()? != VERSION_3 {
+            return Err(CertError::NotVersion3);
+        }
+        version.finish()?;
+        let serial = read_serial(&mut fields)?;
+        // RFC 5280 §4.1.1.2: the algorithm is stated twice, equally.
+        if fields.element()?.whole != signature_algorithm.whole {
+            return Err(CertError::Malformed);
+        }
+        let issuer = Name::read(&mut fields)?;
+        let mut validity = fields.inside(tag::SEQUENCE)?;
+        let not_before = dates::read(&validity.element()?)?;
+        let not_after = dates::read(&validity.element()?)?;
+        validity.finish()?;
+        let subject = Name::read(&mut fields)?;
+        let point = read_key(&mut fields)?;
+        read_tail(&mut fields)?;
+        P::VerifyingKey::from_point(point)?;
+        Ok(Self {
+            der,
+            tbs: tbs.whole,
+            serial,
+            issuer,
+            not_before,
+            not_after,
+            subject,
+            point,
+            signature_algorithm: signature_algorithm.whole,
+            signature,
+        })
     }
 
     /// The bytes that it was read from.
@@ -158,7 +164,7 @@ impl<'a> Certificate<'a> {
         if self.issuer != self.subject {
             return Err(CertError::NotSelfSigned);
         }
-        let (oid, parameters) = read_algorithm(&mut Reader::new(self.signature_algorithm)?)?;
+        let (oid, parameters) = read_algorithm(&Elements::new(self.signature_algorithm).element()?)?;
         if oid != ECDSA_WITH_SHA256 || parameters.is_some() {
             return Err(CertError::UnsupportedSignature);
         }
@@ -168,26 +174,29 @@ impl<'a> Certificate<'a> {
     }
 }
 
-fn read_algorithm<'a>(reader: &mut Reader<'a>) -> Result<(ObjectIdentifier, Option<AnyRef<'a>>), CertError> {
-    reader.sequence(|reader| {
-        let oid = reader.decode()?;
-        let parameters = if reader.is_finished() {
-            None
-        } else {
-            Some(reader.decode()?)
-        };
-        Ok((oid, parameters))
-    })
+/// The algorithm's object identifier, and its parameters if there are any.
+fn read_algorithm<'a>(algorithm: &Element<'a>) -> Result<(&'a [u8], Option<Element<'a>>), CertError> {
+    if algorithm.tag != tag::SEQUENCE {
+        return Err(CertError::Malformed);
+    }
+    let mut fields = Elements::new(algorithm.content);
+    let oid = fields.object_identifier()?;
+    let parameters = if fields.is_finished() {
+        None
+    } else {
+        Some(fields.element()?)
+    };
+    fields.finish()?;
+    Ok((oid, parameters))
 }
 
 /// Zero and negative numbers are against the rules and in the world; only their encoding is judged.
-fn read_serial<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], CertError> {
-    let any: AnyRef<'a> = reader.decode()?;
-    any.tag().assert_eq(Tag::Integer)?;
-    if any.value().len() > SERIAL_LEN_MAX {
+fn read_serial<'a>(fields: &mut Elements<'a>) -> Result<&'a [u8], CertError> {
+    let value = fields.content(tag::INTEGER)?;
+    if value.len() > SERIAL_LEN_MAX {
         return Err(CertError::Malformed);
     }
-    match any.value() {
+    match value {
         [] => Err(CertError::Malformed),
         // Not the shortest form (X.690 §8.3.2).
         [0x00, 0x00..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err(CertError::Malformed),
@@ -196,77 +205,61 @@ fn read_serial<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], CertError> {
     }
 }
 
-fn read_time(reader: &mut Reader<'_>) -> Result<UnixSeconds, CertError> {
-    let since_1970 = match Tag::peek(reader)? {
-        Tag::UtcTime => reader.decode::<UtcTime>()?.to_unix_duration(),
-        Tag::GeneralizedTime => reader.decode::<GeneralizedTime>()?.to_unix_duration(),
-        _ => return Err(CertError::Malformed),
-    };
-    i64::try_from(since_1970.as_secs())
-        .map(UnixSeconds)
-        .map_err(|_| CertError::Malformed)
-}
-
 /// SubjectPublicKeyInfo (RFC 5480 §2).
-fn read_key<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8; POINT_LEN], CertError> {
-    let (oid, parameters, key) = reader.sequence(|reader| {
-        let (oid, parameters) = read_algorithm(reader)?;
-        let key: BitStringRef<'a> = reader.decode()?;
-        Ok::<_, CertError>((oid, parameters, key))
-    })?;
+fn read_key<'a>(fields: &mut Elements<'a>) -> Result<&'a [u8; POINT_LEN], CertError> {
+    let mut fields = fields.inside(tag::SEQUENCE)?;
+    let (oid, parameters) = read_algorithm(&fields.element()?)?;
+    let key = fields.bits()?;
+    fields.finish()?;
     let unsupported = |found| Err(CertError::UnsupportedKey { found });
     if oid != EC_PUBLIC_KEY {
         return unsupported(key_algorithm(oid));
     }
-    let curve = parameters
-        .filter(|any| any.tag() == Tag::ObjectIdentifier)
-        .and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
+    let curve = parameters.and_then(|any| Elements::new(any.whole).object_identifier().ok());
     if curve != Some(SECP256R1) {
         return unsupported(curve.map_or(KeyAlgorithm::OtherCurve, curve_algorithm));
     }
-    let bytes = key.as_bytes().ok_or(CertError::Malformed)?;
+    let bytes = key.ok_or(CertError::Malformed)?;
     match bytes {
         [0x02 | 0x03, rest @ ..] if rest.len() == 32 => unsupported(KeyAlgorithm::CompressedP256),
         _ => bytes.try_into().map_err(|_| CertError::BadPoint),
     }
 }
 
-fn key_algorithm(oid: ObjectIdentifier) -> KeyAlgorithm {
-    const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-    const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
-    const DSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10040.4.1");
-    const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
-    const ED448: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.113");
+fn key_algorithm(oid: &[u8]) -> KeyAlgorithm {
     match oid {
-        RSA_ENCRYPTION | RSASSA_PSS => KeyAlgorithm::Rsa,
-        DSA => KeyAlgorithm::Dsa,
-        ED25519 => KeyAlgorithm::Ed25519,
-        ED448 => KeyAlgorithm::Ed448,
+        // rsaEncryption and RSASSA-PSS, 1.2.840.113549.1.1.1 and .10.
+        b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01" | b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a" => {
+            KeyAlgorithm::Rsa
+        }
+        // 1.2.840.10040.4.1
+        b"\x2a\x86\x48\xce\x38\x04\x01" => KeyAlgorithm::Dsa,
+        // 1.3.101.112 and .113
+        b"\x2b\x65\x70" => KeyAlgorithm::Ed25519,
+        b"\x2b\x65\x71" => KeyAlgorithm::Ed448,
         _ => KeyAlgorithm::Unknown,
     }
 }
 
-fn curve_algorithm(oid: ObjectIdentifier) -> KeyAlgorithm {
-    const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
-    const SECP521R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
-    const SECP256K1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.10");
+fn curve_algorithm(oid: &[u8]) -> KeyAlgorithm {
     match oid {
-        SECP384R1 => KeyAlgorithm::P384,
-        SECP521R1 => KeyAlgorithm::P521,
-        SECP256K1 => KeyAlgorithm::Secp256k1,
+        // 1.3.132.0.34, .35 and .10
+        b"\x2b\x81\x04\x00\x22" => KeyAlgorithm::P384,
+        b"\x2b\x81\x04\x00\x23" => KeyAlgorithm::P521,
+        b"\x2b\x81\x04\x00\x0a" => KeyAlgorithm::Secp256k1,
         _ => KeyAlgorithm::OtherCurve,
     }
 }
 
 /// The unique identifiers and the extensions, each of which may be absent.
-fn read_tail(reader: &mut Reader<'_>) -> Result<(), CertError> {
+fn read_tail(fields: &mut Elements<'_>) -> Result<(), CertError> {
     let mut last = 0_u8;
-    while !reader.is_finished() {
-        let any: AnyRef<'_> = reader.decode()?;
-        let number = match any.tag() {
-            tag if tag == context(1, false) => 1,
-            tag if tag == context(2, false) => 2,
-            tag if tag == context(3, true) => 3,
+    while !fields.is_finished() {
+        let any = fields.element()?;
+        let number = match any.tag {
+            found if found == tag::bytes(1) => 1,
+            found if found == tag::bytes(2) => 2,
+            found if found == tag::structure(3) => 3,
             _ => return Err(CertError::Malformed),
         };
         // In this order, each at most once.
@@ -275,10 +268,10 @@ fn read_tail(reader: &mut Reader<'_>) -> Result<(), CertError> {
         }
         last = number;
         if number == 3 {
-            let mut reader = Reader::new(any.value())?;
-            reader.sequence(read_extensions)?;
-            reader.finish()?;
-        } else if !matches!(any.value(), [0..=7, _, ..] | [0]) {
+            let mut explicit = Elements::new(any.content);
+            read_extensions(explicit.inside(tag::SEQUENCE)?)?;
+            explicit.finish()?;
+        } else if !matches!(any.content, [0..=7, _, ..] | [0]) {
             return Err(CertError::Malformed);
         }
     }
@@ -286,32 +279,33 @@ fn read_tail(reader: &mut Reader<'_>) -> Result<(), CertError> {
 }
 
 /// At least one, and none twice (RFC 5280 §4.2): two readers must not see two values of the same thing.
-fn read_extensions(reader: &mut Reader<'_>) -> Result<(), CertError> {
-    let start = reader.clone();
+fn read_extensions(mut extensions: Elements<'_>) -> Result<(), CertError> {
+    let start = extensions;
     let mut count = 0_usize;
     loop {
-        let id = read_extension(reader)?;
-        let mut earlier = start.clone();
+        let id = read_extension(&mut extensions)?;
+        let mut earlier = start;
         for _ in 0..count {
             if read_extension(&mut earlier)? == id {
                 return Err(CertError::Malformed);
             }
         }
         count = count.saturating_add(1);
-        if reader.is_finished() {
+        if extensions.is_finished() {
             return Ok(());
         }
     }
 }
 
-fn read_extension(reader: &mut Reader<'_>) -> Result<ObjectIdentifier, CertError> {
-    reader.sequence(|reader| {
-        let id = reader.decode::<ObjectIdentifier>()?;
-        // DER: a default value is left out (X.690 §11.5), so this says TRUE or is absent.
-        if Tag::peek(reader)? == Tag::Boolean && !reader.decode::<bool>()? {
-            return Err(CertError::Malformed);
-        }
-        reader.decode::<&OctetStringRef>()?;
-        Ok(id)
-    })
+#[inline(never)]
+fn read_extension<'a>(extensions: &mut Elements<'a>) -> Result<&'a [u8], CertError> {
+    let mut fields = extensions.inside(tag::SEQUENCE)?;
+    let id = fields.object_identifier()?;
+    // DER: a default value is left out (X.690 §11.5), so this says TRUE, in its one form, or is absent.
+    if fields.peek() == tag::BOOLEAN && fields.content(tag::BOOLEAN)? != [0xff] {
+        return Err(CertError::Malformed);
+    }
+    fields.content(tag::OCTET_STRING)?;
+    fields.finish()?;
+    Ok(id)
 }

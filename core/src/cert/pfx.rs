@@ -277,7 +277,7 @@ pub fn write_pfx<P: Provider>(
     let mut writer = Backwards::new(&mut safe);
     writer.wrap::<der::Error>(Tag::Sequence, |out| {
         write_data(out, |out| {
-            write_bag(out, SHROUDED_KEY_BAG, |out| out.raw(shrouded))
+            write_bag(out, SHROUDED_KEY_BAG, |out| Ok(out.raw(shrouded)?))
         })?;
         write_data(out, |out| {
             write_bag(out, CERTIFICATE_BAG, |out| {
@@ -312,7 +312,7 @@ pub fn write_pfx<P: Provider>(
                 algorithm(out, SHA256, |out| out.put(&AnyRef::NULL))
             })
         })?;
-        write_content(out, |out| out.raw(safe))?;
+        write_content(out, |out| Ok(out.raw(safe)?))?;
         out.put(&3_u8)
     })?;
     Ok(file.finish())

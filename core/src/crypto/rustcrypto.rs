@@ -10,9 +10,11 @@ mod aes_gcm;
 mod gcm;
 #[cfg(feature = "hybrid")]
 mod ml_kem_768;
+mod signature;
 
-use p256::ecdsa::signature::Verifier;
-use p256::ecdsa::signature::hazmat::RandomizedPrehashSigner;
+use p256::ecdsa::Signature;
+use p256::ecdsa::signature::hazmat::{PrehashVerifier, RandomizedPrehashSigner};
+use p256::elliptic_curve::point::AffineCoordinates;
 use p256::elliptic_curve::sec1::ToSec1Point;
 use sha2::Digest;
 use zeroize::Zeroize;
@@ -207,12 +209,12 @@ impl super::SigningKey for SigningKey {
         entropy: &mut dyn Entropy,
         out: &mut [u8; SIGNATURE_LEN_MAX],
     ) -> Result<usize, CryptoError> {
-        let signature: p256::ecdsa::DerSignature = self
+        let signature: Signature = self
             .key
             .sign_prehash_with_rng(&mut Hedge(entropy), &Sha256::digest(message))
             // The signer itself cannot fail on a 32-byte digest; only the source can.
             .map_err(|_| CryptoError::Entropy)?;
-        wire::copy(out, signature.as_bytes()).ok_or(CryptoError::Rejected)
+        signature::write(signature.to_bytes().as_ref(), out).ok_or(CryptoError::Rejected)
     }
 }
 
@@ -225,10 +227,10 @@ impl super::VerifyingKey for VerifyingKey {
     }
 
     fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
-        let signature =
-            p256::ecdsa::DerSignature::from_bytes(signature).map_err(|_| CryptoError::Rejected)?;
+        let signature = signature::read(signature).ok_or(CryptoError::Rejected)?;
+        let signature = Signature::from_slice(&signature).map_err(|_| CryptoError::Rejected)?;
         self.0
-            .verify(message, &signature)
+            .verify_prehash(&Sha256::digest(message), &signature)
             .map_err(|_| CryptoError::Rejected)
     }
 }
@@ -236,10 +238,19 @@ impl super::VerifyingKey for VerifyingKey {
 /// Refuses every form but the uncompressed one, and every point that is not on the curve.
 fn decode_point(bytes: &[u8]) -> Result<p256::PublicKey, CryptoError> {
     let bytes: &[u8; POINT_LEN] = bytes.try_into().map_err(|_| CryptoError::BadPoint)?;
-    if bytes.first() != Some(&UNCOMPRESSED) {
+    let [UNCOMPRESSED, coordinates @ ..] = bytes else {
         return Err(CryptoError::BadPoint);
-    }
-    p256::PublicKey::from_sec1_bytes(bytes).map_err(|_| CryptoError::BadPoint)
+    };
+    let (Some((x, _)), Some((_, y))) = (
+        coordinates.split_first_chunk::<32>(),
+        coordinates.split_last_chunk::<32>(),
+    ) else {
+        return Err(CryptoError::BadPoint);
+    };
+    // Not by way of SEC 1's other forms: their square roots would be in the image of a device.
+    let point = p256::AffinePoint::from_coordinates(x.into(), y.into());
+    let point = point.into_option().ok_or(CryptoError::BadPoint)?;
+    p256::PublicKey::from_affine(point).map_err(|_| CryptoError::BadPoint)
 }
 
 fn encode_point(key: &p256::PublicKey) -> Result<[u8; POINT_LEN], CryptoError> {

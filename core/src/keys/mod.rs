@@ -47,6 +47,7 @@ pub use stored_password::{OpenedPassword, STORED_PASSWORD_LEN_MAX, STORED_PASSWO
 pub use wrap::{kw_unwrap, kw_wrap, kwp_unwrap, kwp_wrap};
 pub use wrapped::{KeyKind, Protection, WRAPPED_KEY_LEN_MAX, WrappedKey};
 
+use crate::asn1::{NoRoom, NotDer};
 use crate::crypto::CryptoError;
 use crate::entropy::EntropyError;
 
@@ -122,6 +123,18 @@ impl From<CryptoError> for KeyError {
             CryptoError::BadLength => Self::Malformed,
             CryptoError::Rejected => Self::Rejected,
         }
+    }
+}
+
+impl From<NotDer> for KeyError {
+    fn from(_: NotDer) -> Self {
+        Self::Malformed
+    }
+}
+
+impl From<NoRoom> for KeyError {
+    fn from(_: NoRoom) -> Self {
+        Self::NoRoom
     }
 }
 

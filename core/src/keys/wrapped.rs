@@ -13,13 +13,12 @@
 //!
 //! The kind stands inside the wrapping once more, so that a stored private key cannot be passed off as a master key.
 
-use der::asn1::{AnyRef, OctetStringRef};
-use der::{Reader, SliceReader, Tag, Tagged};
 use heapless::Vec;
 
 use super::password::{Iterations, SALT_LEN, derive};
 use super::{KeyError, kwp_unwrap, kwp_wrap};
-use crate::asn1::{Backwards, context};
+use crate::asn1::Backwards;
+use crate::asn1::elements::{Element, Elements, tag};
 use crate::entropy::Entropy;
 use crate::secret::Secret;
 
@@ -118,23 +117,24 @@ impl WrappedKey {
         if bytes.len() > WRAPPED_KEY_LEN_MAX {
             return Err(KeyError::Malformed);
         }
-        let mut reader = SliceReader::new(bytes)?;
-        let key = reader.sequence(|reader| {
-            if reader.decode::<u8>()? != VERSION {
-                return Err(KeyError::UnknownVersion);
-            }
-            let kind = KeyKind::from_number(reader.decode::<u8>()?).ok_or(KeyError::Malformed)?;
-            let protection = read_protection(reader.decode()?)?;
-            let wrapped: &OctetStringRef = reader.decode()?;
-            let wrapped = wrapped.as_bytes().try_into().map_err(|_| KeyError::Malformed)?;
-            Ok(Self {
-                kind,
-                protection,
-                wrapped,
-            })
-        })?;
-        reader.finish()?;
-        Ok(key)
+        let mut outer = Elements::new(bytes);
+        let mut fields = outer.inside(tag::SEQUENCE)?;
+        outer.finish()?;
+        let version = u8::try_from(fields.unsigned()?).map_err(|_| KeyError::Malformed)?;
+        if version != VERSION {
+            return Err(KeyError::UnknownVersion);
+        }
+        let kind = u8::try_from(fields.unsigned()?).ok();
+        let kind = kind.and_then(KeyKind::from_number).ok_or(KeyError::Malformed)?;
+        let protection = read_protection(&fields.element()?)?;
+        let wrapped = fields.content(tag::OCTET_STRING)?;
+        let wrapped = wrapped.try_into().map_err(|_| KeyError::Malformed)?;
+        fields.finish()?;
+        Ok(Self {
+            kind,
+            protection,
+            wrapped,
+        })
     }
 
     /// The DER to be stored.
@@ -144,21 +144,30 @@ impl WrappedKey {
     pub fn to_der(&self) -> Result<Vec<u8, WRAPPED_KEY_LEN_MAX>, KeyError> {
         let mut buf = [0; WRAPPED_KEY_LEN_MAX];
         let mut out = Backwards::new(&mut buf);
-        out.wrap::<der::Error>(Tag::Sequence, |out| {
-            out.put(&OctetStringRef::new(&self.wrapped)?)?;
-            match self.protection {
-                Protection::Password { salt, iterations } => {
-                    out.wrap::<der::Error>(context(0, true), |out| {
-                        out.put(&iterations.get())?;
-                        out.put(&OctetStringRef::new(&salt)?)
-                    })?
+        let end = out.end();
+        out.element(tag::OCTET_STRING, &self.wrapped)?;
+        match self.protection {
+            Protection::Password { salt, iterations } => {
+                let end = out.end();
+                // A number without a sign begins with a bit that is not set.
+                let iterations = iterations.get().to_be_bytes();
+                let zeros = iterations.iter().take_while(|byte| **byte == 0).count();
+                let magnitude = iterations.get(zeros..).unwrap_or_default();
+                let sign = out.end();
+                out.raw(magnitude)?;
+                if magnitude.first().is_none_or(|first| *first >= 0x80) {
+                    out.raw(&[0])?;
                 }
-                Protection::ServiceMasterKey => out.put(&AnyRef::new(context(1, false), &[])?)?,
-                Protection::DatabaseMasterKey => out.put(&AnyRef::new(context(2, false), &[])?)?,
+                out.close(tag::INTEGER, sign)?;
+                out.element(tag::OCTET_STRING, &salt)?;
+                out.close(tag::structure(0), end)?;
             }
-            out.put(&self.kind.number())?;
-            out.put(&VERSION)
-        })?;
+            Protection::ServiceMasterKey => out.element(tag::bytes(1), &[])?,
+            Protection::DatabaseMasterKey => out.element(tag::bytes(2), &[])?,
+        }
+        out.element(tag::INTEGER, &[self.kind.number()])?;
+        out.element(tag::INTEGER, &[VERSION])?;
+        out.close(tag::SEQUENCE, end)?;
         Vec::from_slice(out.written()).map_err(|_| KeyError::NoRoom)
     }
 
@@ -267,19 +276,19 @@ impl WrappedKey {
     }
 }
 
-fn read_protection(any: AnyRef<'_>) -> Result<Protection, KeyError> {
-    let mut reader = SliceReader::new(any.value())?;
-    let protection = match any.tag() {
-        tag if tag == context(0, true) => {
-            let salt: &OctetStringRef = reader.decode()?;
-            let salt = salt.as_bytes().try_into().map_err(|_| KeyError::Malformed)?;
-            let iterations = Iterations::new(reader.decode::<u32>()?)?;
+fn read_protection(any: &Element<'_>) -> Result<Protection, KeyError> {
+    let mut fields = Elements::new(any.content);
+    let protection = match any.tag {
+        found if found == tag::structure(0) => {
+            let salt = fields.content(tag::OCTET_STRING)?;
+            let salt = salt.try_into().map_err(|_| KeyError::Malformed)?;
+            let iterations = Iterations::new(fields.unsigned()?)?;
             Protection::Password { salt, iterations }
         }
-        tag if tag == context(1, false) => Protection::ServiceMasterKey,
-        tag if tag == context(2, false) => Protection::DatabaseMasterKey,
+        found if found == tag::bytes(1) => Protection::ServiceMasterKey,
+        found if found == tag::bytes(2) => Protection::DatabaseMasterKey,
         _ => return Err(KeyError::Malformed),
     };
-    reader.finish()?;
+    fields.finish()?;
     Ok(protection)
 }
