@@ -393,6 +393,9 @@ fn sizes_stay_what_they_are_said_to_be() {
     // What a device does without is not there; on a server it may cost.
     let (most, half) = if cfg!(any(feature = "aes-256", feature = "hybrid")) {
         (8_704, 800)
+    } else if cfg!(target_pointer_width = "64") {
+        // Keys hold powers for GHASH over long records there; what a device has is held by its own budget.
+        (5_888, 736)
     } else {
         (5_632, 672)
     };
