@@ -20,7 +20,7 @@ use embedded_storage_async::nor_flash::NorFlash;
 use heapless::{Deque, Vec};
 
 use crate::memory::{LOGINS, OF_A_PEER};
-use crate::succession::{Steps, Telling, Told};
+use crate::succession::{Allowance, Steps, Telling, Told};
 use crate::{Crypto, Refusal, Sha256};
 
 pub(crate) type SigningKey = <Crypto as Provider>::SigningKey;
@@ -71,6 +71,8 @@ pub struct Settings<'m> {
     pub(crate) kept: &'m mut Kept,
     /// Which logins have the successor, have accepted it in a handshake, and have heard that the predecessor is given up.
     pub(crate) steps: Steps,
+    /// What each login may still hand over, by its first peer.
+    pub(crate) allowances: [Allowance; PEERS_MAX as usize],
     /// The floor at which the own certificate's validity was looked at last.
     pub(crate) looked_at: Option<UnixSeconds>,
 }
@@ -163,6 +165,7 @@ impl<'m> Settings<'m> {
         Ok(Self {
             kept,
             steps: Steps::default(),
+            allowances: [Allowance::default(); PEERS_MAX as usize],
             looked_at: None,
         })
     }

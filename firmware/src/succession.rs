@@ -26,6 +26,10 @@ use crate::{Crypto, Sha256};
 const OF_A_LOGIN: usize = 2;
 /// A successor of the device is valid from so long before the floor: a partner's clock may be somewhat slow.
 const BACK_DATED: i64 = 86_400;
+/// Successors that one login may hand over in a row, and how long it takes until it may hand over one more: each is up to three writes, and
+/// the memory wears.
+const IN_A_ROW: u8 = 4;
+const ONE_MORE: Duration = Duration::from_secs(3_600);
 /// A partner that refused the device's successor is asked again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(600);
 /// A partner that has not met the successor is shown it again after this.
@@ -104,11 +108,15 @@ impl Pins {
         if of_login().any(|(_, handed)| !handed.used && alive(handed)) {
             return Err(SessionError::new(15232, Reason::SuccessorPending));
         }
-        // Over one that has ended, where the login has no place left.
+        // Where the login has no place left: over one that has ended, else over the older one. Both have been used then, and who comes with
+        // the newer one has left the other, though it never came to tell.
         let place = if of_login().count() < OF_A_LOGIN {
             self.handed.iter().position(Option::is_none)
         } else {
-            of_login().find(|(_, handed)| !alive(handed)).map(|(at, _)| at)
+            let rank = |handed: &HandedOver| (alive(handed), handed.certificate_id);
+            of_login()
+                .min_by_key(|(_, handed)| rank(handed))
+                .map(|(at, _)| at)
         };
         let place = place.ok_or(SessionError::new(1438, Reason::NoRoom))?;
         let highest = self.known().map(|known| known.certificate_id).max();
@@ -147,6 +155,31 @@ impl Pins {
             return Change::Nothing;
         }
         Change::Drop(at)
+    }
+}
+
+/// What a login may still hand over: counted since the start of the device.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Allowance {
+    spent: u8,
+    since: Option<Instant>,
+}
+
+impl Allowance {
+    /// Takes one of what is allowed at `now`; `false` when nothing is left.
+    fn take(&mut self, now: Instant) -> bool {
+        let mut since = self.since.unwrap_or(now);
+        while self.spent > 0 && since.after(ONE_MORE) <= now {
+            self.spent = self.spent.saturating_sub(1);
+            since = since.after(ONE_MORE);
+        }
+        // Nothing is saved up beyond a row.
+        self.since = Some(if self.spent == 0 { now } else { since });
+        if self.spent >= IN_A_ROW {
+            return false;
+        }
+        self.spent = self.spent.saturating_add(1);
+        true
     }
 }
 
@@ -191,6 +224,13 @@ impl Settings<'_> {
         bits
     }
 
+    /// Whether a login may hand over one more successor now, which is counted.
+    fn allows(&mut self, login: u32, now: Instant) -> bool {
+        let first = self.peers().iter().position(|peer| peer.login_id == login);
+        let allowance = first.and_then(|at| self.allowances.get_mut(at));
+        allowance.is_some_and(|allowance| allowance.take(now))
+    }
+
     /// Whether the predecessor is given up: the identity is the successor already.
     fn retiring(&self) -> bool {
         let Kept { own, next, .. } = &*self.kept;
@@ -232,6 +272,7 @@ impl<F: NorFlash, L: Log> Device<'_, F, L> {
     #[inline(never)]
     pub(crate) fn certificate_told(&mut self, told: &Told) -> Result<(), SessionError> {
         let floor = self.floor.get();
+        let now = self.now;
         let pins = &self.settings.kept.pins;
         let change = match &told.what {
             What::Successor(pin) if self.settings.is_own(pin) => {
@@ -240,6 +281,12 @@ impl<F: NorFlash, L: Log> Device<'_, F, L> {
             What::Successor(pin) => pins.successor(told.login, *pin, floor),
             What::Retired(digest) => Ok(pins.retired(told.login, digest, floor)),
         };
+        let change = change.and_then(|change| match change {
+            Change::Keep(..) if !self.settings.allows(told.login, now) => {
+                Err(SessionError::new(1404, Reason::Busy))
+            }
+            change => Ok(change),
+        });
         let done = change.and_then(|change| self.change_pins(change));
         if let Err(error) = done {
             self.successor_refused(told.login, error);
@@ -281,10 +328,19 @@ impl<F: NorFlash, L: Log> Device<'_, F, L> {
         if let Some(of) = pin.or(before) {
             let login = self.settings.login_name(of.login_id);
             let certificate = of.certificate_id;
-            self.log.note(match (pin, before) {
-                (None, _) => Note::CertificateDropped { login, certificate },
-                (Some(_), Some(before)) if before.certificate_id == certificate => return Ok(()),
-                (Some(_), _) => Note::SuccessorStored { login, certificate },
+            if let (Some(_), Some(before)) = (pin, before) {
+                let gone = before.certificate_id;
+                if gone == certificate {
+                    return Ok(());
+                }
+                self.log.note(Note::CertificateDropped {
+                    login,
+                    certificate: gone,
+                });
+            }
+            self.log.note(match pin {
+                None => Note::CertificateDropped { login, certificate },
+                Some(_) => Note::SuccessorStored { login, certificate },
             });
         }
         Ok(())
@@ -527,177 +583,4 @@ fn span(certificate: &Certificate<'_>) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use dbmirror_adapters::nvm::settings::{LoginName, Peer};
-    use dbmirror_core::message::Address;
-
-    use super::*;
-
-    const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
-
-    fn pin(n: u8) -> Pin {
-        Pin {
-            sha256: [n; 32],
-            point: [n; 65],
-            not_before: UnixSeconds(0),
-            not_after: UnixSeconds(NOW.0 + 1_000),
-        }
-    }
-
-    fn ended(n: u8) -> Pin {
-        Pin {
-            not_after: UnixSeconds(NOW.0 - 1),
-            ..pin(n)
-        }
-    }
-
-    fn peer(login_id: u32, connect: Connect) -> Peer {
-        let n = u8::try_from(login_id).unwrap();
-        Peer {
-            certificate_id: 256 + login_id,
-            login_id,
-            connect,
-            pin: pin(n),
-            login: LoginName::EMPTY,
-            address: Address::EMPTY,
-        }
-    }
-
-    /// Logins 1 and 2 may connect, 3 may not.
-    fn pins() -> Pins {
-        let mut pins = Kept::new().pins;
-        for (login, connect) in [(1, Connect::Granted), (2, Connect::Granted), (3, Connect::Denied)] {
-            pins.peers.push(peer(login, connect)).unwrap();
-        }
-        pins
-    }
-
-    /// Stores what was decided; the place.
-    fn keep(pins: &mut Pins, change: Result<Change, SessionError>) -> usize {
-        let Ok(Change::Keep(at, handed)) = change else {
-            panic!("{change:?}");
-        };
-        pins.handed[at] = Some(handed);
-        at
-    }
-
-    fn use_it(pins: &mut Pins, at: usize) {
-        pins.handed[at].as_mut().unwrap().used = true;
-    }
-
-    fn refusal(change: Result<Change, SessionError>) -> (u32, Reason) {
-        let error = change.unwrap_err();
-        (error.number, error.reason)
-    }
-
-    #[test]
-    fn one_successor_of_a_login_waits_at_a_time() {
-        let mut pins = pins();
-        let change = pins.successor(1, pin(11), NOW);
-        let at = keep(&mut pins, change);
-        assert_eq!(
-            pins.handed[at].unwrap().certificate_id,
-            260,
-            "a number that nobody has"
-        );
-        assert_eq!(pins.successor(1, pin(11), NOW), Ok(Change::Nothing), "told again");
-        assert_eq!(
-            refusal(pins.successor(1, pin(12), NOW)),
-            (15232, Reason::SuccessorPending)
-        );
-        let change = pins.successor(2, pin(22), NOW);
-        keep(&mut pins, change);
-        use_it(&mut pins, at);
-        let change = pins.successor(1, pin(12), NOW);
-        assert_ne!(keep(&mut pins, change), at);
-    }
-
-    #[test]
-    fn a_login_fills_its_own_places_only() {
-        let mut pins = pins();
-        for n in [11, 12] {
-            let change = pins.successor(1, pin(n), NOW);
-            let at = keep(&mut pins, change);
-            use_it(&mut pins, at);
-        }
-        assert_eq!(refusal(pins.successor(1, pin(13), NOW)), (1438, Reason::NoRoom));
-        for n in [21, 22] {
-            let change = pins.successor(2, pin(n), NOW);
-            let at = keep(&mut pins, change);
-            use_it(&mut pins, at);
-        }
-        // One that has ended gives its place up.
-        pins.handed[1].as_mut().unwrap().pin = ended(12);
-        let change = pins.successor(1, pin(13), NOW);
-        assert_eq!(keep(&mut pins, change), 1);
-    }
-
-    #[test]
-    fn one_that_ended_while_it_waited_does_not_stand_in_the_way() {
-        let mut pins = pins();
-        let change = pins.successor(1, ended(11), UnixSeconds(NOW.0 - 10));
-        keep(&mut pins, change);
-        assert!(matches!(pins.successor(1, pin(12), NOW), Ok(Change::Keep(1, _))));
-    }
-
-    #[test]
-    fn what_is_anothers_is_refused() {
-        let mut pins = pins();
-        let mut of_two = pin(2);
-        assert_eq!(
-            refusal(pins.successor(1, of_two, NOW)),
-            (15232, Reason::CertificateOfAnother)
-        );
-        of_two.sha256 = [99; 32];
-        assert_eq!(
-            refusal(pins.successor(1, of_two, NOW)),
-            (15232, Reason::CertificateOfAnother),
-            "its key in another certificate"
-        );
-        let change = pins.successor(2, pin(22), NOW);
-        keep(&mut pins, change);
-        assert_eq!(
-            refusal(pins.successor(1, pin(22), NOW)),
-            (15232, Reason::CertificateOfAnother),
-            "what the other has handed over"
-        );
-    }
-
-    #[test]
-    fn who_may_not_connect_hands_nothing_over() {
-        for login in [0, 3, 4] {
-            assert_eq!(
-                refusal(pins().successor(login, pin(11), NOW)),
-                (28034, Reason::NoAuthority)
-            );
-        }
-    }
-
-    #[test]
-    fn what_was_provisioned_stays_and_what_was_brought_goes_when_there_is_another() {
-        let mut pins = pins();
-        assert_eq!(pins.retired(1, &[1; 32], NOW), Change::Nothing, "provisioned");
-        let change = pins.successor(1, pin(11), NOW);
-        let at = keep(&mut pins, change);
-        assert_eq!(pins.retired(2, &[11; 32], NOW), Change::Nothing, "another's");
-        assert_eq!(pins.retired(1, &[11; 32], NOW), Change::Drop(at), "never used");
-        use_it(&mut pins, at);
-        for provisioned in [pins.peers[0].pin, ended(1)] {
-            pins.peers[0].pin = provisioned;
-            assert_eq!(
-                pins.retired(1, &[11; 32], NOW),
-                Change::Nothing,
-                "nothing newer, and the key of the older one may be gone, or a thief's"
-            );
-        }
-        let change = pins.successor(1, pin(12), NOW);
-        let next = keep(&mut pins, change);
-        assert_eq!(
-            pins.retired(1, &[11; 32], NOW),
-            Change::Nothing,
-            "the other was not used yet"
-        );
-        use_it(&mut pins, next);
-        assert_eq!(pins.retired(1, &[11; 32], NOW), Change::Drop(at));
-    }
-}
+mod tests;

@@ -193,10 +193,18 @@ impl Board {
     /// # Panics
     /// When QEMU does not take the command.
     pub fn cable(&self, plugged: bool) {
+        let state = if plugged { "on" } else { "off" };
+        self.command(&format!("set_link net {state}"));
+    }
+
+    /// Gives a command to QEMU's monitor, and waits until it is done.
+    ///
+    /// # Panics
+    /// When QEMU does not take it.
+    pub fn command(&self, command: &str) {
         let mut monitor =
             UnixStream::connect(self.log.with_extension("monitor")).expect("QEMU's monitor answers");
-        let state = if plugged { "on" } else { "off" };
-        writeln!(monitor, "set_link net {state}").expect("QEMU takes a command");
+        writeln!(monitor, "{command}").expect("QEMU takes a command");
         // The prompt comes again once it is done.
         monitor.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let (mut said, mut buffer) = (Vec::new(), [0; 256]);

@@ -44,6 +44,13 @@ fn start(
     }
 }
 
+/// Makes the place for what is read. In a frame of its own too: some compilers make it on the stack first, and `main` would keep that.
+#[inline(never)]
+fn empty_place() -> &'static mut Place<Eeprom> {
+    // SAFETY: `main` runs once and calls this once, and this is the only place that names it.
+    unsafe { (*core::ptr::addr_of_mut!(PLACE)).write(Place::new()) }
+}
+
 #[entry]
 fn main() -> ! {
     let before = fault::take();
@@ -64,10 +71,14 @@ fn main() -> ! {
             None => "unknown",
         };
         defmt::error!(
-            "reset by {=str}: {=str} {=u32}, status {=u32:x}, {=u32} since power-on",
+            "reset by {=str} at {=u32:#x} < {=u32:#x} < {=u32:#x} < {=u32:#x} < {=u32:#x} < {=u32:#x}, status {=u32:#x}, {=u32} since power-on",
             kind,
-            record.file(),
-            record.place,
+            record.trace[0],
+            record.trace[1],
+            record.trace[2],
+            record.trace[3],
+            record.trace[4],
+            record.trace[5],
             record.status,
             record.count
         );
@@ -78,8 +89,7 @@ fn main() -> ! {
     let Ok(key) = DeviceKey::from_file::<Sha256>(&key) else {
         idle("no device key")
     };
-    // SAFETY: `main` runs once, and this is the only place that names it.
-    let place = unsafe { (*core::ptr::addr_of_mut!(PLACE)).write(Place::new()) };
+    let place = empty_place();
     // The cycle counter's low bits at this point: worth little on real parts, and nothing in an emulator.
     let jitter = clock::now().as_micros().to_le_bytes();
     let provisioned = match Provisioned::read(place, Eeprom::start(), &key, &jitter) {

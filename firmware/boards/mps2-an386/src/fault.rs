@@ -1,7 +1,11 @@
 //! What went wrong, kept over the reset that follows: the next start tells it in its log.
 //!
 //! RAM that no start touches holds one record; a check over it tells a record from what is there after power-on.
+//!
+//! A record names addresses and no files: who reads the log has the ELF, without which it cannot be decoded, and `addr2line` makes lines of
+//! them. Files and lines in the image itself would be a twentieth of its flash.
 
+use core::arch::asm;
 use core::mem::MaybeUninit;
 use core::panic::PanicInfo;
 
@@ -20,21 +24,22 @@ pub enum Kind {
     Watchdog = 3,
 }
 
+/// How many addresses are kept.
+pub const TRACE: usize = 6;
+
 /// One record.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Record {
     magic: u32,
     kind: u32,
-    /// Where: the line of a panic, the address of a fault.
-    pub place: u32,
+    /// Where, in the code: of a panic the places that led to it, the nearest first; of a fault the instruction and where its function
+    /// returns to. 0 where there is none.
+    pub trace: [u32; TRACE],
     /// The configurable fault status register; 0 where it says nothing.
     pub status: u32,
-    /// Resets of this kind since power-on.
+    /// Resets since power-on.
     pub count: u32,
-    /// The panic's file, in flash.
-    file: u32,
-    file_len: u32,
     check: u32,
 }
 
@@ -45,19 +50,13 @@ static mut RECORD: MaybeUninit<Record> = MaybeUninit::uninit();
 
 impl Record {
     fn sum(&self) -> u32 {
-        [
-            self.magic,
-            self.kind,
-            self.place,
-            self.status,
-            self.count,
-            self.file,
-            self.file_len,
-        ]
-        .iter()
-        .fold(0x9e37_79b9, |sum: u32, word| {
-            (sum ^ word).rotate_left(5).wrapping_mul(0x85eb_ca6b)
-        })
+        let words = [self.magic, self.kind, self.status, self.count];
+        words
+            .iter()
+            .chain(&self.trace)
+            .fold(0x9e37_79b9, |sum: u32, word| {
+                (sum ^ word).rotate_left(5).wrapping_mul(0x85eb_ca6b)
+            })
     }
 
     /// What it was.
@@ -68,27 +67,6 @@ impl Record {
             3 => Some(Kind::Watchdog),
             _ => None,
         }
-    }
-
-    /// The file of a panic.
-    pub fn file(&self) -> &'static str {
-        unsafe extern "C" {
-            static __srodata: u32;
-            static __erodata: u32;
-        }
-        let start = core::ptr::addr_of!(__srodata) as u32;
-        let end = core::ptr::addr_of!(__erodata) as u32;
-        let inside = self.file >= start
-            && self
-                .file
-                .checked_add(self.file_len)
-                .is_some_and(|last| last <= end);
-        if !inside {
-            return "";
-        }
-        // SAFETY: the range lies within constants of this image, which are never written; any bytes there are initialised.
-        let bytes = unsafe { core::slice::from_raw_parts(self.file as *const u8, self.file_len as usize) };
-        core::str::from_utf8(bytes).unwrap_or("")
     }
 }
 
@@ -110,7 +88,7 @@ pub fn take() -> Option<Record> {
     }
 }
 
-fn write(kind: Kind, place: u32, status: u32, file: &'static str) {
+fn write(kind: Kind, trace: [u32; TRACE], status: u32) {
     // SAFETY: nothing else runs any more: this is the panic or fault handler of a machine with one core.
     unsafe {
         let at = core::ptr::addr_of_mut!(RECORD).cast::<Record>();
@@ -119,15 +97,13 @@ fn write(kind: Kind, place: u32, status: u32, file: &'static str) {
         let mut record = Record {
             magic: MAGIC,
             kind: kind as u32,
-            place,
+            trace,
             status,
             count: if counted {
                 before.count.saturating_add(1)
             } else {
                 1
             },
-            file: file.as_ptr() as u32,
-            file_len: file.len() as u32,
             check: 0,
         };
         record.check = record.sum();
@@ -140,26 +116,49 @@ pub fn reset() -> ! {
     SCB::sys_reset()
 }
 
+/// What is panicked with is left alone, so that none of it is in the image.
 #[panic_handler]
-fn panicked(info: &PanicInfo<'_>) -> ! {
+fn panicked(_: &PanicInfo<'_>) -> ! {
     cortex_m::interrupt::disable();
-    let (file, line) = info
-        .location()
-        .map_or(("", 0), |at| (at.file_as_c_str_free(), at.line()));
-    write(Kind::Panic, line, 0, file);
+    write(Kind::Panic, callers(), 0);
     reset()
 }
 
-/// The file of a location outlives everything: the compiler puts it among the constants.
-trait StaticFile {
-    fn file_as_c_str_free(&self) -> &'static str;
+/// Where the functions that are being called return to, from their frames: the compiler keeps a chain of them in `r7` on this target.
+#[inline(always)]
+fn callers() -> [u32; TRACE] {
+    unsafe extern "C" {
+        static _stack_start: u32;
+    }
+    let top = core::ptr::addr_of!(_stack_start) as u32;
+    let mut frame: u32;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, r7", out(reg) frame, options(nomem, nostack, preserves_flags)) };
+    let mut lowest = frame;
+    let mut trace = [0; TRACE];
+    for place in &mut trace {
+        // Upwards only, and within the stack: what is read may be anything after a defect.
+        let whole = frame.checked_add(8).is_some_and(|end| end <= top);
+        if frame < lowest || !whole || !frame.is_multiple_of(4) {
+            break;
+        }
+        // SAFETY: two words of the stack, which is RAM.
+        let (above, back) = unsafe {
+            (
+                core::ptr::read_volatile(frame as *const u32),
+                core::ptr::read_volatile((frame + 4) as *const u32),
+            )
+        };
+        *place = called_from(back);
+        lowest = frame + 4;
+        frame = above;
+    }
+    trace
 }
 
-impl StaticFile for core::panic::Location<'_> {
-    fn file_as_c_str_free(&self) -> &'static str {
-        // SAFETY: `Location` values are made by the compiler alone; their file names are constants of the image.
-        unsafe { core::mem::transmute::<&str, &'static str>(self.file()) }
-    }
+/// An address within the call that returns to `back`: what follows a call that never returns is another function. Bit 0 says Thumb.
+const fn called_from(back: u32) -> u32 {
+    (back & !1).saturating_sub(2)
 }
 
 #[cortex_m_rt::exception]
@@ -167,8 +166,12 @@ unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
     // SAFETY: reading a status register.
     let status = unsafe { (*SCB::PTR).cfsr.read() };
     // A stack that ran into its guard has no frame on it: the address is worth nothing then, and may not be readable.
-    let place = if status & STACKING != 0 { 0 } else { frame.pc() };
-    write(Kind::Fault, place, status, "");
+    let trace = if status & STACKING != 0 {
+        [0; TRACE]
+    } else {
+        [frame.pc(), called_from(frame.lr()), 0, 0, 0, 0]
+    };
+    write(Kind::Fault, trace, status);
     reset()
 }
 
@@ -177,6 +180,6 @@ const STACKING: u32 = 1 << 4 | 1 << 12;
 
 #[cortex_m_rt::exception]
 unsafe fn NonMaskableInt() {
-    write(Kind::Watchdog, 0, 0, "");
+    write(Kind::Watchdog, [0; TRACE], 0);
     reset()
 }

@@ -5,6 +5,7 @@
 
 mod basics;
 mod failover;
+mod fault;
 mod figures;
 mod floor;
 mod frames;
