@@ -77,6 +77,9 @@ bugs! {
 #[cfg(feature = "simulation")]
 static PLANTED: AtomicU64 = AtomicU64::new(0);
 
+#[cfg(feature = "simulation")]
+const _: () = assert!(Bug::ALL.len() <= 64, "a bit for each");
+
 /// The bit of a bug.
 #[cfg(feature = "simulation")]
 fn bit(bug: Bug) -> u64 {

@@ -72,7 +72,7 @@ pub(crate) struct Puppet {
     piece: usize,
     /// Types of the handshake messages that it said before its Finished was said.
     pub(crate) said: Vec<u8>,
-    /// Records that it sent pieces of handshake messages in.
+    /// Records that it sent pieces of handshake messages in, behind its Finished.
     pub(crate) records: usize,
     finished: bool,
 }
@@ -191,7 +191,7 @@ impl Puppet {
 
     fn deliver(&mut self, content_type: u8, content: &[u8]) {
         for piece in content.chunks(self.piece) {
-            self.records += 1;
+            self.records += usize::from(self.finished);
             let record = match &mut self.writing {
                 Some(writing) => writing.seal(content_type, piece),
                 None => plain(content_type, piece),

@@ -18,7 +18,7 @@ dbmirror-sim --mutants [--mutant NAME] [--most N]
   --seeds N      runs so many seeds (1000)
   --first SEED   beginning with this one (1)
   --jobs N       at a time (the machine's cores)
-  --focus NAME   seeds about one thing: take-over, failover, force, logs, links, witness, ends, restarts, writes, moments, moments
+  --focus NAME   seeds about one thing: take-over, failover, force, logs, links, witness, ends, restarts, writes, moments
   --real         with the real cryptography, which is slow and hides messages
   --no-coverage  says nothing about what never happened
   --keep-going   goes on after a seed that failed
@@ -217,7 +217,7 @@ fn mutants(wanted: impl Fn(&Mutant) -> bool, most: u64, jobs: usize, settings: S
         let (seeds, found) = hunt(most, jobs, settings);
         match (found, mutant.survives()) {
             (Some((_, text)), None) => {
-                println!("{:20} {seeds:>5} seeds  {}: {text}", mutant.name(), mutant.text());
+                println!("{:20} {seeds:>5} turns  {}: {text}", mutant.name(), mutant.text());
             }
             (None, Some(why)) => println!("{:20}     - survives  {}: {why}", mutant.name(), mutant.text()),
             (Some((_, text)), Some(why)) => {

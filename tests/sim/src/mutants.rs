@@ -77,7 +77,6 @@ impl Mutant {
                     | Bug::NoYield
                     | Bug::SyncNotLevel
                     | Bug::SyncWhileOff
-                    | Bug::AskUnsync
                     | Bug::GrantUnequal
                     | Bug::FailoverUnsettled
                     | Bug::OpenUnheard
@@ -98,15 +97,10 @@ impl Mutant {
         match self {
             Self::Core(bug) => match bug {
                 Bug::GrantWhileHeard => Some("a courtesy, not a rule of safety"),
-                Bug::AskNotLevel => Some(
-                    "the model is searched without that flag, and nothing is lost without it (docs/model.md)",
-                ),
-                // The next ones survive in the model too, for the same reasons (docs/model.md).
+                Bug::AskNotLevel => Some("the model has no such flag: all its searches leave the rule out"),
+                // The model's reasons (tests/model/src/mutation.rs), some of them under other names there; GrantTwice is by reading.
                 Bug::GrantTwice => Some(
                     "of two partners only the one that is not the owner asks, so no number is asked for by both",
-                ),
-                Bug::GrantSync => Some(
-                    "an owner at SYNC acknowledges nothing without its mirror, and the old owner keeps its log (R6)",
                 ),
                 Bug::AnyAnswerCloses => Some(
                     "the answer to an older ask would come over a binding that ended before the newer one was made",

@@ -19,7 +19,7 @@ const SET_MAX: usize = 3;
 pub enum Moment {
     /// A message of that kind is said.
     Said(u16),
-    /// A record has become durable, and whoever waits for that has not been told yet.
+    /// A record has become durable.
     Recorded,
     /// Somebody opens to applications.
     Serving,

@@ -3,8 +3,9 @@
 //! The crate `aes-gcm` composes the same three, in two passes: counter mode, then GHASH, for which it turns the bytes of each block
 //! around (RFC 8452 appendix A) in vector registers, right behind AES instructions that are twice and four times as wide. Here a span
 //! is encrypted and turned around, as integers, in one pass. And GHASH is a chain, each link of which waits for the multiplication
-//! before it; so a long text is hashed as two halves A and B side by side, of n blocks each, which make A * H^n + B. Everything secret
-//! stays inside those crates, which take the same time whatever the bytes are.
+//! before it; so a long text is hashed as two halves A and B side by side, of n blocks each, which make A * H^n + B. Ciphers
+//! and products are those crates', which take the same time whatever the bytes are; what is secret here (powers of H, what a half came to,
+//! the mask of the tag) meets nothing but exclusive or and the field's product.
 
 use core::mem;
 
@@ -61,8 +62,7 @@ where
         let aes = A::new_from_slice(key).map_err(|_| CryptoError::BadLength)?;
         let mut h = [0; BLOCK];
         aes.encrypt_block((&mut h).into());
-        let ghash = Key::new(h);
-        h.zeroize();
+        let ghash = Key::new(&mut h);
         Ok(Self { aes, ghash })
     }
 
@@ -142,11 +142,11 @@ struct Key {
 }
 
 impl Key {
-    /// The key, from AES of the zero block.
-    fn new(h: [u8; BLOCK]) -> Self {
-        let mut power = FieldElement::from(h).reverse().mulx();
-        let mut h: [u8; BLOCK] = power.into();
-        let polyval = Polyval::new((&h).into());
+    /// The key, from AES of the zero block, which is wiped.
+    fn new(h: &mut [u8; BLOCK]) -> Self {
+        let mut power = FieldElement::from(*h).reverse().mulx();
+        *h = power.into();
+        let polyval = Polyval::new((&*h).into());
         h.zeroize();
         for _ in 0..SPAN.ilog2() {
             power = times(power, power);
@@ -363,12 +363,13 @@ mod tests {
     /// A whole record, one that has halves of each size, and longer texts than a record has.
     #[test]
     fn halves_of_every_size() {
-        for len in [2_047_u32, 2_048, 16_384, 16_385, 16_401, 30_721, 30_735, 70_000] {
+        let aads: [&[u8]; 5] = [&[1; 5], &[], &[2; 16], &[3; 17], &[4; 1_025]];
+        let lens = [2_047_u32, 2_048, 16_384, 16_385, 16_401, 30_721, 30_735, 70_000];
+        for (len, aad) in lens.into_iter().zip(aads.into_iter().cycle()) {
             let text: Vec<u8> = (0..len).map(|n| (n.wrapping_mul(n) >> 3) as u8).collect();
             let flip = len as usize + 1;
-            agree::<AesGcm<aes::Aes128>, whole::AesGcm<aes::Aes128>>(
-                &[7; 16], &[9; 12], &[1; 5], &text, flip,
-            );
+            agree::<AesGcm<aes::Aes128>, whole::AesGcm<aes::Aes128>>(&[7; 16], &[9; 12], aad, &text, flip);
+            agree::<AesGcm<aes::Aes256>, whole::AesGcm<aes::Aes256>>(&[8; 32], &[9; 12], aad, &text, flip);
         }
     }
 

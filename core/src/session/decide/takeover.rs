@@ -122,13 +122,13 @@ pub fn answer(held: &Keeping, asked: &Asked) -> Answer {
     if planted(Bug::GrantTwice) && !asked.force && own.role_sequence == next {
         return Answer::Grant(assign(next, asked.asker, false));
     }
-    let equal = equal || (planted(Bug::GrantUnequal) && own.owner != asked.asker);
     if asked.force {
         if asked.other_bound || (own.role_sequence >= next && !planted(Bug::ForceNotLower)) {
             return Answer::Denial;
         }
         return Answer::Grant(assign(next, asked.asker, !equal));
     }
+    let equal = equal || (planted(Bug::GrantUnequal) && own.owner != asked.asker);
     if equal && (!asked.owner_heard || planted(Bug::GrantWhileHeard)) {
         let granted = assign(own.role_sequence.saturating_add(1), asked.asker, false);
         if planted(Bug::GrantSync) {
