@@ -92,17 +92,26 @@ impl Group {
     /// Waits until one of the partners is the principal and serves, the other its mirror, and everything is as before a fail-over.
     /// Whether it is A.
     pub fn settled(&self, name: &str) -> bool {
-        let principal_is_a = self.a.wait("one principal", || {
+        // All in one look: an ask that was open when the witness came back may still change the roles.
+        self.a.wait("one principal that its witness knows", || {
             let roles = [&self.a, &self.b].map(|h| h.mirroring(name, "mirroring_role_desc"));
             let state = [&self.a, &self.b].map(|h| h.mirroring(name, "mirroring_state_desc"));
-            match roles.each_ref().map(String::as_str) {
-                ["PRINCIPAL", "MIRROR"] if state == ["SYNCHRONIZED", "SYNCHRONIZED"] => Ok(true),
-                ["MIRROR", "PRINCIPAL"] if state == ["SYNCHRONIZED", "SYNCHRONIZED"] => Ok(false),
-                _ => Err(format!("{roles:?} {state:?}")),
+            let principal_is_a = match roles.each_ref().map(String::as_str) {
+                ["PRINCIPAL", "MIRROR"] if state == ["SYNCHRONIZED", "SYNCHRONIZED"] => true,
+                ["MIRROR", "PRINCIPAL"] if state == ["SYNCHRONIZED", "SYNCHRONIZED"] => false,
+                _ => return Err(format!("{roles:?} {state:?}")),
+            };
+            let principal = if principal_is_a { &self.a } else { &self.b };
+            let witness = principal.mirroring(name, "mirroring_witness_state_desc");
+            let known = self.w.lines(WITNESSED);
+            if witness == "CONNECTED" && known == [format!("{}|SYNCHRONIZED|1|1", principal.name)] {
+                Ok(principal_is_a)
+            } else {
+                Err(format!(
+                    "{roles:?} {state:?}, witness {witness}, which knows {known:?}"
+                ))
             }
-        });
-        self.ready(if principal_is_a { &self.a } else { &self.b }, name);
-        principal_is_a
+        })
     }
 }
 
