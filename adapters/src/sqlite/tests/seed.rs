@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dbmirror_core::message::{DatabaseSum, LogEnd};
 
 use super::rig::*;
-use crate::sqlite::{Applier, ApplierOptions, Error, Installed, SeedSink, database_sum};
+use crate::sqlite::{Anchor, Applier, ApplierOptions, Error, Installed, SeedSink, database_sum};
 
 const TABLE: &str = "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB);";
 
@@ -85,6 +85,14 @@ fn a_reseed_replaces_a_mirror_and_leaves_its_readers_alone() {
 }
 
 impl Rig {
+    /// The bytes of a copy of the source, and where it is.
+    fn copied(&mut self) -> (std::vec::Vec<u8>, Anchor) {
+        let mut source = self.snapshot();
+        let mut bytes = std::vec![0; source.bytes() as usize];
+        source.read_at(0, &mut bytes).unwrap();
+        (bytes, *source.anchor())
+    }
+
     /// Replaces the mirror's copy, which is open, as an instance does: its lock goes over to the new one.
     fn replace_mirror(&mut self) -> Installed {
         let mut source = self.snapshot();
@@ -325,12 +333,7 @@ fn damaged_and_incomplete_seeds_leave_nothing() {
 fn a_file_that_is_replaced_is_folded_first() {
     let mut rig = Rig::new(TABLE);
     shell(&rig.source, "INSERT INTO t(b) VALUES (randomblob(5000));");
-    let (new, anchor) = {
-        let mut source = rig.snapshot();
-        let mut bytes = std::vec![0; source.bytes() as usize];
-        source.read_at(0, &mut bytes).unwrap();
-        (bytes, *source.anchor())
-    };
+    let (new, anchor) = rig.copied();
     let old = rig.source.with_file_name("old.db");
     shell(&old, "PRAGMA journal_mode=WAL; CREATE TABLE o(a);");
     let complete = || {
@@ -365,10 +368,7 @@ fn a_file_that_is_replaced_is_folded_first() {
 fn an_idle_connection_keeps_its_file() {
     let mut rig = Rig::new(TABLE);
     shell(&rig.source, "INSERT INTO t(b) VALUES (randomblob(5000));");
-    let mut source = rig.snapshot();
-    let mut new = std::vec![0; source.bytes() as usize];
-    source.read_at(0, &mut new).unwrap();
-    let anchor = *source.anchor();
+    let (new, anchor) = rig.copied();
     let old = rig.source.with_file_name("old.db");
     shell(&old, "PRAGMA journal_mode=WAL; CREATE TABLE o(a);");
     let complete = || {
@@ -392,10 +392,7 @@ fn an_idle_connection_keeps_its_file() {
 fn who_was_about_to_open_a_restored_database_gets_no_further() {
     let mut rig = Rig::new(TABLE);
     shell(&rig.source, "INSERT INTO t(b) VALUES (randomblob(5000));");
-    let mut source = rig.snapshot();
-    let mut new = std::vec![0; source.bytes() as usize];
-    source.read_at(0, &mut new).unwrap();
-    let anchor = *source.anchor();
+    let (new, anchor) = rig.copied();
     let old = rig.source.with_file_name("old.db");
     shell(&old, "PRAGMA journal_mode=WAL; CREATE TABLE o(a);");
     let mut sink = SeedSink::create(&old, 4096, new.len() as u64).unwrap();
@@ -421,10 +418,7 @@ fn who_was_about_to_open_a_restored_database_gets_no_further() {
 #[test]
 fn a_file_that_nobody_owns_is_not_replaced() {
     let mut rig = Rig::new(TABLE);
-    let mut source = rig.snapshot();
-    let mut new = std::vec![0; source.bytes() as usize];
-    source.read_at(0, &mut new).unwrap();
-    let anchor = *source.anchor();
+    let (new, anchor) = rig.copied();
     let old = rig.source.with_file_name("old.db");
     let complete = || {
         let mut sink = SeedSink::create(&old, 4096, new.len() as u64).unwrap();
@@ -446,10 +440,7 @@ fn a_file_that_nobody_owns_is_not_replaced() {
 #[test]
 fn a_mirrors_old_copy_is_kept_and_their_number_bounded() {
     let mut rig = Rig::new(TABLE);
-    let mut source = rig.snapshot();
-    let mut new = std::vec![0; source.bytes() as usize];
-    source.read_at(0, &mut new).unwrap();
-    let anchor = *source.anchor();
+    let (new, anchor) = rig.copied();
     let old = rig.source.with_file_name("old.db");
     let install = |sequence: u64| {
         let mut end = anchor.end;
