@@ -201,11 +201,7 @@ impl<P: Provider> Endpoint<'_, P> {
                 self.arbitrate(env, peer);
             }
             for place in 0..2 {
-                let peer = self
-                    .session(at)
-                    .and_then(|session| session.ties().nth(place))
-                    .filter(|tie| tie.login != 0)
-                    .map(crate::session::Tie::peer);
+                let peer = self.session(at).and_then(|session| session.tied().nth(place));
                 if let Some(peer) = peer {
                     self.arbitrate(env, peer);
                 }

@@ -129,11 +129,23 @@ impl<P: Provider> Endpoint<'_, P> {
     /// others on the same connection may be more patient.
     fn judge_silence(&mut self, env: &mut Env<'_, P>, at: usize) {
         let Some(session) = self.session(at) else { return };
-        let silent = self.silence_at(session).is_some_and(|at| at <= self.now);
-        let witness = self.tie_silence_at(session).is_some_and(|at| at <= self.now);
         let (was, was_witness) = (session.silent, session.tie.silent);
+        let last = |link: Option<u64>| Some(self.live(self.linked(link?)?)?.last_heard);
+        let (partner_last, witness_last) = (last(session.link()), last(session.tie.link));
+        let over = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
+        // Who was found silent counts as heard again when it has said something, not when the time-out is raised.
+        let still = |last: Option<Instant>, since| last.is_some() && last <= since;
+        let silent = over(self.silence_at(session)) || was && still(partner_last, session.unheard_since);
+        let witness = over(self.tie_silence_at(session))
+            || was_witness && still(witness_last, session.tie.unheard_since);
         if silent != was || witness != was_witness {
             self.with_session(env, at, |session, ctx| {
+                if silent && !was {
+                    session.unheard_since = partner_last;
+                }
+                if witness && !was_witness {
+                    session.tie.unheard_since = witness_last;
+                }
                 session.silent = silent;
                 session.tie.silent = witness;
                 if silent && !was {

@@ -95,7 +95,10 @@ impl Session {
         ctx.storage.seed_close(database);
         ctx.storage.seed_abort(database);
         self.kept.change(|stored| stored.phase = StoredPhase::Ended);
-        self.settle(ctx, false);
+        // An owner that learned from the end that it had yielded has a closed copy: nothing is captured there.
+        if self.role() == Role::Principal {
+            self.settle(ctx, false);
+        }
     }
 
     /// The tombstone is durable.

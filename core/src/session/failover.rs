@@ -5,7 +5,7 @@ use super::decide::role;
 use super::event::{Fence, Reason, RoleChange, SessionError, SessionEvent, SessionState};
 use super::machine::{Ctx, Session, Side};
 use crate::message::Sync;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// A FAILOVER that has not given the role away yet.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,12 @@ pub(crate) struct Failing {
     pub(crate) deadline: Instant,
     /// The host has shut every writer out, and told the log up to its end.
     pub(crate) fenced: bool,
+    /// The deadline was found passed long ago, and one more was set.
+    late: bool,
 }
+
+/// Who finds its deadline passed for longer than this has stood still.
+const LATE: Duration = Duration::from_secs(1);
 
 impl Session {
     /// FAILOVER.
@@ -39,6 +44,7 @@ impl Session {
         self.failing = Some(Failing {
             deadline: ctx.now.after(self.timeout()),
             fenced: false,
+            late: false,
         });
         (ctx.events)(SessionEvent::Fence(Fence::Failover));
         Ok(())
@@ -64,6 +70,16 @@ impl Session {
     pub(super) fn drive_failover(&mut self, ctx: &mut Ctx<'_>) {
         let Some(failing) = self.failing else { return };
         let lost = self.partner_lost(ctx.now) || self.record().sync != Sync::Sync;
+        if failing.deadline.after(LATE) <= ctx.now && !failing.late {
+            // The process stood still, and its binding may be nobody's any more: what was said and lost meanwhile comes first, or it would open
+            // on the word of a mirror that has taken over.
+            self.failing = Some(Failing {
+                deadline: ctx.now.after(LATE),
+                late: true,
+                ..failing
+            });
+            return;
+        }
         if failing.deadline <= ctx.now || lost {
             self.failing = None;
             let why = if lost {

@@ -74,6 +74,8 @@ pub(crate) struct Session {
     pub(crate) trouble: Option<SessionError>,
     /// Nothing was heard for the session's time-out, or the partner's storage stands still (R9).
     pub(crate) silent: bool,
+    /// When it had last been heard when it was found silent.
+    pub(crate) unheard_since: Option<Instant>,
     /// The stranger who was reported last, so that a flood makes one event.
     pub(crate) reported: Option<Peer>,
     /// SET PARTNER was answered.
@@ -153,6 +155,7 @@ impl Session {
             shown: SessionState::Disconnected,
             trouble: None,
             silent: false,
+            unheard_since: None,
             reported: None,
             announced: false,
             done: false,

@@ -9,6 +9,7 @@ use super::event::{Reason, SessionError, SessionEvent, WitnessState};
 use super::machine::{Ctx, Link, Peer, Redial, Session};
 use crate::message::codec::{Confirm, Denial, Grant, NameWitness, Properties, Refusal, SessionHello};
 use crate::message::{Address, InstanceId, Record, UseNumber};
+use crate::time::Instant;
 
 /// A witness, or one that is to become it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +29,8 @@ pub(crate) struct Tie {
     pub(crate) again: Option<bool>,
     /// Nothing was heard of it for the session's time-out.
     pub(crate) silent: bool,
+    /// When it had last been heard when it was found silent.
+    pub(crate) unheard_since: Option<Instant>,
     /// It was looked for in this run.
     pub(crate) tried: bool,
     /// The own record is to be shown.
@@ -196,7 +199,14 @@ impl Session {
             .filter(|tie| !tie.is_none() && self.is_established())
     }
 
-    /// The same, to be changed.
+    /// Who its witnesses are, of a session that has ended too: it may be waiting to tell them.
+    pub(crate) fn tied(&self) -> impl Iterator<Item = Peer> {
+        let target = self.change.as_ref().map(|change| &change.target);
+        let met = [Some(&self.tie), target].into_iter().flatten();
+        met.filter(|tie| tie.login != 0).map(Tie::peer)
+    }
+
+    /// The same as [`Session::ties`], to be changed.
     pub(crate) fn ties_mut(&mut self) -> impl Iterator<Item = &mut Tie> {
         let target = self.change.as_mut().map(|change| &mut change.target);
         [Some(&mut self.tie), target]

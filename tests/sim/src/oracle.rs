@@ -27,6 +27,8 @@ pub struct Oracle {
     owners: BTreeMap<(SessionGuid, u32), InstanceId>,
     /// The highest record that a member ever held durably.
     records: BTreeMap<(usize, SessionGuid), Record>,
+    /// The SYNC that an owner recorded last.
+    syncs: BTreeMap<(usize, SessionGuid), Record>,
     /// By database: rows that applications were told to be committed, with where they were told to lie.
     acknowledged: BTreeMap<DatabaseId, Rows>,
     /// By database: who opened last under the highest role_sequence, and whether by force.
@@ -305,7 +307,7 @@ fn not_durable(db: &Db, end: &LogEnd) -> Option<String> {
 impl<P: Provider + 'static> World<P> {
     /// A record has become durable.
     pub fn recorded(&mut self, at: usize, change: &RecordChange) {
-        if let Some(wrong) = self.sync_claimed(at, change).or_else(|| self.granted(at, change)) {
+        if let Some(wrong) = self.granted(at, change) {
             self.fail(format!("instance {at}: {wrong}"));
             return;
         }
@@ -314,8 +316,16 @@ impl<P: Provider + 'static> World<P> {
         }
     }
 
-    /// R1: where an owner has recorded SYNC, its mirror's medium has all that applications were told.
-    fn sync_claimed(&self, at: usize, change: &RecordChange) -> Option<String> {
+    /// A record is on its way to a medium.
+    pub fn handed_to_medium(&mut self, at: usize, change: &RecordChange) {
+        if let Some(wrong) = self.sync_claimed(at, change) {
+            self.fail(format!("instance {at}: {wrong}"));
+        }
+    }
+
+    /// R1: where an owner records SYNC, its mirror's medium has all that applications were told. That holds when it decides so: until a
+    /// medium that hangs has the record, the mirror's may have lost blocks to damage, which it tells before it is level again.
+    fn sync_claimed(&mut self, at: usize, change: &RecordChange) -> Option<String> {
         let RecordChange::Live(database, bytes) = change else {
             return None;
         };
@@ -323,7 +333,7 @@ impl<P: Provider + 'static> World<P> {
         let record = stored.record;
         let claims =
             stored.role == Role::Principal && record.owner == self.nodes[at].id && record.sync == Sync::Sync;
-        if !claims || self.oracle.records.get(&(at, stored.guid)) == Some(&record) {
+        if !claims || self.oracle.syncs.insert((at, stored.guid), record) == Some(record) {
             return None;
         }
         let shop = self.shops.iter().find(|shop| shop.id == *database)?;
@@ -346,7 +356,12 @@ impl<P: Provider + 'static> World<P> {
             return None;
         }
         let asker = self.nodes.iter().position(|node| node.id == record.owner)?;
-        let (database, _) = self.nodes[asker].disk.known.get(guid)?;
+        // Who has closed its ask can make nothing of the grant any more, however late it comes to a medium that hung; and who has lost blocks
+        // to damage since it asked knows that, and does not open (R6).
+        let (database, stored) = self.nodes[asker].disk.known.get(guid)?;
+        if !stored.ask_open || stored.incomplete || stored.record.role_sequence >= record.role_sequence {
+            return None;
+        }
         let row = self.told_and_not_durable(asker, *database)?;
         Some(format!(
             "role_sequence {} is granted by {at} to instance {asker}, which lacks acknowledged row {row:x}",

@@ -411,6 +411,9 @@ impl<P: Provider + 'static> World<P> {
                 Asked::Close(connection) => self.close(at, connection),
                 Asked::Persist(write) => {
                     sent = true;
+                    if let Write::Record(_, change) = &write {
+                        self.handed_to_medium(at, change);
+                    }
                     self.nodes[at].disk.now = self.now;
                     self.nodes[at].disk.hand_over(write);
                 }

@@ -57,6 +57,17 @@ fn seeds_that_failed_once_end_clean() {
         80_329, // a_redo_that_fails_late_leaves_the_seed_alone
         8_308,  // a_log_that_grows_before_the_change_of_role_is_told_is_gone_by
         18_014, // two_owners_of_one_number_both_stop_until_one_is_forced
+        36_663, // both_sides_decide_alike (core/src/session/decide/history.rs)
+        87_439, // roles_may_change_more_often_than_timelines_are_remembered
+        48_703, // an_end_that_becomes_durable_after_the_endpoint_was_stopped_leaves_nothing
+        41_561, // who_learns_from_the_end_that_it_yielded_does_not_capture
+        35_003, // failover_that_is_given_up_after_standing_still_keeps_writers_out
+        77_675, // the same
+        98_660, // the same
+        97_254, // a time-out that was raised made a silent witness count as heard
+        7_014,  // the checker took a grant that came late to a medium for one that somebody can use
+        13_856, // the checker looked at SYNC when it was durable, and not when it was decided
+        72_969, // the checker took a member that knows that it lost blocks for one that could open
         17_465, // the checker compared positions of two timelines
         6_309,  // an_ask_that_was_heard_before_the_role_was_yielded_keeps_no_log_apart
     ] {

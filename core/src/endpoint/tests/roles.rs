@@ -150,6 +150,30 @@ fn failover_and_back() {
     }
 }
 
+/// Members remember so many timelines, and one of two may have forgotten one more than the other: after the sixteenth change of roles
+/// nothing is undone or seeded anew for that (simulator, seed 87439).
+#[test]
+fn roles_may_change_more_often_than_timelines_are_remembered() {
+    let mut world = started(false);
+    for turn in 0..40 {
+        let (from, to) = (turn % 2, 1 - turn % 2);
+        failover(&mut world, from).unwrap();
+        world.pass(TWO);
+        assert!(world.view(to).unwrap().serves, "{turn}");
+        world.commit(to, 100 + turn as u64, 40);
+        world.pass(SECOND);
+        world.assert_level(to, from);
+    }
+    for at in 0..2 {
+        let events = world.session_events(at);
+        let undone = events
+            .iter()
+            .any(|event| matches!(event, SessionEvent::Rewind { .. }));
+        assert!(!undone, "{at}");
+    }
+    assert_eq!(super::actions::reseeds(&world).len(), 1, "only the first seed");
+}
+
 #[test]
 fn failover_is_refused_where_it_cannot_be_safe() {
     let mut world = started(false);

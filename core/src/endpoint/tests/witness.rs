@@ -4,7 +4,7 @@ use super::actions::SECOND;
 use super::world::{DB, World, address};
 use crate::message::Sync;
 use crate::session::{
-    Fence, Reason, Role, RoleChange, SessionError, SessionEvent, SessionState, WitnessState,
+    EndedBy, Fence, Reason, Role, RoleChange, SessionError, SessionEvent, SessionState, WitnessState,
 };
 use crate::time::Duration;
 
@@ -287,6 +287,56 @@ fn failover_that_is_given_up_lets_writers_in_when_the_witness_confirms() {
     assert!(!events.contains(&SessionEvent::Fence(Fence::NoQuorum)));
     assert_eq!(serving(&world), [0]);
     assert_eq!(record(&world, 0).sync, Sync::Unsync);
+}
+
+/// A node stands still as a whole, or goes on with what came meanwhile.
+fn hang(world: &mut World, at: usize, hangs: bool) {
+    world.nodes[at].up = !hangs;
+    for pipe in &mut world.pipes {
+        if pipe.ends.iter().any(|(node, _)| *node == at) {
+            pipe.frozen = hangs;
+        }
+    }
+}
+
+/// FAILOVER whose process stood still past its deadline is not given up, and its writers let in, on the word of a mirror that has taken over
+/// meanwhile: what was lost meanwhile comes first, whatever it hears of first (simulator, seeds 35003, 77675 and 98660).
+#[test]
+fn failover_that_is_given_up_after_standing_still_keeps_writers_out() {
+    for first in [None, Some(1), Some(W)] {
+        let mut world = group(false);
+        world.nodes[0].fences = false;
+        world.with(0, |e, env| e.failover(env, DB)).unwrap();
+        after(&mut world, 1);
+        let before = world.session_events(0).len();
+        hang(&mut world, 0, true);
+        after(&mut world, 25);
+        assert_eq!(serving(&world).last(), Some(&1));
+        let over = first.map(|first| {
+            let mut ends = world.pipes.iter().map(|pipe| pipe.ends);
+            let ends =
+                ends.find(|ends| ends.iter().any(|end| end.0 == 0) && ends.iter().any(|end| end.0 == first));
+            ends.and_then(|ends| ends.into_iter().find(|end| end.0 == 0))
+                .unwrap()
+                .1
+        });
+        world.nodes[0].up = true;
+        match over {
+            Some(connection) => world.with(0, |e, env| e.handle_eof(env, connection, false)),
+            None => world.with(0, |e, env| e.handle_timeout(env)),
+        }
+        world.poll(0);
+        hang(&mut world, 0, false);
+        after(&mut world, 20);
+        let events = world.session_events(0);
+        let lets_in = |event: &SessionEvent| matches!(event, SessionEvent::Serving { .. });
+        assert!(
+            !events[before..].iter().any(lets_in),
+            "{first:?}: {:?}",
+            &events[before..]
+        );
+        assert_eq!(serving(&world), [1]);
+    }
 }
 
 /// Reference §11.7, row by row, from a level group with all links up; where it departs it is as docs/safety.md R3 says.
@@ -656,4 +706,50 @@ fn the_witness_hears_of_the_end() {
     after(&mut world, 2);
     assert!(world.view(0).is_none() && world.view(1).is_none());
     assert_eq!(world.nodes[W].endpoint.witnesses().count(), 0);
+}
+
+/// A session that ends while its tombstone is not durable yet, and whose endpoint is stopped meanwhile, is gone all the same: it kept its
+/// place, and the database could not be mirrored again (simulator, seed 48703).
+#[test]
+fn an_end_that_becomes_durable_after_the_endpoint_was_stopped_leaves_nothing() {
+    let mut world = group(false);
+    world.nodes[1].prompt = false;
+    world.with(0, |e, env| e.partner_off(env, DB)).unwrap();
+    after(&mut world, 2);
+    let ended = SessionEvent::Ended { by: EndedBy::Partner };
+    assert!(!world.session_events(1).contains(&ended));
+    world.with(1, |e, env| e.set_running(env, false));
+    after(&mut world, 1);
+    world.nodes[1].prompt = true;
+    after(&mut world, 1);
+    world.with(1, |e, env| e.set_running(env, true));
+    after(&mut world, 2);
+    assert!(world.session_events(1).contains(&ended));
+    assert!(world.view(1).is_none());
+    world.wait_for_seed(1, 0);
+    world.start(0, 1);
+    after(&mut world, 5);
+    world.assert_level(0, 1);
+}
+
+/// An owner that learns from the end of the session that its mirror had taken the role has a closed copy, and captures nothing in it
+/// (simulator, seed 41561).
+#[test]
+fn who_learns_from_the_end_that_it_yielded_does_not_capture() {
+    let mut world = group(false);
+    world.crash(0, 9);
+    after(&mut world, 15);
+    assert_eq!(serving(&world), [1]);
+    world.with(1, |e, env| e.partner_off(env, DB)).unwrap();
+    after(&mut world, 5);
+    world.restart(0);
+    let before = world.session_events(0).len();
+    after(&mut world, 5);
+    let events = world.session_events(0);
+    assert!(
+        events.contains(&SessionEvent::Ended { by: EndedBy::Partner }),
+        "{events:?}"
+    );
+    let captures = |event: &SessionEvent| matches!(event, SessionEvent::MayCapture { .. });
+    assert!(!events[before..].iter().any(captures), "{:?}", &events[before..]);
 }

@@ -125,27 +125,43 @@ pub struct History<'t> {
     pub timelines: &'t Timelines,
 }
 
-/// The last sequence number that lies in both histories by their timelines, and whether the newest timeline of both is the one it lies
-/// in.
-#[must_use]
-pub fn fork_point(one: History<'_>, other: History<'_>) -> (u64, bool) {
-    let (ours, theirs) = (one.timelines.as_slice(), other.timelines.as_slice());
-    let common = ours
+/// The last sequence number at which both histories are one by their timelines alone, wherever the logs end. `None` where they have none in
+/// common.
+fn one_history<'a>(one: &'a Timelines, other: &'a Timelines) -> Option<u64> {
+    let (one, other) = (one.as_slice(), other.as_slice());
+    let none = one.is_empty() && other.is_empty();
+    // Either may have forgotten its oldest timelines: what both remember is compared.
+    let oldest = |list: &[Timeline]| list.first().map_or(0, |timeline| timeline.number);
+    let since = oldest(one).max(oldest(other));
+    let remembered = |list: &'a [Timeline]| {
+        let forgotten = list.iter().take_while(|timeline| timeline.number < since).count();
+        list.get(forgotten..).unwrap_or_default()
+    };
+    let (one, other) = (remembered(one), remembered(other));
+    let common = one
         .iter()
-        .zip(theirs)
+        .zip(other)
         .take_while(|(a, b)| {
             a.number == b.number && (a.fork == b.fork || planted(Bug::ForkIgnored)) && a.first == b.first
         })
         .count();
-    let end_of = |list: &[Timeline], end: u64| {
-        list.get(common)
-            .map_or(end, |next| end.min(next.first.saturating_sub(1)))
-    };
-    if common == 0 {
-        return (0, ours.is_empty() && theirs.is_empty());
+    if common == 0 && !none {
+        return None;
     }
-    let until = end_of(ours, one.end.position.sequence).min(end_of(theirs, other.end.position.sequence));
-    (until, ours.len() == common && theirs.len() == common)
+    let left = |list: &[Timeline]| {
+        list.get(common)
+            .map_or(u64::MAX, |next| next.first.saturating_sub(1))
+    };
+    Some(left(one).min(left(other)))
+}
+
+/// The last sequence number that lies in both logs, as far as their timelines tell.
+#[must_use]
+pub fn fork_point(one: History<'_>, other: History<'_>) -> u64 {
+    let until = one_history(one.timelines, other.timelines).unwrap_or(0);
+    until
+        .min(one.end.position.sequence)
+        .min(other.end.position.sequence)
 }
 
 /// Where the mirror's log stands against its principal's (R7). `chain_at` gives the chain of the *principal's* log at a sequence
@@ -158,13 +174,15 @@ pub fn meet<E>(
     mirror: History<'_>,
     chain_at: impl FnOnce(u64) -> Result<Option<Chain>, E>,
 ) -> Result<Meeting, E> {
-    let (until, newest) = fork_point(principal, mirror);
+    let until = fork_point(principal, mirror);
     let (ours, theirs) = (principal.end.position.sequence, mirror.end.position.sequence);
     if theirs > until {
         if planted(Bug::TailIgnored) {
             return Ok(Meeting::Send { after: until });
         }
-        return Ok(if newest && until == ours {
+        // A principal whose log was cut may know of timelines that begin after what the mirror still holds: that is its tail all the same.
+        let one = one_history(principal.timelines, mirror.timelines).is_some_and(|until| theirs <= until);
+        return Ok(if one && until == ours {
             Meeting::Tail { after: until }
         } else {
             Meeting::Rewind { to: until }
@@ -368,6 +386,8 @@ mod tests {
         let one = history(&[(1, 11, 1)]);
         let two = history(&[(1, 11, 1), (2, 22, 10)]);
         let other_two = history(&[(1, 11, 1), (2, 99, 10)]);
+        let late = history(&[(2, 22, 10), (3, 33, 15)]);
+        let later = history(&[(2, 22, 10)]);
         let table = [
             ((20, &two), (end(2, 20, 20), &two), Meeting::Send { after: 20 }),
             ((20, &two), (end(1, 5, 5), &one), Meeting::Send { after: 5 }),
@@ -382,10 +402,94 @@ mod tests {
             // The principal lost everything back to before its newest timeline, in which nothing lies yet.
             ((9, &two), (end(1, 12, 12), &one), Meeting::Rewind { to: 9 }),
             ((9, &one), (end(1, 12, 12), &one), Meeting::Tail { after: 9 }),
+            // Its log was cut, and it knows of a timeline that begins after all that the mirror holds.
+            ((5, &two), (end(1, 8, 8), &one), Meeting::Tail { after: 5 }),
+            ((5, &two), (end(1, 9, 9), &two), Meeting::Tail { after: 5 }),
+            ((5, &two), (end(2, 10, 10), &two), Meeting::Tail { after: 5 }),
+            ((5, &two), (end(1, 12, 12), &one), Meeting::Rewind { to: 5 }),
+            // Timelines that only one of the two still remembers part nobody.
+            ((20, &late), (end(2, 12, 12), &two), Meeting::Send { after: 12 }),
+            ((20, &two), (end(2, 12, 12), &later), Meeting::Send { after: 12 }),
+            ((20, &late), (end(2, 18, 18), &two), Meeting::Rewind { to: 14 }),
         ];
         for (principal, mirror, expected) in table {
             assert_eq!(met(principal, mirror), expected, "{:?}", mirror.0);
         }
+    }
+
+    /// What the principal decides and what the mirror decides of the same two logs go together: else one takes a tail over that the other undoes.
+    #[test]
+    fn both_sides_decide_alike() {
+        let histories = [
+            history(&[(1, 11, 1)]),
+            history(&[(1, 11, 1), (2, 22, 3)]),
+            history(&[(1, 11, 1), (2, 23, 5)]),
+            history(&[(1, 11, 1), (2, 24, 5)]),
+            history(&[(1, 11, 1), (2, 22, 3), (3, 33, 5)]),
+            history(&[(1, 11, 1), (2, 23, 5), (3, 34, 5)]),
+            history(&[(1, 11, 1), (3, 44, 4)]),
+        ];
+        // The same where the oldest are forgotten: what a timeline is remembered as, and what it was.
+        let remembered = histories.iter().map(|history| (*history, *history));
+        let forgotten = histories
+            .iter()
+            .filter(|history| history.as_slice().len() > 1)
+            .map(|history| {
+                let left = Timelines::new(history.as_slice().get(1..).unwrap()).unwrap();
+                (left, *history)
+            });
+        let histories: std::vec::Vec<_> = remembered.chain(forgotten).collect();
+        let mut adopted = 0;
+        let pairs = histories
+            .iter()
+            .flat_map(|one| histories.iter().map(move |other| (one, other)));
+        for ((ours, own_past), (theirs, their_past)) in pairs {
+            for (own, mirrors) in (1..8).flat_map(|own| (1..8).map(move |mirrors| (own, mirrors))) {
+                if ours.locate(own).is_none() || theirs.locate(mirrors).is_none() {
+                    continue; // It does not remember where its own log ends.
+                }
+                let at = |sequence: u64, history: &Timelines| {
+                    let at = history.locate(sequence).unwrap();
+                    let fork = history.fork_of(at.timeline).unwrap();
+                    end(at.timeline, sequence, fork.0 as u8 ^ (sequence as u8) << 5)
+                };
+                let chain_at = |sequence: u64| Some(at(sequence, own_past).chain);
+                let principal = Log {
+                    end: at(own, own_past),
+                    timelines: ours,
+                };
+                let mirror = Log {
+                    end: at(mirrors, their_past),
+                    timelines: theirs,
+                };
+                let joined = join(principal, mirror, false, false, |position| {
+                    Ok(chain_at(position.sequence))
+                })
+                .unwrap();
+                let history = |end: LogEnd, timelines| History { end, timelines };
+                let met = meet(
+                    history(principal.end, ours),
+                    history(mirror.end, theirs),
+                    |sequence| Ok::<_, ()>(chain_at(sequence)),
+                )
+                .unwrap();
+                let alike = match joined {
+                    Join::Resume => met == Meeting::Send { after: mirrors },
+                    Join::Adopt => met == Meeting::Tail { after: own },
+                    // Who stands before all that the principal remembers is seeded, and has nothing to undo for that.
+                    Join::Seed(_) => {
+                        matches!(met, Meeting::Rewind { .. }) || ours.locate(mirrors.min(own)).is_none()
+                    }
+                };
+                let (ours, theirs) = (ours.as_slice(), theirs.as_slice());
+                assert!(
+                    alike,
+                    "{own} of {ours:?} and {mirrors} of {theirs:?}: {joined:?}, {met:?}"
+                );
+                adopted += u32::from(joined == Join::Adopt);
+            }
+        }
+        assert!(adopted > 100, "{adopted}");
     }
 
     #[test]
