@@ -10,7 +10,7 @@ use dbmirror_core::session::{
 use dbmirror_core::session::{Fence, RoleChange, WitnessState};
 
 use crate::coverage::Row;
-use crate::disk::Db;
+use crate::db::Db;
 use crate::node::address;
 use crate::plan::DriverBug;
 use crate::world::{What, World};

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dbmirror_core::crypto::Provider;
 use dbmirror_core::message::codec::Message;
-use dbmirror_core::message::{ForkId, InstanceId, LogEnd, Position, Record, SessionGuid, Sync, Timelines};
-use dbmirror_core::session::{DatabaseId, Phase, Role, SessionState, Stored};
-
+use dbmirror_core::message::{ForkId, InstanceId, LogEnd, Position, Record, SessionGuid, Timelines};
 use dbmirror_core::session::decide::witness::Keeping;
+use dbmirror_core::session::{DatabaseId, Phase, Role, SessionState, Stored};
 use dbmirror_core::witness::WitnessStored;
 
 use crate::coverage::Row;
-use crate::disk::{Db, RecordChange};
+use crate::db::Db;
+use crate::disk::RecordChange;
 use crate::node::Node;
 use crate::world::World;
 
@@ -24,13 +24,13 @@ pub struct Oracle {
     /// The state that was shown last.
     states: BTreeMap<(usize, DatabaseId), SessionState>,
     /// Who owns a role_sequence, in any storage, ever.
-    owners: BTreeMap<(SessionGuid, u32), InstanceId>,
+    pub(crate) owners: BTreeMap<(SessionGuid, u32), InstanceId>,
     /// The highest record that a member ever held durably.
-    records: BTreeMap<(usize, SessionGuid), Record>,
+    pub(crate) records: BTreeMap<(usize, SessionGuid), Record>,
     /// The SYNC that an owner recorded last.
-    syncs: BTreeMap<(usize, SessionGuid), Record>,
+    pub(crate) syncs: BTreeMap<(usize, SessionGuid), Record>,
     /// By database: rows that applications were told to be committed, with where they were told to lie.
-    acknowledged: BTreeMap<DatabaseId, Rows>,
+    pub(crate) acknowledged: BTreeMap<DatabaseId, Rows>,
     /// By database: who opened last under the highest role_sequence, and whether by force.
     top: BTreeMap<DatabaseId, Top>,
     /// Databases whose role was forced, to be opened under it.
@@ -40,15 +40,15 @@ pub struct Oracle {
     /// Sessions that have ended at a member: never to be held again.
     ended: BTreeMap<(usize, SessionGuid), ()>,
     /// By database: what an owner had in its log when it gave the role away by FAILOVER, and the number that it gave.
-    handed: BTreeMap<DatabaseId, (SessionGuid, u32, BTreeSet<u64>)>,
+    pub(crate) handed: BTreeMap<DatabaseId, (SessionGuid, u32, BTreeSet<u64>)>,
 }
 
 /// Rows, each with the places at which it was told. A log that begins anew with a gap has rows that were told before at another place.
-type Rows = BTreeMap<u64, Vec<Told>>;
+pub(crate) type Rows = BTreeMap<u64, Vec<Told>>;
 
 /// Where a row was told to lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Told {
+pub(crate) struct Told {
     /// Its sequence number.
     sequence: u64,
     /// The timeline that it lay in there, as long as that is remembered: sequence numbers of two timelines say nothing of each other.
@@ -305,96 +305,6 @@ fn not_durable(db: &Db, end: &LogEnd) -> Option<String> {
 }
 
 impl<P: Provider + 'static> World<P> {
-    /// A record has become durable.
-    pub fn recorded(&mut self, at: usize, change: &RecordChange) {
-        if let Some(wrong) = self.granted(at, change) {
-            self.fail(format!("instance {at}: {wrong}"));
-            return;
-        }
-        if let Some(wrong) = self.oracle.recorded(at, change) {
-            self.fail(format!("instance {at}: {wrong}"));
-        }
-    }
-
-    /// A record is on its way to a medium.
-    pub fn handed_to_medium(&mut self, at: usize, change: &RecordChange) {
-        if let Some(wrong) = self.sync_claimed(at, change) {
-            self.fail(format!("instance {at}: {wrong}"));
-        }
-    }
-
-    /// R1: where an owner records SYNC, its mirror's medium has all that applications were told. That holds when it decides so: until a
-    /// medium that hangs has the record, the mirror's may have lost blocks to damage, which it tells before it is level again.
-    fn sync_claimed(&mut self, at: usize, change: &RecordChange) -> Option<String> {
-        let RecordChange::Live(database, bytes) = change else {
-            return None;
-        };
-        let stored = Stored::decode(bytes).ok()?;
-        let record = stored.record;
-        let claims =
-            stored.role == Role::Principal && record.owner == self.nodes[at].id && record.sync == Sync::Sync;
-        if !claims || self.oracle.syncs.insert((at, stored.guid), record) == Some(record) {
-            return None;
-        }
-        let shop = self.shops.iter().find(|shop| shop.id == *database)?;
-        let mirror = shop.pair[usize::from(shop.pair[0] == at)];
-        let row = self.told_and_not_durable(mirror, *database)?;
-        Some(format!(
-            "SYNC is recorded at {record:?}, and instance {mirror} lacks acknowledged row {row:x}"
-        ))
-    }
-
-    /// R3: who is granted a role_sequence that nobody had, not by force, has all that applications were told.
-    fn granted(&self, at: usize, change: &RecordChange) -> Option<String> {
-        let RecordChange::Witness(guid, bytes, _) = change else {
-            return None;
-        };
-        let Keeping::Record(record) = WitnessStored::decode(bytes).ok()?.keeping else {
-            return None;
-        };
-        if record.forced || self.oracle.owners.contains_key(&(*guid, record.role_sequence)) {
-            return None;
-        }
-        let asker = self.nodes.iter().position(|node| node.id == record.owner)?;
-        // Who has closed its ask can make nothing of the grant any more, however late it comes to a medium that hung; and who has lost blocks
-        // to damage since it asked knows that, and does not open (R6).
-        let (database, stored) = self.nodes[asker].disk.known.get(guid)?;
-        if !stored.ask_open || stored.incomplete || stored.record.role_sequence >= record.role_sequence {
-            return None;
-        }
-        let row = self.told_and_not_durable(asker, *database)?;
-        Some(format!(
-            "role_sequence {} is granted by {at} to instance {asker}, which lacks acknowledged row {row:x}",
-            record.role_sequence
-        ))
-    }
-
-    /// A row that applications were told to be committed, and that a member's medium lacks.
-    fn told_and_not_durable(&self, at: usize, database: DatabaseId) -> Option<u64> {
-        let told = self.oracle.acknowledged.get(&database)?;
-        let held: BTreeSet<u64> = self.nodes[at].disk.db(database).map_or_else(BTreeSet::new, |db| {
-            let hardened = db.blocks.iter().take(db.durable);
-            db.rows
-                .iter()
-                .copied()
-                .chain(hardened.map(|block| block.row()))
-                .collect()
-        });
-        told.keys().find(|row| !held.contains(row)).copied()
-    }
-
-    /// R4: what an owner has in its log when it gives the role away by FAILOVER is to be at who takes it.
-    pub fn handed_over(&mut self, at: usize, database: DatabaseId, role_sequence: u32) {
-        let Some(guid) = self.view(at, database).and_then(|view| view.guid) else {
-            return;
-        };
-        let Some(db) = self.nodes[at].disk.db(database) else {
-            return;
-        };
-        let rows = db.rows.iter().take(db.log_rows()).copied().collect();
-        self.oracle.handed.insert(database, (guid, role_sequence, rows));
-    }
-
     /// All rows that an instance holds, in its file or in its log.
     fn rows_of(&self, at: usize, database: DatabaseId) -> BTreeSet<u64> {
         self.nodes[at]
@@ -735,121 +645,5 @@ impl<P: Provider + 'static> World<P> {
                 id.0
             )
         })
-    }
-
-    /// Whether every session is level, log and file; else what is not.
-    pub fn unsettled(&mut self) -> Option<String> {
-        for index in 0..self.shops.len() {
-            let shop = self.shops[index].clone();
-            let (p, id) = (self.owner(index), shop.id);
-            let m = shop.pair[usize::from(shop.pair[0] == p)];
-            let Some(principal) = self.view(p, id) else {
-                return Some(format!("db {}: instance {p} has no session", id.0));
-            };
-            let Some(mirror) = self.view(m, id) else {
-                return Some(format!("db {}: instance {m} has no session", id.0));
-            };
-            for (who, view) in [(p, &principal), (m, &mirror)] {
-                if view.state != SessionState::Synchronized {
-                    return Some(format!(
-                        "db {}: instance {who} shows {:?}, trouble {:?}",
-                        id.0, view.state, view.trouble
-                    ));
-                }
-            }
-            let (Some(a), Some(b)) = (self.nodes[p].disk.db(id), self.nodes[m].disk.db(id)) else {
-                return Some(format!("db {}: a database is gone", id.0));
-            };
-            if a.log_rows() != a.rows.len() || principal.end != a.end() {
-                return Some(format!(
-                    "db {}: {} rows, {} captured, end {:?}",
-                    id.0,
-                    a.rows.len(),
-                    a.log_rows(),
-                    principal.end
-                ));
-            }
-            if a.durable_end() != b.durable_end() || mirror.end != b.durable_end() {
-                return Some(format!(
-                    "db {}: logs end at {:?} and {:?}",
-                    id.0,
-                    a.durable_end(),
-                    b.durable_end()
-                ));
-            }
-            if principal.hardened_on_both != principal.end.position {
-                return Some(format!(
-                    "db {}: hardened on both to {:?}",
-                    id.0, principal.hardened_on_both
-                ));
-            }
-            if a.pages() != b.pages() {
-                return Some(format!(
-                    "db {}: the files have {} and {} rows",
-                    id.0,
-                    a.rows.len(),
-                    b.rows.len()
-                ));
-            }
-            let properties = |view: &dbmirror_core::session::SessionView| {
-                (view.safety, view.safety_sequence, view.suspended, view.timeout)
-            };
-            if properties(&principal) != properties(&mirror) {
-                return Some(format!(
-                    "db {}: {:?} and {:?}",
-                    id.0,
-                    properties(&principal),
-                    properties(&mirror)
-                ));
-            }
-        }
-        None
-    }
-
-    /// Whether every mirror has hardened what applications committed; else where it has not.
-    pub fn unhardened(&mut self) -> Option<String> {
-        for index in 0..self.shops.len() {
-            let shop = self.shops[index].clone();
-            let (p, id) = (self.owner(index), shop.id);
-            let m = shop.pair[usize::from(shop.pair[0] == p)];
-            let view = self.view(p, id);
-            let (Some(view), Some(a), Some(b)) = (view, self.nodes[p].disk.db(id), self.nodes[m].disk.db(id))
-            else {
-                return Some(format!("db {}: no session", id.0));
-            };
-            if a.rows.len() != a.log_rows()
-                || view.hardened_on_both != a.end().position
-                || b.durable_end() != a.end()
-            {
-                return Some(format!(
-                    "db {}: {} rows, hardened on both to {:?}",
-                    id.0,
-                    a.rows.len(),
-                    view.hardened_on_both
-                ));
-            }
-        }
-        None
-    }
-
-    /// Whether each pair of instances is down to one connection; else which is not.
-    pub fn surplus(&mut self) -> Option<String> {
-        for a in 0..self.nodes.len() {
-            for b in a + 1..self.nodes.len() {
-                let both = |pipe: &crate::net::Pipe| {
-                    let ends = [pipe.ends[0].node, pipe.ends[1].node];
-                    ends.contains(&a) && ends.contains(&b) && !pipe.ends[0].over && !pipe.ends[1].over
-                };
-                let count = self.net.pipes.iter().flatten().filter(|pipe| both(pipe)).count();
-                let shared = self
-                    .shops
-                    .iter()
-                    .any(|shop| shop.pair.contains(&a) && shop.pair.contains(&b));
-                if shared && count != 1 || count > 1 {
-                    return Some(format!("{count} connections between {a} and {b}"));
-                }
-            }
-        }
-        None
     }
 }
