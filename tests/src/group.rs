@@ -62,11 +62,11 @@ impl Group {
         principal.await_mirroring(name, "mirroring_state_desc", "SYNCHRONIZED");
         principal.await_mirroring(name, "mirroring_witness_state_desc", "CONNECTED");
         self.w.wait("the witness knows", || {
-            let rows = self.w.lines(WITNESSED);
-            if rows == [format!("{}|SYNCHRONIZED|1|1", principal.name)] {
+            let known = self.w.lines(WITNESSED);
+            if known == all_well(principal) {
                 Ok(())
             } else {
-                Err(format!("{rows:?}"))
+                Err(format!("{known:?}"))
             }
         });
     }
@@ -104,7 +104,7 @@ impl Group {
             let principal = if principal_is_a { &self.a } else { &self.b };
             let witness = principal.mirroring(name, "mirroring_witness_state_desc");
             let known = self.w.lines(WITNESSED);
-            if witness == "CONNECTED" && known == [format!("{}|SYNCHRONIZED|1|1", principal.name)] {
+            if witness == "CONNECTED" && known == all_well(principal) {
                 Ok(principal_is_a)
             } else {
                 Err(format!(
@@ -118,3 +118,8 @@ impl Group {
 /// What the witness says of its sessions.
 pub const WITNESSED: &str = "SELECT principal_server_name, partner_sync_state_desc, is_principal_connected, is_mirror_connected FROM \
                          sys.database_mirroring_witnesses";
+
+/// What it says ([`WITNESSED`]) of the one session of a level group.
+fn all_well(principal: &Host) -> [String; 1] {
+    [format!("{}|SYNCHRONIZED|1|1", principal.name)]
+}

@@ -7,7 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dbmirror_core::message::{DatabaseSum, LogEnd};
 
 use super::rig::*;
-use crate::sqlite::{Anchor, Applier, ApplierOptions, Error, Installed, SeedSink, database_sum};
+use crate::sqlite::{
+    Anchor, Applier, ApplierOptions, CompleteSeed, Error, Installed, SeedSink, database_sum,
+};
+
+/// A seed of that copy whose bytes are all here, to take the place of `path`.
+fn received(path: &Path, bytes: &[u8], anchor: &Anchor) -> CompleteSeed {
+    let mut sink = SeedSink::create(path, 4096, bytes.len() as u64).unwrap();
+    sink.write(0, bytes).unwrap();
+    sink.complete(anchor.end, anchor.sum).unwrap()
+}
 
 const TABLE: &str = "CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB);";
 
@@ -95,14 +104,10 @@ impl Rig {
 
     /// Replaces the mirror's copy, which is open, as an instance does: its lock goes over to the new one.
     fn replace_mirror(&mut self) -> Installed {
-        let mut source = self.snapshot();
-        let mut bytes = std::vec![0; source.bytes() as usize];
-        source.read_at(0, &mut bytes).unwrap();
-        let mut sink = SeedSink::create(&self.mirror, 4096, source.bytes()).unwrap();
-        sink.write(0, &bytes).unwrap();
-        let complete = sink.complete(source.end(), source.anchor().sum).unwrap();
+        let (bytes, anchor) = self.copied();
+        let complete = received(&self.mirror, &bytes, &anchor);
         let mut held = self.applier.take().map(|applier| applier.retire().unwrap());
-        self.seeded = Some(*source.anchor());
+        self.seeded = Some(anchor);
         complete.install_keeping(&mut held).unwrap()
     }
 
@@ -262,11 +267,7 @@ fn a_file_without_a_log_is_replaced_when_nobody_uses_it() {
     source.read_at(0, &mut bytes).unwrap();
     let old = rig.source.with_file_name("old.db");
     shell(&old, "CREATE TABLE precious(a); INSERT INTO precious VALUES (7);");
-    let complete = || {
-        let mut sink = SeedSink::create(&old, 4096, bytes.len() as u64).unwrap();
-        sink.write(0, &bytes).unwrap();
-        sink.complete(source.end(), source.anchor().sum).unwrap()
-    };
+    let complete = || received(&old, &bytes, source.anchor());
     let mut writer = Shell::open(&old);
     writer.run("BEGIN IMMEDIATE; INSERT INTO precious VALUES (8);");
     assert!(matches!(
@@ -336,11 +337,7 @@ fn a_file_that_is_replaced_is_folded_first() {
     let (new, anchor) = rig.copied();
     let old = rig.source.with_file_name("old.db");
     shell(&old, "PRAGMA journal_mode=WAL; CREATE TABLE o(a);");
-    let complete = || {
-        let mut sink = SeedSink::create(&old, 4096, new.len() as u64).unwrap();
-        sink.write(0, &new).unwrap();
-        sink.complete(anchor.end, anchor.sum).unwrap()
-    };
+    let complete = || received(&old, &new, &anchor);
     // A reader's snapshot from before the last commits keeps them in the log.
     let mut reader = Shell::open(&old);
     let mut writer = Shell::open(&old);
@@ -371,11 +368,7 @@ fn an_idle_connection_keeps_its_file() {
     let (new, anchor) = rig.copied();
     let old = rig.source.with_file_name("old.db");
     shell(&old, "PRAGMA journal_mode=WAL; CREATE TABLE o(a);");
-    let complete = || {
-        let mut sink = SeedSink::create(&old, 4096, new.len() as u64).unwrap();
-        sink.write(0, &new).unwrap();
-        sink.complete(anchor.end, anchor.sum).unwrap()
-    };
+    let complete = || received(&old, &new, &anchor);
     let mut idle = Shell::open(&old);
     idle.run("SELECT * FROM o;");
     assert!(matches!(complete().install_over(), Err(Error::Busy(_))));
@@ -395,9 +388,7 @@ fn who_was_about_to_open_a_restored_database_gets_no_further() {
     let (new, anchor) = rig.copied();
     let old = rig.source.with_file_name("old.db");
     shell(&old, "PRAGMA journal_mode=WAL; CREATE TABLE o(a);");
-    let mut sink = SeedSink::create(&old, 4096, new.len() as u64).unwrap();
-    sink.write(0, &new).unwrap();
-    let complete = sink.complete(anchor.end, anchor.sum).unwrap();
+    let complete = received(&old, &new, &anchor);
     // One that has opened the old file and nothing more.
     let late = fs::File::open(&old).unwrap();
     let Installed { lock, retired, .. } = complete.install_over().unwrap();
@@ -420,11 +411,7 @@ fn a_file_that_nobody_owns_is_not_replaced() {
     let mut rig = Rig::new(TABLE);
     let (new, anchor) = rig.copied();
     let old = rig.source.with_file_name("old.db");
-    let complete = || {
-        let mut sink = SeedSink::create(&old, 4096, new.len() as u64).unwrap();
-        sink.write(0, &new).unwrap();
-        sink.complete(anchor.end, anchor.sum).unwrap()
-    };
+    let complete = || received(&old, &new, &anchor);
     shell(&old, "PRAGMA journal_mode=WAL; CREATE TABLE precious(a);");
     assert!(matches!(complete().install_new(), Err(Error::Exists(_))));
     assert_eq!(shell(&old, "SELECT count(*) FROM precious;"), "0\n");
