@@ -135,17 +135,19 @@ impl<P: Provider> Endpoint<'_, P> {
         let over = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
         // Who was found silent counts as heard again when it has said something, not when the time-out is raised.
         let still = |last: Option<Instant>, since| last.is_some() && last <= since;
-        let silent = over(self.silence_at(session)) || was && still(partner_last, session.unheard_since);
-        let witness = over(self.tie_silence_at(session))
-            || was_witness && still(witness_last, session.tie.unheard_since);
+        let (unheard, unheard_witness) = (over(self.silence_at(session)), over(self.tie_silence_at(session)));
+        let silent = unheard || was && still(partner_last, session.unheard_since);
+        let witness = unheard_witness || was_witness && still(witness_last, session.tie.unheard_since);
+        if let Some(session) = self.sessions.get_mut(at).and_then(|slot| slot.0.as_mut()) {
+            if unheard {
+                session.unheard_since = partner_last;
+            }
+            if unheard_witness {
+                session.tie.unheard_since = witness_last;
+            }
+        }
         if silent != was || witness != was_witness {
             self.with_session(env, at, |session, ctx| {
-                if silent && !was {
-                    session.unheard_since = partner_last;
-                }
-                if witness && !was_witness {
-                    session.tie.unheard_since = witness_last;
-                }
                 session.silent = silent;
                 session.tie.silent = witness;
                 if silent && !was {

@@ -5,7 +5,7 @@ use super::decide::role;
 use super::event::{Fence, Reason, RoleChange, SessionError, SessionEvent, SessionState};
 use super::machine::{Ctx, Session, Side};
 use crate::message::Sync;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 /// A FAILOVER that has not given the role away yet.
 #[derive(Clone, Copy, Debug)]
@@ -14,12 +14,7 @@ pub(crate) struct Failing {
     pub(crate) deadline: Instant,
     /// The host has shut every writer out, and told the log up to its end.
     pub(crate) fenced: bool,
-    /// The deadline was found passed long ago, and one more was set.
-    late: bool,
 }
-
-/// Who finds its deadline passed for longer than this has stood still.
-const LATE: Duration = Duration::from_secs(1);
 
 impl Session {
     /// FAILOVER.
@@ -44,7 +39,6 @@ impl Session {
         self.failing = Some(Failing {
             deadline: ctx.now.after(self.timeout()),
             fenced: false,
-            late: false,
         });
         (ctx.events)(SessionEvent::Fence(Fence::Failover));
         Ok(())
@@ -70,16 +64,6 @@ impl Session {
     pub(super) fn drive_failover(&mut self, ctx: &mut Ctx<'_>) {
         let Some(failing) = self.failing else { return };
         let lost = self.partner_lost(ctx.now) || self.record().sync != Sync::Sync;
-        if failing.deadline.after(LATE) <= ctx.now && !failing.late {
-            // The process stood still, and its binding may be nobody's any more: what was said and lost meanwhile comes first, or it would open
-            // on the word of a mirror that has taken over.
-            self.failing = Some(Failing {
-                deadline: ctx.now.after(LATE),
-                late: true,
-                ..failing
-            });
-            return;
-        }
         if failing.deadline <= ctx.now || lost {
             self.failing = None;
             let why = if lost {
@@ -90,8 +74,11 @@ impl Session {
                 SessionError::new(1404, Reason::WritersStay)
             };
             (ctx.events)(SessionEvent::FailoverFailed(why));
-            // Its writers are shut out, and come back when it is known that it may still serve.
+            // Its writers are shut out, and come back when it is known that it may still serve. The mirror may have taken over meanwhile: what it
+            // confirmed before says nothing now, however alive its connection looks, so it is shown the record again.
             self.q.fence = Some(Fence::Failover);
+            self.q.by_mirror = false;
+            self.due.record = self.link().is_some();
             return;
         }
         let Side::Principal(side) = &self.side else { return };

@@ -191,7 +191,9 @@ impl Session {
         match self.q.fence {
             None if !hope => self.refuse_writes(ctx),
             Some(Fence::NoQuorum) if bound || witness || alone => self.let_writers_in(ctx),
-            Some(Fence::Failover) if bound || alone || !self.has_witness() => self.let_writers_in(ctx),
+            Some(Fence::Failover) if (bound && self.q.by_mirror) || alone || !self.has_witness() => {
+                self.let_writers_in(ctx);
+            }
             Some(Fence::Failover) if !hope => self.refuse_writes(ctx),
             _ => {}
         }

@@ -43,8 +43,7 @@ impl<P: Provider + 'static> World<P> {
         if !claims || self.oracle.syncs.insert((at, stored.guid), record) == Some(record) {
             return None;
         }
-        let shop = self.shops.iter().find(|shop| shop.id == *database)?;
-        let mirror = shop.pair[usize::from(shop.pair[0] == at)];
+        let mirror = self.mirror_of(at, *database)?;
         let row = self.told_and_not_durable(mirror, *database)?;
         Some(format!(
             "SYNC is recorded at {record:?}, and instance {mirror} lacks acknowledged row {row:x}"
@@ -66,7 +65,7 @@ impl<P: Provider + 'static> World<P> {
         // Who has closed its ask can make nothing of the grant any more, however late it comes to a medium that hung; and who has lost blocks
         // to damage since it asked knows that, and does not open (R6).
         let (database, stored) = self.nodes[asker].disk.known.get(guid)?;
-        if !stored.ask_open || stored.incomplete || stored.record.role_sequence >= record.role_sequence {
+        if stored.incomplete || stored.record.role_sequence >= record.role_sequence {
             return None;
         }
         let row = self.told_and_not_durable(asker, *database)?;
@@ -74,6 +73,12 @@ impl<P: Provider + 'static> World<P> {
             "role_sequence {} is granted by {at} to instance {asker}, which lacks acknowledged row {row:x}",
             record.role_sequence
         ))
+    }
+
+    /// Who of the pair of a database is not `at`.
+    pub(crate) fn mirror_of(&self, at: usize, database: DatabaseId) -> Option<usize> {
+        let shop = self.shops.iter().find(|shop| shop.id == database)?;
+        Some(shop.pair[usize::from(shop.pair[0] == at)])
     }
 
     /// A row that applications were told to be committed, and that a member's medium lacks.

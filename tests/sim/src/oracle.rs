@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dbmirror_core::crypto::Provider;
 use dbmirror_core::message::codec::Message;
-use dbmirror_core::message::{ForkId, InstanceId, LogEnd, Position, Record, SessionGuid, Timelines};
+use dbmirror_core::message::{ForkId, InstanceId, LogEnd, Position, Record, SessionGuid, Sync, Timelines};
 use dbmirror_core::session::decide::witness::Keeping;
 use dbmirror_core::session::{DatabaseId, Phase, Role, SessionState, Stored};
 use dbmirror_core::witness::WitnessStored;
@@ -337,6 +337,19 @@ impl<P: Provider + 'static> World<P> {
             self.fail(text);
             return;
         }
+        // R1: while SYNC stands, or is about to be recorded, nothing is told that the mirror's medium has not had.
+        let waits = view.record.sync == Sync::Sync && view.record.owner == self.nodes[at].id;
+        if let Some(mirror) = self.mirror_of(at, database).filter(|_| waits)
+            && let Some(theirs) = self.nodes[mirror].disk.db(database)
+            && upto.sequence > theirs.ever_durable
+        {
+            let text = format!(
+                "instance {at} db {}: acknowledged to {upto:?} at SYNC, and instance {mirror} has had up to {}",
+                database.0, theirs.ever_durable
+            );
+            self.fail(text);
+            return;
+        }
         let from = from.min(upto_row);
         let mut fresh: Rows = db.rows[from.min(db.rows.len())..upto_row.min(db.rows.len())]
             .iter()
@@ -397,6 +410,13 @@ impl<P: Provider + 'static> World<P> {
             .known
             .values()
             .find(|(known, _)| *known == database);
+        // A SYNC that was on its way and is not durable is decided anew.
+        if let Some((_, stored)) = kept {
+            let of = (at, stored.guid);
+            self.oracle
+                .syncs
+                .retain(|known, sync| *known != of || *sync == stored.record);
+        }
         let stands = |forcing: &Forcing| {
             kept.is_some_and(|(_, stored)| {
                 stored.guid == forcing.guid && stored.record.role_sequence >= forcing.role_sequence

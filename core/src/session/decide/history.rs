@@ -10,7 +10,7 @@ use crate::planted::{Bug, planted};
 pub(crate) enum Join {
     /// The mirror's log is a prefix: send what follows.
     Resume,
-    /// The mirror holds more in this timeline: take that over first (R7).
+    /// The mirror holds more of the principal's own history: take that over first (R7).
     Adopt,
     /// They cannot be joined: seed the mirror anew.
     Seed(ReseedReason),
@@ -48,7 +48,7 @@ pub(crate) fn join(
         return Ok(Join::Seed(ReseedReason::LeftBehind));
     }
     if at.sequence > principal.end.position.sequence {
-        // Its own last timeline, and beyond its end. Without a settled log this is the tail of R7.
+        // Its own history, and beyond its end. Without a settled log this is the tail of R7.
         if planted(Bug::TailIgnored) {
             return Ok(Join::Resume);
         }
@@ -97,7 +97,7 @@ pub enum Meeting {
         /// The last sequence number that both hold.
         after: u64,
     },
-    /// The mirror holds more in the principal's newest timeline. A restarted principal that has begun nothing adopts that while
+    /// The mirror holds more of the principal's own history. A restarted principal that has begun nothing adopts that while
     /// closed (story F10); one that has appended since is on another history.
     Tail {
         /// The end of the principal's log.
