@@ -19,6 +19,10 @@ impl<P: Provider> Endpoint<'_, P> {
     pub fn handle_timeout(&mut self, env: &mut Env<'_, P>) {
         self.present(env);
         self.forget_expired_window();
+        // Before a connection ends for its silence: its sessions are to know that their partner was silent.
+        for at in 0..self.session_count() {
+            self.judge_silence(env, at);
+        }
         for index in 0..self.connections.len() {
             let due = self
                 .live(index)
@@ -43,7 +47,6 @@ impl<P: Provider> Endpoint<'_, P> {
             {
                 self.reply(link, Reply::None(guid));
             }
-            self.judge_silence(env, at);
         }
     }
 
@@ -129,28 +132,20 @@ impl<P: Provider> Endpoint<'_, P> {
     /// others on the same connection may be more patient.
     fn judge_silence(&mut self, env: &mut Env<'_, P>, at: usize) {
         let Some(session) = self.session(at) else { return };
-        let (was, was_witness) = (session.silent, session.tie.silent);
-        let last = |link: Option<u64>| Some(self.live(self.linked(link?)?)?.last_heard);
-        let (partner_last, witness_last) = (last(session.link()), last(session.tie.link));
+        let heard = |link: Option<u64>| Some(self.live(self.linked(link?)?)?.last_heard);
         let over = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
-        // Who was found silent counts as heard again when it has said something, not when the time-out is raised.
-        let still = |last: Option<Instant>, since| last.is_some() && last <= since;
-        let (unheard, unheard_witness) = (over(self.silence_at(session)), over(self.tie_silence_at(session)));
-        let silent = unheard || was && still(partner_last, session.unheard_since);
-        let witness = unheard_witness || was_witness && still(witness_last, session.tie.unheard_since);
-        if let Some(session) = self.sessions.get_mut(at).and_then(|slot| slot.0.as_mut()) {
-            if unheard {
-                session.unheard_since = partner_last;
-            }
-            if unheard_witness {
-                session.tie.unheard_since = witness_last;
-            }
-        }
-        if silent != was || witness != was_witness {
+        let was = (session.silence, session.tie.silence);
+        let partner = was
+            .0
+            .judged(over(self.silence_at(session)), heard(session.link()));
+        let witness = was
+            .1
+            .judged(over(self.tie_silence_at(session)), heard(session.tie.link));
+        if (partner, witness) != was {
             self.with_session(env, at, |session, ctx| {
-                session.silent = silent;
-                session.tie.silent = witness;
-                if silent && !was {
+                session.silence = partner;
+                session.tie.silence = witness;
+                if partner.is_silent() && !was.0.is_silent() {
                     (ctx.events)(SessionEvent::TimedOut);
                 }
             });
@@ -167,7 +162,8 @@ impl<P: Provider> Endpoint<'_, P> {
 
     /// When the session's witness becomes silent.
     pub(super) fn tie_silence_wake(&self, session: &Session) -> Option<Instant> {
-        self.tie_silence_at(session).filter(|_| !session.tie.silent)
+        self.tie_silence_at(session)
+            .filter(|_| !session.tie.silence.is_silent())
     }
 
     fn silence_on(&self, session: &Session, link: u64) -> Option<Instant> {
@@ -187,6 +183,6 @@ impl<P: Provider> Endpoint<'_, P> {
 
     /// When a session that is heard of now becomes silent.
     pub(super) fn silence_wake(&self, session: &Session) -> Option<Instant> {
-        self.silence_at(session).filter(|_| !session.silent)
+        self.silence_at(session).filter(|_| !session.silence.is_silent())
     }
 }

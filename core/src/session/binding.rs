@@ -7,8 +7,10 @@ use super::decide::{self, record};
 use super::flow::{Inflow, Outflow};
 use super::machine::{Ctx, Link, Session, Side};
 use super::quorum::{Due, RECONNECT};
+use super::silence::Silence;
 use crate::message::codec::SessionHello;
 use crate::message::{LogEnd, Record, Timelines};
+use crate::time::Duration;
 
 /// A session on one connection.
 #[derive(Clone, Copy, Debug)]
@@ -73,9 +75,15 @@ impl Session {
         if self.binding.take().is_none() {
             return;
         }
-        self.silent = false;
+        // Who was silent for his time-out has had the time to come back.
+        let wait = if self.silence.is_silent() {
+            Duration::ZERO
+        } else {
+            RECONNECT
+        };
+        self.silence = Silence::HEARD;
         self.q.forget_partner();
-        self.q.lost_at = Some(ctx.now.after(RECONNECT));
+        self.q.lost_at = Some(ctx.now.after(wait));
         self.due = Due::default();
         self.change_unbound();
         let database = self.database();
@@ -210,7 +218,7 @@ impl Session {
         }
         binding.joined = true;
         let heard = binding.heard;
-        self.silent = false;
+        self.silence = Silence::HEARD;
         match (&self.side, heard) {
             (Side::Principal(_), _) => self.join(ctx),
             (Side::Mirror(_), Some(heard)) => self.compare_as_mirror(ctx, &heard),

@@ -45,7 +45,7 @@ impl Session {
             self.start_failed(ctx, SessionError::new(1413, Reason::Ended));
             return Ok(());
         }
-        let live = self.in_step() && !self.silent && self.q.serves && !self.kept.get().clash;
+        let live = self.in_step() && !self.silence.is_silent() && self.q.serves && !self.kept.get().clash;
         if begin::end(&self.record(), ctx.own, live, self.is_alone()) == begin::End::ConfirmFirst {
             self.q.ending = true; // `drive_end` goes on: the mirror may take over until UNSYNC is confirmed (story F51).
             return Ok(());

@@ -26,7 +26,7 @@ impl Session {
         if self.failing.is_some() || self.change.is_some() || self.q.taking || self.q.ending {
             return Err(super::serving::BUSY);
         }
-        if !self.in_step() || self.silent {
+        if !self.in_step() || self.silence.is_silent() {
             return Err(SessionError::new(1447, Reason::NotConnected));
         }
         if self.kept.get().incomplete {

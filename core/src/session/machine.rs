@@ -15,6 +15,7 @@ use super::kept::Kept;
 use super::mirror::MirrorSide;
 use super::principal::PrincipalSide;
 use super::quorum::{Due, Quorum};
+use super::silence::Silence;
 use super::start::{Answering, Starting};
 use super::storage::{DatabaseId, FoundLog, Storage};
 use super::stored::{Stored, StoredPhase};
@@ -73,9 +74,7 @@ pub(crate) struct Session {
     pub(crate) shown: SessionState,
     pub(crate) trouble: Option<SessionError>,
     /// Nothing was heard for the session's time-out, or the partner's storage stands still (R9).
-    pub(crate) silent: bool,
-    /// When it had last been heard when it was found silent.
-    pub(crate) unheard_since: Option<Instant>,
+    pub(crate) silence: Silence,
     /// The stranger who was reported last, so that a flood makes one event.
     pub(crate) reported: Option<Peer>,
     /// SET PARTNER was answered.
@@ -154,8 +153,7 @@ impl Session {
             partner_name: Text::EMPTY,
             shown: SessionState::Disconnected,
             trouble: None,
-            silent: false,
-            unheard_since: None,
+            silence: Silence::HEARD,
             reported: None,
             announced: false,
             done: false,
@@ -332,7 +330,9 @@ impl Session {
         if self.kept.get().properties.suspended {
             return SessionState::Suspended;
         }
-        if self.silent || !self.is_bound() || self.trouble.is_some_and(|t| t.reason == Reason::RecordConflict)
+        if self.silence.is_silent()
+            || !self.is_bound()
+            || self.trouble.is_some_and(|t| t.reason == Reason::RecordConflict)
         {
             return SessionState::Disconnected;
         }

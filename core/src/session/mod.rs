@@ -17,6 +17,7 @@ mod properties;
 mod quorum;
 mod seeding;
 mod serving;
+mod silence;
 mod speak;
 mod start;
 mod storage;

@@ -223,11 +223,11 @@ impl Session {
         side.compared = false;
         side.seed_due = None;
         side.out.seek(heard.end.position.sequence);
-        let own = decide::Log {
+        let own = decide::history::History {
             end,
             timelines: &timelines,
         };
-        let mirrors = decide::Log {
+        let mirrors = decide::history::History {
             end: heard.end,
             timelines: &heard.timelines,
         };

@@ -121,7 +121,7 @@ impl Session {
     /// Whether the other partner is lost (R9): silent, or its connection is closed and no other came in time.
     pub(crate) fn partner_lost(&self, now: Instant) -> bool {
         match self.link() {
-            Some(_) => self.silent,
+            Some(_) => self.silence.is_silent(),
             None => self.q.lost_at.is_none_or(|at| at <= now),
         }
     }
@@ -146,8 +146,8 @@ impl Session {
         decide::record::alone(&decide::record::Alone {
             own: stored.record,
             witness_set: self.has_witness(),
-            by_witness: self.q.by_witness && !self.tie.silent,
-            by_mirror: self.q.by_mirror && !self.silent,
+            by_witness: self.q.by_witness && !self.tie.silence.is_silent(),
+            by_mirror: self.q.by_mirror && !self.silence.is_silent(),
             opened: self.q.serves || (self.q.unsynced && !self.has_witness()),
         })
     }

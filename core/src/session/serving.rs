@@ -113,7 +113,7 @@ impl Session {
             own: self.record(),
             serves: self.q.serves && self.kept.durable().is_some(),
             safety_full: properties.safety_full && !properties.suspended && !self.q.ending,
-            level: level && self.in_step() && !self.silent,
+            level: level && self.in_step() && !self.silence.is_silent(),
             by_mirror: self.q.by_mirror,
             one_witness: self.change.is_none()
                 && !(self.tie.is_blank() && self.has_witness())
@@ -183,9 +183,9 @@ impl Session {
         if self.failing.is_some() || (!self.has_witness() && self.q.fence.is_none()) {
             return;
         }
-        let witness = self.tie.is_bound() && !self.tie.silent;
+        let witness = self.tie.is_bound() && !self.tie.silence.is_silent();
         let alone = self.is_alone();
-        let bound = self.in_step() && !self.silent && self.q.mirror_ask == 0;
+        let bound = self.in_step() && !self.silence.is_silent() && self.q.mirror_ask == 0;
         // A connection that may still come back keeps it open, or its writers waiting; it opens again only when a member really confirms it.
         let hope = !self.partner_lost(ctx.now) || witness || alone;
         match self.q.fence {

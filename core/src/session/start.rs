@@ -104,11 +104,11 @@ impl Session {
         }
         let stored = self.kept.get();
         let joined = decide::join(
-            decide::Log {
+            decide::history::History {
                 end: self.end,
                 timelines: &stored.timelines,
             },
-            decide::Log {
+            decide::history::History {
                 end: answer.end,
                 timelines: &answer.timelines,
             },

@@ -18,7 +18,7 @@ impl Session {
             ask: self.ask(),
             owner_lost: self.partner_lost(now),
             may_take_over: self.q.may_take_over,
-            witness_bound: self.tie.is_bound() && !self.tie.silent,
+            witness_bound: self.tie.is_bound() && !self.tie.silence.is_silent(),
             witness_pending: self.kept.get().witness_pending,
             incomplete: self.kept.get().incomplete,
         }
@@ -101,7 +101,8 @@ impl Session {
             own: self.record(),
             ask: self.ask(),
             serves: self.q.serves && self.owns(ctx.own),
-            partner_bound: self.binding.is_some_and(|binding| binding.hello_sent) && !self.silent,
+            partner_bound: self.binding.is_some_and(|binding| binding.hello_sent)
+                && !self.silence.is_silent(),
             clash: self.kept.get().clash,
             highest: self.q.highest,
             witness: self.has_witness().then_some(shown),

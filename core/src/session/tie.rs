@@ -7,9 +7,9 @@ use super::decide::takeover;
 use super::decide::witness::Keeping;
 use super::event::{Reason, SessionError, SessionEvent, WitnessState};
 use super::machine::{Ctx, Link, Peer, Redial, Session};
+use super::silence::Silence;
 use crate::message::codec::{Confirm, Denial, Grant, NameWitness, Properties, Refusal, SessionHello};
 use crate::message::{Address, InstanceId, Record, UseNumber};
-use crate::time::Instant;
 
 /// A witness, or one that is to become it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,9 +28,7 @@ pub(crate) struct Tie {
     /// HELLO_AGAIN came: the next hello is not the first.
     pub(crate) again: Option<bool>,
     /// Nothing was heard of it for the session's time-out.
-    pub(crate) silent: bool,
-    /// When it had last been heard when it was found silent.
-    pub(crate) unheard_since: Option<Instant>,
+    pub(crate) silence: Silence,
     /// It was looked for in this run.
     pub(crate) tried: bool,
     /// The own record is to be shown.
@@ -105,7 +103,7 @@ impl Tie {
     }
 
     pub(crate) const fn state(&self) -> WitnessState {
-        if self.is_bound() && !self.silent {
+        if self.is_bound() && !self.silence.is_silent() {
             WitnessState::Connected
         } else if self.tried {
             WitnessState::Disconnected

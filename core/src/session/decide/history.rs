@@ -5,6 +5,15 @@ use super::super::storage::StorageError;
 use crate::message::{Chain, LogEnd, Position, Timeline, Timelines};
 use crate::planted::{Bug, planted};
 
+/// One side's log, as its hello states it.
+#[derive(Clone, Copy, Debug)]
+pub struct History<'t> {
+    /// Its end.
+    pub end: LogEnd,
+    /// Its timelines.
+    pub timelines: &'t Timelines,
+}
+
 /// How the principal's log and its mirror's go on together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Join {
@@ -16,20 +25,11 @@ pub(crate) enum Join {
     Seed(ReseedReason),
 }
 
-/// One side's log.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Log<'t> {
-    /// Its end.
-    pub(crate) end: LogEnd,
-    /// Its history.
-    pub(crate) timelines: &'t Timelines,
-}
-
 /// Decides how to go on with a mirror's log. `settled`: the principal has appended since its restart, or may have, so that
 /// a tail cannot be adopted any more. `chain_at` asks the principal's storage.
 pub(crate) fn join(
-    principal: Log<'_>,
-    mirror: Log<'_>,
+    principal: History<'_>,
+    mirror: History<'_>,
     wants_seed: bool,
     settled: bool,
     mut chain_at: impl FnMut(Position) -> Result<Option<Chain>, StorageError>,
@@ -77,7 +77,7 @@ pub(crate) fn join(
 
 /// Whether the mirror's log goes on in the very timeline in which the principal's next block would lie: a principal that neither adopts
 /// that nor has begun a timeline of its own begins one before it appends anything (R7), or two blocks lie at one position.
-pub(crate) fn goes_on_elsewhere(principal: Log<'_>, mirror: Log<'_>) -> bool {
+pub(crate) fn goes_on_elsewhere(principal: History<'_>, mirror: History<'_>) -> bool {
     let end = principal.end.position.sequence;
     let next = end.saturating_add(1);
     if mirror.end.position.sequence <= end || planted(Bug::SameTimeline) {
@@ -116,15 +116,6 @@ pub enum Meeting {
     },
 }
 
-/// One side's log, as its hello states it.
-#[derive(Clone, Copy, Debug)]
-pub struct History<'t> {
-    /// Its end.
-    pub end: LogEnd,
-    /// Its timelines.
-    pub timelines: &'t Timelines,
-}
-
 /// The last sequence number at which both histories are one by their timelines alone, wherever the logs end. `None` where they have none in
 /// common.
 fn one_history<'a>(one: &'a Timelines, other: &'a Timelines) -> Option<u64> {
@@ -159,6 +150,11 @@ fn one_history<'a>(one: &'a Timelines, other: &'a Timelines) -> Option<u64> {
 #[must_use]
 pub fn fork_point(one: History<'_>, other: History<'_>) -> u64 {
     let until = one_history(one.timelines, other.timelines).unwrap_or(0);
+    ends_at_most(until, one, other)
+}
+
+/// `until`, but not beyond the end of either log.
+fn ends_at_most(until: u64, one: History<'_>, other: History<'_>) -> u64 {
     until
         .min(one.end.position.sequence)
         .min(other.end.position.sequence)
@@ -174,15 +170,15 @@ pub fn meet<E>(
     mirror: History<'_>,
     chain_at: impl FnOnce(u64) -> Result<Option<Chain>, E>,
 ) -> Result<Meeting, E> {
-    let until = fork_point(principal, mirror);
+    let one = one_history(principal.timelines, mirror.timelines);
+    let until = ends_at_most(one.unwrap_or(0), principal, mirror);
     let (ours, theirs) = (principal.end.position.sequence, mirror.end.position.sequence);
     if theirs > until {
         if planted(Bug::TailIgnored) {
             return Ok(Meeting::Send { after: until });
         }
         // A principal whose log was cut may know of timelines that begin after what the mirror still holds: that is its tail all the same.
-        let one = one_history(principal.timelines, mirror.timelines).is_some_and(|until| theirs <= until);
-        return Ok(if one && until == ours {
+        return Ok(if one.is_some_and(|one| theirs <= one) && until == ours {
             Meeting::Tail { after: until }
         } else {
             Meeting::Rewind { to: until }
@@ -270,11 +266,11 @@ mod tests {
     fn decide(mirror: LogEnd, theirs: &Timelines, wants_seed: bool, settled: bool) -> Join {
         let ours = history(&[(1, 11, 1), (2, 22, 10)]);
         join(
-            Log {
+            History {
                 end: end(2, 20, 20),
                 timelines: &ours,
             },
-            Log {
+            History {
                 end: mirror,
                 timelines: theirs,
             },
@@ -290,11 +286,11 @@ mod tests {
     #[test]
     fn who_stands_before_the_oldest_timeline_that_is_remembered_is_seeded() {
         let ours = history(&[(14, 22, 21), (15, 33, 30)]);
-        let principal = Log {
+        let principal = History {
             end: end(15, 40, 40),
             timelines: &ours,
         };
-        let mirror = Log {
+        let mirror = History {
             end: LogEnd::START,
             timelines: &Timelines::EMPTY,
         };
@@ -353,7 +349,7 @@ mod tests {
             (9, &late, 8, &long, false),
         ];
         for (ours, timelines, theirs, mirrors, expected) in table {
-            let log = |sequence, timelines| Log {
+            let log = |sequence, timelines| History {
                 end: end(2, sequence, 0),
                 timelines,
             };
@@ -454,11 +450,11 @@ mod tests {
                     end(at.timeline, sequence, fork.0 as u8 ^ (sequence as u8) << 5)
                 };
                 let chain_at = |sequence: u64| Some(at(sequence, own_past).chain);
-                let principal = Log {
+                let principal = History {
                     end: at(own, own_past),
                     timelines: ours,
                 };
-                let mirror = Log {
+                let mirror = History {
                     end: at(mirrors, their_past),
                     timelines: theirs,
                 };
@@ -466,13 +462,7 @@ mod tests {
                     Ok(chain_at(position.sequence))
                 })
                 .unwrap();
-                let history = |end: LogEnd, timelines| History { end, timelines };
-                let met = meet(
-                    history(principal.end, ours),
-                    history(mirror.end, theirs),
-                    |sequence| Ok::<_, ()>(chain_at(sequence)),
-                )
-                .unwrap();
+                let met = meet(principal, mirror, |sequence| Ok::<_, ()>(chain_at(sequence))).unwrap();
                 let alike = match joined {
                     Join::Resume => met == Meeting::Send { after: mirrors },
                     Join::Adopt => met == Meeting::Tail { after: own },

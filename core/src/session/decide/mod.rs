@@ -25,7 +25,7 @@ pub mod takeover;
 pub mod witness;
 
 pub(crate) use begin::start_record;
-pub(crate) use history::{Join, Log, join};
+pub(crate) use history::{Join, join};
 
 #[cfg(test)]
 mod tests;
