@@ -54,6 +54,8 @@ pub mod channel;
 pub mod crypto;
 pub mod endpoint;
 pub mod entropy;
+#[cfg(test)]
+mod errors;
 pub mod keys;
 pub mod message;
 pub mod pairing;

@@ -317,3 +317,22 @@ impl<P: Provider> ExporterSecret<P> {
         self.0.expose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::rustcrypto::RustCrypto;
+
+    /// RFC 8446 §7.1: both vectors of an HkdfLabel have at most 255 bytes, the label's six of its prefix among them.
+    #[test]
+    fn the_longest_label_and_context_fit() {
+        let expand = |label: usize, context: usize| {
+            let bytes = [b'x'; 256];
+            let (label, context) = (bytes.get(..label).unwrap(), bytes.get(..context).unwrap());
+            expand_label::<RustCrypto>(HashAlgorithm::Sha256, &[7; 32], label, context, &mut [0; 32])
+        };
+        assert_eq!(expand(249, 255), Ok(()));
+        assert_eq!(expand(250, 255), Err(CryptoError::BadLength));
+        assert_eq!(expand(249, 256), Err(CryptoError::BadLength));
+    }
+}

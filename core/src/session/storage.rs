@@ -297,3 +297,50 @@ impl Storage for NoDatabases {
         Duration::ZERO
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever holds no copy says so to whatever is asked of him, and promises nothing.
+    #[test]
+    fn an_endpoint_without_databases_holds_none() {
+        let none = &mut NoDatabases;
+        let (database, unavailable) = (DatabaseId::default(), StorageError::Unavailable);
+        let chunk = BlockChunk {
+            position: Position::START,
+            offset: 0,
+            total: 8,
+            decided: Position::START,
+        };
+        let info = SeedInfo {
+            at: LogEnd::START,
+            timelines: Timelines::EMPTY,
+            page_size: 4_096,
+            bytes: 8_192,
+        };
+        assert_eq!(none.chain_at(database, Position::START), Err(unavailable));
+        assert_eq!(
+            none.read_block(database, Position::START, 0, &mut [0; 8]).err(),
+            Some(unavailable)
+        );
+        assert_eq!(none.write_block(database, chunk, &[0; 8]), Err(unavailable));
+        assert_eq!(none.adopt_block(database, chunk, &[0; 8]), Err(unavailable));
+        assert_eq!(none.seed_open(database).err(), Some(unavailable));
+        assert_eq!(none.seed_read(database, 0, &mut [0; 8]).err(), Some(unavailable));
+        assert_eq!(none.seed_begin(database, info), Err(unavailable));
+        assert_eq!(none.seed_write(database, 0, &[0; 8]), Err(unavailable));
+        assert_eq!(
+            none.seed_finish(database, info, DatabaseSum::default()),
+            Err(unavailable)
+        );
+        none.decided(database, Position::START);
+        none.seed_close(database);
+        none.seed_abort(database);
+        assert_eq!(none.ended(SessionGuid::default(), &mut [0; 8]), None);
+        assert_eq!(none.progress_age(), Duration::ZERO);
+        assert_eq!(none.attachment_version(database), 0);
+        assert_eq!(none.attachment(database, &mut [0; ATTACHMENT_LEN_MAX]), None);
+        none.take_attachment(database, &[0; 8]);
+    }
+}

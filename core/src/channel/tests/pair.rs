@@ -83,6 +83,7 @@ fn both_export_the_same_and_different_things_differ() {
         client.channel.export(&[b'x'; 250], &[], &mut [0; 32]),
         Err(UseError::BadExport)
     );
+    assert!(client.channel.export(&[b'x'; 249], &[], &mut [0; 8_160]).is_ok());
     assert_eq!(
         client.channel.export(b"x", &[], &mut [0; 8_161]),
         Err(UseError::BadExport)
@@ -227,6 +228,27 @@ fn one_public_key_operation_a_call() {
         }
     });
     assert_eq!(calls, 3, "shared secret; signature; the rest");
+}
+
+/// What a side has to say comes before what it hears next: nothing is taken, however much there is.
+#[test]
+fn who_has_to_write_does_not_read() {
+    let (mut client, mut server) = strangers(ClientOptions::default());
+    for (side, rx) in [
+        (&mut client, std::vec![22, 3, 3, 0, 1]),
+        (&mut server, Vec::new()),
+    ] {
+        side.rx = rx;
+        side.with_env(|channel, env, rx| {
+            let writes = channel.wants_write();
+            let step = channel.read(env, rx).unwrap();
+            assert_eq!(
+                (step.consumed, matches!(step.event, Event::WriteFirst)),
+                (0, writes)
+            );
+            assert_eq!(step.need == 0, writes);
+        });
+    }
 }
 
 #[test]
