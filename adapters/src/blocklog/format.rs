@@ -83,6 +83,17 @@ impl Place {
     }
 }
 
+/// What lies where an entry may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// An entry's header.
+    Entry(Entry),
+    /// One that is whole, of that kind, and says something that this version does not know.
+    Newer(u8),
+    /// Nothing that was ever written as a header.
+    Nothing,
+}
+
 /// An entry's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -120,14 +131,21 @@ impl Entry {
         b
     }
 
-    /// `None` for anything that [`Entry::emit`] did not make.
-    pub(super) fn parse(b: &[u8]) -> Option<Self> {
-        let b: &[u8; ENTRY_HEADER] = b.get(..ENTRY_HEADER)?.try_into().ok()?;
-        if &b[0..4] != ENTRY_MAGIC || u32_at(b, 92) != CRC32C.checksum(&b[..92]) || b[5..8] != [0; 3] {
-            return None;
+    /// What lies at the beginning of `b`, which belongs to `segment`.
+    pub(super) fn find(b: &[u8], segment: u32) -> Found {
+        let Some(b) = b.first_chunk::<ENTRY_HEADER>() else {
+            return Found::Nothing;
+        };
+        let whole = &b[0..4] == ENTRY_MAGIC && u32_at(b, 92) == CRC32C.checksum(&b[..92]);
+        if !whole || u32_at(b, 36) != segment {
+            return Found::Nothing;
         }
+        let zeros = b[5..8] == [0; 3] && b[88..92] == [0; 4];
+        let (Some(kind), true) = (Kind::from_code(b[4]), zeros) else {
+            return Found::Newer(b[4]);
+        };
         let entry = Self {
-            kind: Kind::from_code(b[4])?,
+            kind,
             body_len: u32_at(b, 8),
             body_crc: u32_at(b, 12),
             id: LogId(array_at(b, 16)),
@@ -140,7 +158,11 @@ impl Entry {
             durable: Place::from_u64(u64_at(b, 80)),
             segment: u32_at(b, 36),
         };
-        (entry.body_len as usize <= BODY_MAX).then_some(entry)
+        if entry.body_len as usize <= BODY_MAX {
+            Found::Entry(entry)
+        } else {
+            Found::Nothing
+        }
     }
 
     /// The block's position and the chain after it.

@@ -112,8 +112,27 @@ pub enum LogError {
     },
     /// More than a block may have (1 GiB).
     TooLarge,
-    /// A segment was written by a newer version.
-    Newer(u32),
+    /// A newer version wrote here; nothing was changed.
+    Newer {
+        /// The segment.
+        segment: u32,
+        /// What this version does not know.
+        what: Newer,
+    },
+}
+
+/// What this version does not know of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Newer {
+    /// Its format.
+    Format(u32),
+    /// One of its entries.
+    Entry {
+        /// The entry's kind.
+        kind: u8,
+        /// Where it begins, in bytes.
+        offset: u32,
+    },
 }
 
 impl std::fmt::Display for LogError {
@@ -130,7 +149,18 @@ impl std::fmt::Display for LogError {
                 )
             }
             Self::TooLarge => f.write_str("the block is larger than 1 GiB"),
-            Self::Newer(v) => write!(f, "the block log was written by a newer version (format {v})"),
+            Self::Newer { segment, what } => {
+                match what {
+                    Newer::Format(version) => write!(f, "segment {segment:08x} has format {version}")?,
+                    Newer::Entry { kind, offset } => write!(
+                        f,
+                        "segment {segment:08x} has an entry at byte {offset} (kind {kind}) that this version does not know"
+                    )?,
+                }
+                f.write_str(
+                    ": it was written by a newer dbmirror, which has to be started here; nothing was changed",
+                )
+            }
         }
     }
 }

@@ -15,9 +15,10 @@ use std::vec::Vec;
 use dbmirror_core::message::{LogEnd, Position};
 
 use super::format::{
-    ALIGN, CRC32C, ENTRY_HEADER, Entry, Kind, Place, SEGMENT_HEADER, SegmentHeader, parse_segment_header,
+    ALIGN, CRC32C, ENTRY_HEADER, Entry, Found, Kind, Place, SEGMENT_HEADER, SegmentHeader,
+    parse_segment_header,
 };
-use super::{Held, LogError, LogId, State, Stored, segment};
+use super::{Held, LogError, LogId, Newer, State, Stored, segment};
 
 /// What opening the log found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -120,7 +121,12 @@ pub(super) fn recover(dir: &Path) -> Result<(State, Recovery), LogError> {
 fn scan(number: u32, bytes: &[u8], items: &mut Vec<Item>) -> Result<(), LogError> {
     match parse_segment_header(bytes) {
         SegmentHeader::Ok(n) if n == number => {}
-        SegmentHeader::Newer(v) => return Err(LogError::Newer(v)),
+        SegmentHeader::Newer(version) => {
+            return Err(LogError::Newer {
+                segment: number,
+                what: Newer::Format(version),
+            });
+        }
         _ => {
             let place = Place {
                 segment: number,
@@ -136,9 +142,19 @@ fn scan(number: u32, bytes: &[u8], items: &mut Vec<Item>) -> Result<(), LogError
             segment: number,
             offset: at as u32,
         };
-        let entry = Entry::parse(rest).filter(|e| e.segment == number);
-        match entry {
-            Some(entry) => {
+        match Entry::find(rest, number) {
+            // Behind bad bytes it may be a page's content that looks like an entry, and such content is anybody's.
+            Found::Newer(kind) if !bad => {
+                return Err(LogError::Newer {
+                    segment: number,
+                    what: Newer::Entry {
+                        kind,
+                        offset: place.offset,
+                    },
+                });
+            }
+            // No entry of ours knows of anything durable behind itself: that would make damage of every tear up to there.
+            Found::Entry(entry) if entry.durable <= place => {
                 bad = false;
                 let body = rest.get(ENTRY_HEADER..ENTRY_HEADER + entry.body_len as usize);
                 match body {
@@ -149,7 +165,7 @@ fn scan(number: u32, bytes: &[u8], items: &mut Vec<Item>) -> Result<(), LogError
                 }
                 at = at.saturating_add(entry.span() as usize);
             }
-            None => {
+            Found::Entry(_) | Found::Newer(_) | Found::Nothing => {
                 // Zeros to the end are room that was never written.
                 if !bad && rest.iter().all(|b| *b == 0) {
                     break;

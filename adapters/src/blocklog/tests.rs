@@ -6,6 +6,7 @@ use std::vec;
 use dbmirror_core::crypto::Hash;
 use dbmirror_core::crypto::rustcrypto::Sha256;
 
+use super::format::{CRC32C, ENTRY_HEADER, Entry, Found, Kind, Place, SEGMENT_HEADER};
 use super::*;
 
 const A: LogId = LogId([0xaa; 16]);
@@ -53,6 +54,15 @@ fn next(log: &BlockLog, id: LogId, timeline: u32) -> Ticket {
         chain: chain(end.chain, &bytes),
     };
     log.append(id, end.chain, block, &bytes).unwrap()
+}
+
+/// The entry that begins at byte `at` of a segment.
+fn entry_at(bytes: &[u8], at: usize) -> Entry {
+    let segment = u32::from_le_bytes(bytes[12..16].try_into().unwrap());
+    match Entry::find(&bytes[at..], segment) {
+        Found::Entry(entry) => entry,
+        other => panic!("at {at}: {other:?}"),
+    }
 }
 
 fn check(log: &BlockLog, id: LogId) -> u64 {
@@ -325,7 +335,7 @@ fn what_lies_behind_a_tear_never_comes_back() {
         segment::path(dir.path(), *segment::list(dir.path()).unwrap().last().unwrap())
     };
     let mut bytes = fs::read(&path).unwrap();
-    let one = Entry::parse(&bytes[SEGMENT_HEADER..]).unwrap();
+    let one = entry_at(&bytes, SEGMENT_HEADER);
     let second_at = SEGMENT_HEADER + one.span() as usize;
     let previous = one.end();
     let text = body(A, 3);
@@ -476,8 +486,103 @@ fn a_newer_version_is_refused() {
     bytes[60..64].copy_from_slice(&crc.to_le_bytes());
     fs::write(&path, bytes).unwrap();
     let refused = BlockLog::open(dir.path(), SMALL, Box::new(|_| {}));
-    assert!(matches!(refused, Err(LogError::Newer(2))));
+    let what = Newer::Format(2);
+    assert!(matches!(refused, Err(LogError::Newer { segment: 1, what: found }) if found == what));
 }
+
+/// A newer version may write entries that this one does not know: they are no tear, and nothing is cut off.
+#[test]
+fn an_entry_of_a_newer_version_is_refused_and_left_alone() {
+    for (field, value) in [(4, 6), (5, 1), (91, 1)] {
+        let dir = in_memory();
+        filled(dir.path(), 3);
+        let path = segment::path(dir.path(), segment::list(dir.path()).unwrap()[0]);
+        let mut bytes = fs::read(&path).unwrap();
+        // The second entry becomes something else.
+        let at = SEGMENT_HEADER + entry_at(&bytes, SEGMENT_HEADER).span() as usize;
+        bytes[at + field] = value;
+        let crc = CRC32C.checksum(&bytes[at..at + 92]);
+        bytes[at + 92..at + 96].copy_from_slice(&crc.to_le_bytes());
+        fs::write(&path, &bytes).unwrap();
+        let error = BlockLog::open(dir.path(), SMALL, Box::new(|_| {})).err().unwrap();
+        let (kind, offset) = (bytes[at + 4], at as u32);
+        let what = Newer::Entry { kind, offset };
+        assert!(
+            matches!(error, LogError::Newer { segment: 1, what: found } if found == what),
+            "{error}"
+        );
+        assert!(error.to_string().contains("newer dbmirror"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+}
+
+/// Pages are stored as they are, so an application can write what looks like an entry. Found behind a tear it says nothing about what
+/// is durable further on: the tear stays a tear.
+#[test]
+fn content_that_poses_as_an_entry_makes_no_damage_of_a_tear() {
+    let dir = in_memory();
+    filled(dir.path(), 2);
+    let (path, torn) = {
+        let (log, _, _rx) = open(dir.path());
+        next(&log, A, 1);
+        drop(log);
+        let number = *segment::list(dir.path()).unwrap().last().unwrap();
+        let path = segment::path(dir.path(), number);
+        let mut bytes = fs::read(&path).unwrap();
+        let posing = Entry {
+            kind: Kind::Mark,
+            body_len: 0,
+            body_crc: 0,
+            durable: Place {
+                segment: number,
+                offset: u32::MAX,
+            },
+            ..entry_at(&bytes, SEGMENT_HEADER)
+        };
+        // The block's header was not written, its body was.
+        bytes.truncate(SEGMENT_HEADER);
+        bytes.extend_from_slice(&[0xee; ENTRY_HEADER]);
+        bytes.extend_from_slice(&posing.emit());
+        fs::write(&path, &bytes).unwrap();
+        (path, (2 * ENTRY_HEADER) as u64)
+    };
+    let (log, recovery, _rx) = open(dir.path());
+    assert_eq!((recovery.torn_bytes, recovery.damaged), (torn, Vec::new()));
+    assert!(!path.exists(), "nothing is left of that segment");
+    assert_eq!(check(&log, A), 2);
+}
+
+/// The header of a segment and the kinds of entries of version 1, frozen.
+#[test]
+fn a_segment_of_version_1() {
+    let mut expected = b"DBMBLKLG\x01\0\0\0\x09\x03\0\0".to_vec();
+    expected.resize(60, 0);
+    expected.extend_from_slice(&FROZEN_HEADER_CRC.to_le_bytes());
+    assert_eq!(super::format::emit_segment_header(0x0309)[..], expected[..]);
+    let entry = Entry {
+        kind: Kind::Block,
+        body_len: 0,
+        body_crc: 0,
+        id: A,
+        position: Position::START,
+        previous: Chain([0; 16]),
+        chain: Chain([0; 16]),
+        durable: Place::default(),
+        segment: 9,
+    };
+    let kinds = [Kind::Block, Kind::Base, Kind::Truncate, Kind::Forget, Kind::Mark];
+    let codes = kinds.map(|kind| Entry { kind, ..entry }.emit()[4]);
+    assert_eq!(codes, [1, 2, 3, 4, 5]);
+    for kind in kinds {
+        let entry = Entry { kind, ..entry };
+        assert_eq!(Entry::find(&entry.emit(), 9), Found::Entry(entry));
+        assert_eq!(Entry::find(&entry.emit(), 8), Found::Nothing, "another segment's");
+    }
+}
+
+/// CRC-32C of the first 60 bytes of that header and of the first 92 of the entry below, as another program computes them.
+const FROZEN_HEADER_CRC: u32 = 0xc341_bc5c;
+const FROZEN_ENTRY_CRC: u32 = 0x34a7_ff48;
 
 /// The bytes of version 1, frozen.
 #[test]
@@ -500,7 +605,7 @@ fn an_entry_of_version_1() {
         segment: 7,
     };
     let bytes = entry.emit();
-    assert_eq!(Entry::parse(&bytes), Some(entry));
+    assert_eq!(Entry::find(&bytes, 7), Found::Entry(entry));
     let mut expected = Vec::new();
     expected.extend_from_slice(b"DBLE\x01\0\0\0\x03\0\0\0\x04\x03\x02\x01");
     expected.extend_from_slice(&[0xaa; 16]);
@@ -508,12 +613,12 @@ fn an_entry_of_version_1() {
     expected.extend_from_slice(&[0x11; 16]);
     expected.extend_from_slice(&[0x22; 16]);
     expected.extend_from_slice(b"\x40\0\0\0\x07\0\0\0\0\0\0\0");
-    expected.extend_from_slice(&CRC32C.checksum(&expected).to_le_bytes());
+    expected.extend_from_slice(&FROZEN_ENTRY_CRC.to_le_bytes());
     assert_eq!(bytes[..], expected[..]);
     for at in 0..bytes.len() {
         let mut flipped = bytes;
         flipped[at] ^= 1;
-        assert_eq!(Entry::parse(&flipped), None, "byte {at}");
+        assert_eq!(Entry::find(&flipped, 7), Found::Nothing, "byte {at}");
     }
 }
 

@@ -28,6 +28,11 @@ const SCHEMA: &str = "
 /// Columns of `engine_database` that an `engine.db` of before has not.
 const ADDED: [&str; 2] = ["identity BLOB", "refused TEXT"];
 
+/// The version that this build reads and writes (`PRAGMA user_version`); a file of before has 0.
+const VERSION: i64 = 1;
+/// `PRAGMA application_id`: "DBMe".
+const APPLICATION_ID: i64 = 0x4442_4d65;
+
 /// A write to the session records, owned.
 #[derive(Clone, Debug)]
 pub(super) enum Write {
@@ -103,7 +108,8 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Opens `engine.db` in `dir`, or makes it, for its owner only.
+    /// Opens `engine.db` in `dir`, or makes it, for its owner only. One of a newer version is left as it is: a column that this version
+    /// does not know would be gone with the next write of its row.
     pub(super) fn open(dir: &Path) -> Result<Self, EngineError> {
         let path = dir.join("engine.db");
         std::fs::OpenOptions::new()
@@ -113,9 +119,13 @@ impl Records {
             .mode(0o600)
             .open(&path)
             .map_err(|e| EngineError::new(1451, format!("{} cannot be opened: {e}.", path.display())))?;
-        let open = || {
+        let open = || -> rusqlite::Result<Result<Connection, i64>> {
             let connection = Connection::open(&path)?;
             connection.busy_timeout(Duration::from_secs(10))?;
+            let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            if version > VERSION {
+                return Ok(Err(version));
+            }
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.execute_batch(SCHEMA)?;
@@ -130,9 +140,20 @@ impl Records {
                     connection.execute_batch(&format!("ALTER TABLE engine_database ADD COLUMN {column}"))?;
                 }
             }
-            Ok(Self { connection })
+            connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+            connection.pragma_update(None, "user_version", VERSION)?;
+            Ok(Ok(connection))
         };
-        open().map_err(failed)
+        match open().map_err(failed)? {
+            Ok(connection) => Ok(Self { connection }),
+            Err(version) => Err(EngineError::new(
+                1451,
+                format!(
+                    "{} has version {version}, and this dbmirror knows versions up to {VERSION}. Nothing was changed; start the newer dbmirror that wrote it",
+                    path.display()
+                ),
+            )),
+        }
     }
 
     /// Raises the count of starts and returns it.
@@ -450,6 +471,60 @@ mod tests {
         assert_eq!(records.session(db).unwrap(), None);
         assert_eq!(records.ended(guid), Some(vec![9]));
         assert_eq!(decode_timelines(&[0; 35]), None);
+    }
+
+    /// An older program must not write into a newer one's file, not even its mode.
+    #[test]
+    fn records_of_a_newer_version_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Records::open(dir.path()).unwrap());
+        let path = dir.path().join("engine.db");
+        let newer = Connection::open(&path).unwrap();
+        let found: (i64, i64) = newer
+            .query_row(
+                "SELECT user_version, application_id FROM pragma_user_version, pragma_application_id",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .unwrap();
+        assert_eq!(found, (VERSION, APPLICATION_ID));
+        newer
+            .execute_batch(
+                "PRAGMA journal_mode = DELETE; PRAGMA user_version = 2; DROP TABLE engine_witness;
+                 ALTER TABLE engine_database ADD COLUMN later TEXT;",
+            )
+            .unwrap();
+        drop(newer);
+        let before = std::fs::read(&path).unwrap();
+        let error = Records::open(dir.path()).err().unwrap();
+        assert!(
+            error.text.contains("engine.db has version 2") && error.text.contains("newer dbmirror"),
+            "{error:?}"
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    /// The bytes of version 1, frozen: number, fork, first sequence number, chain before it; the next.
+    #[test]
+    fn a_history_of_version_1() {
+        let mut timelines = Timelines::EMPTY;
+        for (number, fork, first, chain) in [(1, 0x0102, 1, 0), (7, 0x0a0b_0c0d, 0x0203, 0x33)] {
+            let chain_before = Chain([chain; 16]);
+            timelines
+                .push(Timeline {
+                    number,
+                    fork: ForkId(fork),
+                    first,
+                    chain_before,
+                })
+                .unwrap();
+        }
+        let mut expected = b"\x01\0\0\0\x02\x01\0\0\0\0\0\0\x01\0\0\0\0\0\0\0".to_vec();
+        expected.extend_from_slice(&[0; 16]);
+        expected.extend_from_slice(b"\x07\0\0\0\x0d\x0c\x0b\x0a\0\0\0\0\x03\x02\0\0\0\0\0\0");
+        expected.extend_from_slice(&[0x33; 16]);
+        assert_eq!(encode_timelines(&timelines), expected);
+        assert_eq!(decode_timelines(&expected), Some(timelines));
     }
 
     #[test]
