@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use crate::cert::{CertError, KeyAlgorithm, PfxError};
 use crate::channel::error::AlpnTooLong;
-use crate::channel::{ChannelError, PeerRefusal, UseError};
+use crate::channel::{Alert, ChannelError, NamedGroup, PeerRefusal, UseError};
 use crate::crypto::CryptoError;
 use crate::endpoint::{CloseReason, ConnectionState, DialError, IdentityError, LoginState, Step};
 use crate::entropy::EntropyError;
@@ -228,6 +228,11 @@ fn messages_and_stored_records() {
 
 #[test]
 fn the_channels_use() {
+    told_apart(&ChannelError::samples());
+    let alerts = [Alert::CloseNotify, Alert::BadRecordMac, Alert::Unknown(200)];
+    told_apart(&alerts.map(ChannelError::PeerAlert));
+    assert_eq!(NamedGroup::Secp256r1.name(), "secp256r1");
+    assert_eq!(NamedGroup::SecP256r1MlKem768.name(), "SecP256r1MLKEM768");
     told_apart(&[
         UseError::NotEstablished,
         UseError::WritePending,
@@ -239,6 +244,8 @@ fn the_channels_use() {
         UseError::Provider,
     ]);
     told_apart(&[AlpnTooLong.to_string(), EntropyError.to_string()]);
+    let alpn = crate::channel::Alpn::new(b"dbm/1\x07").unwrap();
+    assert_eq!(std::format!("{alpn:?}"), "Alpn(dbm/1\\x07)");
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Commands that ask the instance for something of several steps and print each step as it comes: `pair`, `test-connection`.
 
-use std::io::Write as _;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use crate::admin::{Cancelled, Client, Message, Sink};
 use crate::cli::Format;
 use crate::exit;
+use crate::sqlcmd::plain;
 use crate::tsql::{Column, Value};
 
 /// How long to wait for the instance to answer.
@@ -25,11 +26,7 @@ pub(crate) fn run(server: &Path, batch: &str, format: Format, line: Line) -> u8 
         Ok(client) => client,
         Err(error) => return unreached(&error),
     };
-    let mut steps = Steps {
-        format,
-        line,
-        refused: false,
-    };
+    let mut steps = Steps::new(format, line, io::stdout(), io::stderr());
     match client.batch(batch, &mut steps) {
         Ok(()) if steps.refused => exit::CHECK_FAILED,
         Ok(()) => exit::DONE,
@@ -43,13 +40,30 @@ pub(crate) fn literal(text: &str) -> String {
 }
 
 /// Prints a line per step.
-struct Steps {
+struct Steps<O, E> {
     format: Format,
     line: Line,
+    out: O,
+    errors: E,
     refused: bool,
+    /// Nobody reads what is printed any more. The steps go on, and so does what they lead to.
+    unread: bool,
 }
 
-impl Sink for Steps {
+impl<O: Write, E: Write> Steps<O, E> {
+    const fn new(format: Format, line: Line, out: O, errors: E) -> Self {
+        Self {
+            format,
+            line,
+            out,
+            errors,
+            refused: false,
+            unread: false,
+        }
+    }
+}
+
+impl<O: Write, E: Write> Sink for Steps<O, E> {
     fn columns(&mut self, _: &[Column]) -> Result<(), Cancelled> {
         Ok(())
     }
@@ -58,10 +72,11 @@ impl Sink for Steps {
         let Some(line) = (self.line)(self.format, values) else {
             return Ok(());
         };
-        let mut out = std::io::stdout();
-        writeln!(out, "{line}")
-            .and_then(|()| out.flush())
-            .map_err(|_| Cancelled)
+        self.unread = self.unread
+            || writeln!(self.out, "{line}")
+                .and_then(|()| self.out.flush())
+                .is_err();
+        Ok(())
     }
 
     fn rows_affected(&mut self, _: u64) -> Result<(), Cancelled> {
@@ -70,9 +85,14 @@ impl Sink for Steps {
 
     fn message(&mut self, message: &Message) -> Result<(), Cancelled> {
         self.refused |= message.is_error();
-        eprintln!(
+        // There is nobody left to tell if this fails.
+        let _ = writeln!(
+            self.errors,
             "Msg {}, Level {}, State {}: {}",
-            message.number, message.severity, message.state, message.text
+            message.number,
+            message.severity,
+            message.state,
+            plain(&message.text)
         );
         Ok(())
     }
@@ -83,5 +103,53 @@ impl Sink for Steps {
 
     fn check(&mut self) -> Result<(), Cancelled> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pipe whose reader has seen one line.
+    struct Left(u8);
+
+    impl Write for Left {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0 > 0 {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.0 += 1;
+            Ok(())
+        }
+    }
+
+    /// `dbmirror pair … | head -1` is no pairing that was cancelled, and a step that fails after that is not forgotten.
+    #[test]
+    fn a_reader_who_leaves_ends_nothing() {
+        let line: Line = |_, _| Some("a step".to_owned());
+        let mut errors = Vec::new();
+        let mut steps = Steps::new(Format::Table, line, Left(0), &mut errors);
+        for _ in 0..3 {
+            steps.row(&[]).unwrap();
+        }
+        assert!(!steps.refused);
+        let message = Message {
+            number: 1418,
+            severity: 16,
+            state: 1,
+            text: "no \u{1b}[31mroute".to_owned(),
+            ..Message::default()
+        };
+        steps.message(&message).unwrap();
+        assert!(steps.refused);
+        assert_eq!(
+            String::from_utf8(errors).unwrap(),
+            "Msg 1418, Level 16, State 1: no \u{fffd}[31mroute\n",
+            "what a terminal would obey is not printed"
+        );
     }
 }

@@ -193,7 +193,8 @@ impl Field {
             }
             Self::ExtensionHeader { seen, len, left } => Self::ExtensionHeader {
                 seen: seen.checked_add(1)?,
-                len: if seen < 2 { 0 } else { shifted(len) },
+                // The two bytes of the type come first, and are shifted out again by those of the length.
+                len: shifted(len),
                 left: left.checked_sub(1)?,
             },
             Self::ExtensionBody { body_left: 1, left } => Self::extension(left.checked_sub(1)?),

@@ -147,12 +147,8 @@ impl Session {
     /// The partner's hello came on `link`. Only on the used connection does it bind; a principal whose START was not answered
     /// yet says that again wherever the hello came.
     pub(crate) fn heard_hello(&mut self, ctx: &mut Ctx<'_>, link: Link, hello: &SessionHello) {
-        if let Some(starting) = &self.starting
-            && !starting.accepted
-        {
-            // The answer to START was lost: say it again, never `none` (R0).
-            self.repeat_start(link);
-        }
+        // Where the answer to START was lost: say it again, never `none` (R0).
+        self.repeat_start(link);
         if self.link() != Some(link) {
             return;
         }

@@ -33,6 +33,8 @@ pub enum StartError {
     InUse(String),
     /// The directory cannot be used, is damaged, or belongs to an instance of another name.
     Unusable(String),
+    /// The name it was given cannot be an instance's.
+    Name(String),
 }
 
 impl StartError {
@@ -42,6 +44,7 @@ impl StartError {
         match self {
             Self::InUse(_) => exit::DIRECTORY_IN_USE,
             Self::Unusable(_) => exit::DIRECTORY_UNUSABLE,
+            Self::Name(_) => exit::USAGE,
         }
     }
 }
@@ -49,7 +52,7 @@ impl StartError {
 impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::InUse(text) | Self::Unusable(text) => f.write_str(text),
+            Self::InUse(text) | Self::Unusable(text) | Self::Name(text) => f.write_str(text),
         }
     }
 }
@@ -99,6 +102,12 @@ impl Instance {
         let dir = DataDir::open(&options.dir)?;
         crate::errorlog::install(&dir.error_log(), quiet)
             .map_err(|error| StartError::Unusable(format!("the error log cannot be opened: {error}")))?;
+        // Whoever started it may not be there to read what it says of itself.
+        Self::start_in(options, dir)
+            .inspect_err(|error| tracing::error!("The instance did not start: {error}"))
+    }
+
+    fn start_in(options: &Options, dir: DataDir) -> Result<Arc<Self>, StartError> {
         let unusable = |error: String| StartError::Unusable(format!("{}: {error}", dir.master().display()));
         let mut master = open_master(&dir.master()).map_err(unusable)?;
         let new = catalog::schema::migrate(&mut master).map_err(unusable)?;
@@ -342,7 +351,7 @@ fn check_name(name: &str) -> Result<(), StartError> {
         || name.chars().count() > NAME_MAX
         || name.chars().any(|c| c.is_control() || c.is_whitespace())
     {
-        return Err(StartError::Unusable(format!(
+        return Err(StartError::Name(format!(
             "'{}' cannot be the name of an instance: it needs 1 to {NAME_MAX} characters without blanks",
             name.escape_default()
         )));

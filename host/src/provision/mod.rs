@@ -7,8 +7,9 @@ mod image;
 mod scratch;
 mod show;
 
+use std::fmt;
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -184,21 +185,27 @@ fn provision(args: &ProvisionArgs) -> Result<(), Failure> {
     write_new(out, &bytes, SECRET)?;
     write_new(&certificate, &summary.certificate, PUBLIC)?;
     if made {
-        println!(
-            "device key       {} (new; keep it apart from the image)",
-            args.device_key.display()
-        );
+        let key = args.device_key.display();
+        say(format_args!(
+            "device key       {key} (new; keep it apart from the image)"
+        ));
     }
-    println!("image            {}", out.display());
-    println!(
-        "certificate      {} (import it on every partner)",
-        certificate.display()
-    );
-    println!("fingerprint      {}", hex(&Sha256::digest(&summary.certificate)));
+    say(format_args!("image            {}", out.display()));
+    let file = certificate.display();
+    say(format_args!(
+        "certificate      {file} (import it on every partner)"
+    ));
+    let fingerprint = hex(&Sha256::digest(&summary.certificate));
+    say(format_args!("fingerprint      {fingerprint}"));
     for line in &summary.notes {
-        println!("note             {line}");
+        say(format_args!("note             {line}"));
     }
     show::print(&bytes, &device)
+}
+
+/// A line of output. A reader who has seen enough is no failure: what was asked for is done all the same.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// Reads the device's key; makes it where there is none.

@@ -7,6 +7,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use table::plain;
+
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Read as _, Write};
 use std::path::Path;
@@ -15,7 +17,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::admin::{Client, ClientError};
-use crate::cli::{Format, SqlArgs};
+use crate::cli::SqlArgs;
 use crate::exit;
 
 use report::Report;
@@ -48,31 +50,6 @@ pub fn run(args: &SqlArgs) -> u8 {
             exit::USAGE
         }
     }
-}
-
-/// Runs one text, batches and all, on the instance of data directory `dir`, and returns the exit code. For the
-/// commands that are statements in disguise.
-#[must_use]
-pub fn run_text(dir: &Path, text: &str, format: Format) -> u8 {
-    let (mut out, mut errors) = (BufWriter::new(io::stdout()), io::stderr());
-    let layout = Layout {
-        headers: 0,
-        trim: true,
-        separator: " ".to_owned(),
-    };
-    let mut report = Report::new(format, layout, &mut out, &mut errors);
-    let inputs = Inputs {
-        texts: vec![Zeroizing::new(text.to_owned())],
-        stdin: false,
-    };
-    session(
-        dir,
-        Duration::ZERO,
-        Splitter::new(&[]),
-        false,
-        &inputs,
-        &mut report,
-    )
 }
 
 /// What is to be run.

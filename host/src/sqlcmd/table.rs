@@ -145,7 +145,7 @@ pub(super) fn shown(sql_type: SqlType, value: &Value) -> String {
 }
 
 /// Text without control characters but line ends and tabs, which a terminal would obey.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars()
         .map(|c| {
             if c.is_control() && !matches!(c, '\n' | '\t') {

@@ -454,6 +454,41 @@ fn messages_that_share_a_record() {
     }
 }
 
+/// A record that was opened lies in the caller's buffer until its last message is taken: who lends less of it than is left is told so.
+#[test]
+fn what_was_opened_is_lent_again_whole() {
+    use messages::message_type::{CERTIFICATE_REQUEST, ENCRYPTED_EXTENSIONS};
+    let (mut client, mut server) = strangers(ClientOptions::default());
+    let mut held = Vec::new();
+    server.tamper(move |_, m| match m[0] {
+        ENCRYPTED_EXTENSIONS => held.append(m),
+        CERTIFICATE_REQUEST => m.splice(0..0, held.drain(..)).for_each(drop),
+        _ => {}
+    });
+    let hello = client.flush();
+    deliver(&mut server, &hello, usize::MAX);
+    client.rx = server.flush();
+    client.with_env(|channel, env, rx| {
+        // ServerHello, then the first of the two messages: the record stays open behind it.
+        let mut step = |channel: &mut Channel<RustCrypto>, rx: &mut [u8]| {
+            let step = channel.read(env, rx).unwrap();
+            (step.consumed, step.need)
+        };
+        let (hello, _) = step(channel, rx);
+        rx.drain(..hello);
+        let record = 5 + usize::from(u16::from_be_bytes([rx[3], rx[4]]));
+        let (first, _) = step(channel, rx);
+        assert!(first > 0 && first < record, "{first} of {record}");
+        rx.drain(..first);
+        let left = record - first;
+        for lent in [0, 1, left - 1] {
+            assert_eq!(step(channel, &mut rx[..lent]), (0, left - lent));
+        }
+        let (second, _) = step(channel, rx);
+        assert_eq!(second, left);
+    });
+}
+
 /// Appendix D.4, as BoringSSL's test runner wants it: an alert in place of a client's second flight has the change_cipher_spec of
 /// that flight before it, once; and none without a session id, none in clear, none where the flight has taken it along.
 #[test]

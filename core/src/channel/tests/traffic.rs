@@ -416,6 +416,16 @@ fn halves() {
         ReadEvent::Nothing
     );
 
+    // Asked for by nobody.
+    assert!(!ours.writer.wants_write());
+    ours.writer.update_keys();
+    assert!(ours.writer.wants_write());
+    assert_eq!(ours.writer.seal(&mut buf, 5), Err(UseError::WritePending));
+    let len = ours.writer.write(&mut buf).unwrap();
+    let heard = theirs.reader.read(&mut buf[..len]).unwrap().event;
+    assert_eq!(heard, ReadEvent::Nothing);
+    assert_eq!(ours.writer.payload_len_max(), theirs.writer.payload_len_max());
+
     let error = theirs.reader.read(&mut [23, 3, 3, 0, 0]).unwrap_err();
     assert_eq!(theirs.reader.read(&mut []), Err(error), "it stays dead");
     theirs.writer.fail(error);
@@ -425,4 +435,28 @@ fn halves() {
     assert_eq!(heard, Err(ChannelError::PeerAlert(Alert::BadRecordMac)));
     let (early, _) = strangers(ClientOptions::default());
     assert!(matches!(early.channel.split(), Err(UseError::NotEstablished)));
+}
+
+/// The end of one direction leaves the other open.
+#[test]
+fn one_half_closes() {
+    let (client, server) = friends();
+    let (Ok(mut ours), Ok(mut theirs)) = (client.channel.split(), server.channel.split()) else {
+        panic!("established")
+    };
+    let mut buf = [0; 64];
+    ours.writer.close();
+    assert!(ours.writer.wants_write());
+    assert_eq!(ours.writer.seal(&mut buf, 5), Err(UseError::Closed));
+    // A header, the alert, its type, a tag.
+    assert_eq!(ours.writer.write(&mut buf[..23]), Ok(0), "no room");
+    let len = ours.writer.write(&mut buf[..24]).unwrap();
+    assert!(len == 24 && !ours.writer.wants_write());
+    assert_eq!(
+        theirs.reader.read(&mut buf[..len]).unwrap().event,
+        ReadEvent::Closed
+    );
+    let len = theirs.writer.seal(&mut buf, 5).unwrap();
+    let read = ours.reader.read(&mut buf[..len]).unwrap();
+    assert!(matches!(read.event, ReadEvent::Data(data) if data.len() == 5));
 }

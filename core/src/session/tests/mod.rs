@@ -1,3 +1,4 @@
 //! A session by itself, without connections.
 
+mod greeting;
 mod table;

@@ -24,7 +24,7 @@ use crate::time::{Duration, Instant};
 const ME: InstanceId = InstanceId([1; 16]);
 const THEM: InstanceId = InstanceId([2; 16]);
 const WITNESS: InstanceId = InstanceId([3; 16]);
-const NOW: Instant = Instant::from_micros(1_000_000_000);
+pub(super) const NOW: Instant = Instant::from_micros(1_000_000_000);
 const END: u64 = 7;
 
 /// A storage that holds what it is asked for and keeps nothing.
@@ -151,7 +151,7 @@ fn stored(record: Record, witness: bool) -> Stored {
     }
 }
 
-fn with<R>(
+pub(super) fn with<R>(
     session: &mut Session,
     step: impl FnOnce(&mut Session, &mut Ctx<'_>) -> R,
 ) -> (R, Vec<SessionEvent>) {
@@ -170,7 +170,7 @@ fn with<R>(
     (result, events)
 }
 
-fn hello(session: &Session, record: Record, ask: u32) -> SessionHello {
+pub(super) fn hello(session: &Session, record: Record, ask: u32) -> SessionHello {
     SessionHello {
         guid: SessionGuid([9; 16]),
         record,
@@ -245,7 +245,7 @@ fn mirror(sync: Sync, partner: bool, witness: Option<bool>) -> Session {
 }
 
 /// Makes the state, by its name.
-fn state(name: &str) -> Session {
+pub(super) fn state(name: &str) -> Session {
     let mut session = match name {
         "P synchronized, witness" => principal(Sync::Sync, true, Some(true)),
         "P synchronized, no witness" => principal(Sync::Sync, true, None),
