@@ -326,6 +326,11 @@ fn the_views_codes() {
         SessionState::Synchronized,
     ];
     assert_eq!(states.map(SessionState::code), [0, 1, 2, 3, 4]);
+    assert_eq!(
+        states.map(|state| SessionState::from_code(state.code())),
+        states.map(Some)
+    );
+    assert_eq!(SessionState::from_code(5), None);
 }
 
 /// What the log says when a connection ends (`docs/operations.md`).

@@ -176,8 +176,7 @@ impl Inflow {
         {
             self.confirmed = self.confirmed.max(bytes);
             let open = self.partial.map_or(0, |(have, _)| u64::from(have));
-            self.mark = (sequence < self.received.sequence)
-                .then_some((self.received.sequence, self.bytes.saturating_sub(open)));
+            self.mark = Some((self.received.sequence, self.bytes.saturating_sub(open)));
         }
     }
 

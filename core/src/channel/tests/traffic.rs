@@ -396,6 +396,10 @@ fn halves() {
     let Ok(mut theirs) = server.channel.split() else {
         panic!("established")
     };
+    let (mut one, mut other) = ([0; 32], [0; 32]);
+    ours.session.export(b"label", b"context", &mut one).unwrap();
+    theirs.session.export(b"label", b"context", &mut other).unwrap();
+    assert!(one == other && one != [0; 32]);
     let mut buf = [0; 64];
     buf[5..10].copy_from_slice(b"hello");
     let len = ours.writer.seal(&mut buf, 5).unwrap();

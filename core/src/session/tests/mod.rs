@@ -1,4 +1,5 @@
 //! A session by itself, without connections.
 
 mod greeting;
+mod steps;
 mod table;

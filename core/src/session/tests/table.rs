@@ -21,11 +21,11 @@ use crate::message::{
 };
 use crate::time::{Duration, Instant};
 
-const ME: InstanceId = InstanceId([1; 16]);
-const THEM: InstanceId = InstanceId([2; 16]);
-const WITNESS: InstanceId = InstanceId([3; 16]);
+pub(super) const ME: InstanceId = InstanceId([1; 16]);
+pub(super) const THEM: InstanceId = InstanceId([2; 16]);
+pub(super) const WITNESS: InstanceId = InstanceId([3; 16]);
 pub(super) const NOW: Instant = Instant::from_micros(1_000_000_000);
-const END: u64 = 7;
+pub(super) const END: u64 = 7;
 
 /// A storage that holds what it is asked for and keeps nothing.
 struct Still;
@@ -75,7 +75,7 @@ impl Storage for Still {
     }
 }
 
-fn record(role_sequence: u32, owner: InstanceId, sync_sequence: u64, sync: Sync) -> Record {
+pub(super) fn record(role_sequence: u32, owner: InstanceId, sync_sequence: u64, sync: Sync) -> Record {
     Record {
         role_sequence,
         owner,
@@ -294,7 +294,7 @@ pub(super) fn state(name: &str) -> Session {
     session
 }
 
-fn settle(session: &mut Session) {
+pub(super) fn settle(session: &mut Session) {
     let mut place = [0; super::super::STORED_LEN_MAX];
     if session.write_record(1, &mut place).is_some() {
         with(session, |s, ctx| s.persisted(ctx, 1));
