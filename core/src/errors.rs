@@ -243,6 +243,11 @@ fn the_channels_use() {
         UseError::BadExport,
         UseError::Provider,
     ]);
+    let extension_type = 13;
+    assert_eq!(
+        ChannelError::MissingExtension { extension_type }.to_string(),
+        "an extension is missing (extension 13)"
+    );
     told_apart(&[AlpnTooLong.to_string(), EntropyError.to_string()]);
     let alpn = crate::channel::Alpn::new(b"dbm/1\x07").unwrap();
     assert_eq!(std::format!("{alpn:?}"), "Alpn(dbm/1\\x07)");

@@ -249,6 +249,15 @@ impl core::fmt::Display for ChannelError {
         f.write_str(self.text())?;
         match self {
             Self::PeerAlert(alert) => write!(f, " ({alert})"),
+            Self::UnexpectedRecord { content_type } => write!(f, " (type {content_type})"),
+            Self::Malformed { message_type, at } => write!(f, " (message {message_type}, byte {at})"),
+            Self::UnexpectedMessage { message_type }
+            | Self::MessageTooLong { message_type }
+            | Self::IllegalValue { message_type } => write!(f, " (message {message_type})"),
+            Self::DuplicateExtension { extension_type }
+            | Self::MissingExtension { extension_type }
+            | Self::UnsolicitedExtension { extension_type }
+            | Self::MisplacedExtension { extension_type } => write!(f, " (extension {extension_type})"),
             _ => Ok(()),
         }
     }

@@ -26,7 +26,7 @@ pub(crate) fn emit_certificate_request(w: &mut Writer<'_>) -> Result<(), Full> {
 }
 
 /// Checks a CertificateRequest. The context is for requests after the handshake (§4.3.2); extensions that have no
-/// meaning here are passed over, as the RFC has it.
+/// meaning here are passed over, as the RFC has it; those that have one in another message only are refused (§4.2).
 pub(crate) fn check_certificate_request(message: &[u8]) -> Result<(), ChannelError> {
     let kind = Kind(message_type::CERTIFICATE_REQUEST);
     let mut r = expect(message, message_type::CERTIFICATE_REQUEST)?;
@@ -42,10 +42,13 @@ pub(crate) fn check_certificate_request(message: &[u8]) -> Result<(), ChannelErr
             extension_type::SIGNATURE_ALGORITHMS => algorithms = Some(e.body),
             extension_type @ (extension_type::SUPPORTED_GROUPS
             | extension_type::ALPN
+            | extension_type::PADDING
             | extension_type::RECORD_SIZE_LIMIT
             | extension_type::PRE_SHARED_KEY
+            | extension_type::EARLY_DATA
             | extension_type::SUPPORTED_VERSIONS
             | extension_type::COOKIE
+            | extension_type::PSK_KEY_EXCHANGE_MODES
             | extension_type::KEY_SHARE) => return Err(ChannelError::MisplacedExtension { extension_type }),
             _ => {}
         }

@@ -42,6 +42,21 @@ pub(crate) mod extension_type {
     pub(crate) const COOKIE: u16 = 44;
     pub(crate) const PSK_KEY_EXCHANGE_MODES: u16 = 45;
     pub(crate) const KEY_SHARE: u16 = 51;
+
+    #[cfg(test)]
+    pub(crate) const ALL: [u16; 11] = [
+        SUPPORTED_GROUPS,
+        SIGNATURE_ALGORITHMS,
+        ALPN,
+        PADDING,
+        RECORD_SIZE_LIMIT,
+        PRE_SHARED_KEY,
+        EARLY_DATA,
+        SUPPORTED_VERSIONS,
+        COOKIE,
+        PSK_KEY_EXCHANGE_MODES,
+        KEY_SHARE,
+    ];
 }
 
 /// `legacy_version` of every hello.

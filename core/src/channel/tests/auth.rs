@@ -336,16 +336,16 @@ fn requests_for_our_certificate() {
             fix_length(m);
         }),
     );
-    let misplaced = ChannelError::MisplacedExtension {
-        extension_type: KEY_SHARE,
-    };
-    client_refuses(
-        "key_share",
-        misplaced,
-        once(CERTIFICATE_REQUEST, |m| {
-            edit_extensions(m, |list| list.push((KEY_SHARE, Vec::new())));
-        }),
-    );
+    // Whatever is known here and belongs into other messages (§4.2).
+    for extension_type in ALL.into_iter().filter(|known| *known != SIGNATURE_ALGORITHMS) {
+        client_refuses(
+            "misplaced",
+            ChannelError::MisplacedExtension { extension_type },
+            once(CERTIFICATE_REQUEST, move |m| {
+                edit_extensions(m, |list| list.push((extension_type, Vec::new())));
+            }),
+        );
+    }
     // What has no meaning here is passed over: certificate_authorities, status_request, anything unknown.
     let (mut client, mut server) = strangers(ClientOptions::default());
     server.tamper(once(CERTIFICATE_REQUEST, |m| {
@@ -359,6 +359,46 @@ fn requests_for_our_certificate() {
     }));
     run(&mut client, &mut server, usize::MAX);
     assert!(client.established() && server.established());
+}
+
+/// Whole messages that end too early, wherever that is: malformed, and never anything else.
+#[test]
+fn every_prefix_of_every_message_is_refused() {
+    let all = [
+        (Role::Client, ENCRYPTED_EXTENSIONS),
+        (Role::Client, CERTIFICATE_REQUEST),
+        (Role::Client, CERTIFICATE),
+        (Role::Client, CERTIFICATE_VERIFY),
+        (Role::Client, FINISHED),
+        (Role::Server, CERTIFICATE),
+        (Role::Server, CERTIFICATE_VERIFY),
+        (Role::Server, FINISHED),
+    ];
+    for (victim, kind) in all {
+        let (mut cut, mut whole) = (4, false);
+        while !whole {
+            let (mut client, mut server) = strangers(ClientOptions::default());
+            let (victim, offender) = match victim {
+                Role::Client => (&mut client, &mut server),
+                Role::Server => (&mut server, &mut client),
+            };
+            let at = cut;
+            offender.tamper(once(kind, move |m| {
+                m.truncate(at);
+                fix_length(m);
+            }));
+            run(victim, offender, usize::MAX);
+            let error = victim.channel.error();
+            whole = victim.established();
+            assert!(
+                whole
+                    || matches!(error, Some(ChannelError::Malformed { message_type, .. }) if message_type == kind),
+                "{kind} cut at {cut}: {error:?}"
+            );
+            cut += 1;
+        }
+        assert!(cut > 5, "{kind}");
+    }
 }
 
 /// Offence 20.
