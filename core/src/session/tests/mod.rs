@@ -3,3 +3,4 @@
 mod greeting;
 mod steps;
 mod table;
+mod waking;

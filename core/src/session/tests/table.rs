@@ -92,7 +92,7 @@ fn found() -> FoundLog {
     }
 }
 
-fn log_end() -> LogEnd {
+pub(super) fn log_end() -> LogEnd {
     LogEnd {
         position: Position {
             timeline: 1,
