@@ -8,6 +8,9 @@ use super::super::machine::{Session, Side};
 use super::super::start::Starting;
 use super::table::{NOW, hello, state, with};
 
+/// What keeps a hello back, and how that comes to be.
+type Hold = (&'static str, fn(&mut Session));
+
 const BOTH: [&str; 2] = ["P synchronized, witness", "M synchronized, witness"];
 
 fn inflow(session: &Session) -> std::string::String {
@@ -20,7 +23,7 @@ fn inflow(session: &Session) -> std::string::String {
 /// Each thing by itself keeps the hello back until it is over.
 #[test]
 fn a_hello_waits_for_whatever_is_under_way() {
-    let holds: [(&str, fn(&mut Session)); 6] = [
+    let holds: [Hold; 6] = [
         ("writers are shut out", |s| s.q.fencing = true),
         ("the role is taken", |s| s.q.taking = true),
         ("a timeline begins", |s| s.q.timeline_asked = true),
