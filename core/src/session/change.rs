@@ -35,7 +35,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    fn to(target: Tie, by_operator: bool, deadline: Instant) -> Self {
+    pub(super) fn to(target: Tie, by_operator: bool, deadline: Instant) -> Self {
         Self {
             target,
             by_operator,

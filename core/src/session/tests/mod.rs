@@ -1,5 +1,6 @@
 //! A session by itself, without connections.
 
+mod answers;
 mod greeting;
 mod steps;
 mod table;

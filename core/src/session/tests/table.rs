@@ -102,7 +102,7 @@ pub(super) fn log_end() -> LogEnd {
     }
 }
 
-fn timelines() -> Timelines {
+pub(super) fn timelines() -> Timelines {
     Timelines::new(&[Timeline {
         number: 1,
         fork: ForkId(9),
