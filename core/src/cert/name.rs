@@ -231,7 +231,7 @@ fn push(out: &mut Vec<u8, NAME_LEN_MAX>, attribute: &Attribute, value: &str) -> 
 /// The name of an issuer or a subject, in its DER. [`fmt::Display`] shows it as text: just the common name when there
 /// is nothing else and it cannot be taken for more, else `CN=…, O=…` in the order in which it is written, escaped as
 /// RFC 4514 §2.4 has it. What could harm a terminal or a log is shown as `\XX`. A subject shown this way and given to
-/// [`super::issue`] makes the same name again.
+/// [`super::issue()`] makes the same name again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name<'a> {
     /// The content of the RDNSequence, whose structure was checked.
