@@ -276,7 +276,7 @@ fn pairing() {
 
 #[test]
 fn sessions() {
-    told_apart(&Reason::ALL.map(|reason| SessionError::new(1400, reason)));
+    told_apart(&Reason::ALL.map(|reason| SessionError::new(1454, reason)));
     assert_eq!(
         SessionError::new(1418, Reason::Unreachable).to_string(),
         "1418: the connection could not be made"
