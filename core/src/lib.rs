@@ -54,8 +54,6 @@ pub mod channel;
 pub mod crypto;
 pub mod endpoint;
 pub mod entropy;
-#[cfg(test)]
-mod errors;
 pub mod keys;
 pub mod message;
 pub mod pairing;

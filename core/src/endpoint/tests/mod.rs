@@ -5,6 +5,7 @@ mod attachment;
 mod connections;
 mod disk;
 mod ending;
+mod errors;
 mod group;
 mod hostile;
 mod late;
