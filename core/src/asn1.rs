@@ -62,6 +62,20 @@ impl<'a> Backwards<'a> {
         self.close(tag, end)
     }
 
+    /// Puts an INTEGER before what is written: a number that is not negative, big-endian, zeros before it or not.
+    #[inline(never)]
+    pub(crate) fn magnitude(&mut self, number: &[u8]) -> Result<(), NoRoom> {
+        let end = self.at;
+        let zeros = number.iter().take_while(|byte| **byte == 0).count();
+        let shortest = number.get(zeros..).unwrap_or_default();
+        self.raw(shortest)?;
+        // The first bit is the sign.
+        if shortest.first().is_none_or(|first| *first >= 0x80) {
+            self.raw(&[0])?;
+        }
+        self.close(elements::tag::INTEGER, end)
+    }
+
     /// Where an element ends whose content is written next, last things first; [`Self::close`] begins it.
     pub(crate) const fn end(&self) -> usize {
         self.at
@@ -135,6 +149,11 @@ mod tests {
         let mut out = Backwards::new(&mut buf);
         out.raw(&[1, 2]).unwrap();
         assert_eq!(out.finish(), 2);
+        let mut out = Backwards::new(&mut buf);
+        for number in [&[0, 0x80][..], &[0, 0], &[0x7f, 1]] {
+            out.magnitude(number).unwrap();
+        }
+        assert_eq!(out.written(), [2, 2, 0x7f, 1, 2, 1, 0, 2, 2, 0, 0x80]);
         assert_eq!(buf[..2], [1, 2]);
         let mut out = Backwards::new(&mut buf[..1]);
         assert!(out.put(&7_u8).is_err());

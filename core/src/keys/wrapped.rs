@@ -149,16 +149,7 @@ impl WrappedKey {
         match self.protection {
             Protection::Password { salt, iterations } => {
                 let end = out.end();
-                // A number without a sign begins with a bit that is not set.
-                let iterations = iterations.get().to_be_bytes();
-                let zeros = iterations.iter().take_while(|byte| **byte == 0).count();
-                let magnitude = iterations.get(zeros..).unwrap_or_default();
-                let sign = out.end();
-                out.raw(magnitude)?;
-                if magnitude.first().is_none_or(|first| *first >= 0x80) {
-                    out.raw(&[0])?;
-                }
-                out.close(tag::INTEGER, sign)?;
+                out.magnitude(&iterations.get().to_be_bytes())?;
                 out.element(tag::OCTET_STRING, &salt)?;
                 out.close(tag::structure(0), end)?;
             }

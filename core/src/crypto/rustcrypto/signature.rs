@@ -32,15 +32,7 @@ pub(super) fn write(numbers: &[u8], out: &mut [u8; SIGNATURE_LEN_MAX]) -> Option
     let mut der = Backwards::new(out);
     let end = der.end();
     for number in [s, r] {
-        let zeros = number.iter().take_while(|byte| **byte == 0).count();
-        let magnitude = number.get(zeros..)?;
-        let end = der.end();
-        der.raw(magnitude).ok()?;
-        // The first bit is the sign.
-        if magnitude.first().is_none_or(|first| *first >= 0x80) {
-            der.raw(&[0]).ok()?;
-        }
-        der.close(tag::INTEGER, end).ok()?;
+        der.magnitude(number).ok()?;
     }
     der.close(tag::SEQUENCE, end).ok()?;
     Some(der.finish())
