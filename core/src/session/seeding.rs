@@ -67,13 +67,13 @@ impl Session {
 
     /// The same; with `ask` also asks again whether a snapshot that is being prepared is there.
     fn open_or_ask_seed(&mut self, ctx: &mut Ctx<'_>, ask: bool) {
-        let (database, bound, timelines) = (self.database(), self.is_bound(), self.kept.get().timelines);
+        let (database, timelines) = (self.database(), self.kept.get().timelines);
         let suspended = self.kept.get().properties.suspended;
         let in_step = self.in_step();
         let Some(side) = self.principal() else { return };
         let opening = ask && matches!(side.seed, Some(SeedOut::Opening));
         let due = side.seed.is_none() && side.seed_due.is_some_and(|(at, _)| at <= ctx.now);
-        if !bound || !in_step || suspended || !(opening || due) {
+        if !in_step || suspended || !(opening || due) {
             return;
         }
         match ctx.storage.seed_open(database) {

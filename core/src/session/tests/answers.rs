@@ -4,8 +4,9 @@ use std::vec::Vec;
 
 use super::super::change::Change;
 use super::super::start::Starting;
+use super::super::tie::Part;
 use super::super::{SessionError, SessionEvent};
-use super::table::{ME, NOW, THEM, log_end, record, settle, state, timelines, with};
+use super::table::{ME, NOW, THEM, hello, log_end, record, settle, state, timelines, with};
 use crate::message::codec::{Ask, Denial, Drop, Refusal, Register, StartAccepted};
 use crate::message::{Record, SessionGuid, Sync};
 use crate::time::Duration;
@@ -114,4 +115,34 @@ fn a_denied_force_is_told_unless_it_was_granted_before() {
     assert_eq!(denied(false, false, theirs), (true, false));
     assert_eq!(denied(true, false, theirs), (true, true));
     assert_eq!(denied(true, true, theirs), (true, true));
+    let granted = Record {
+        forced: true,
+        ..record(5, ME, 0, Sync::Unsync)
+    };
+    assert_eq!(denied(true, true, granted), (true, false));
+    assert_eq!(denied(true, false, granted), (true, true));
+}
+
+/// R3, R6: a hello over a new connection closes an ask that was said over an earlier one, except one that was granted to a member that may not
+/// use it.
+#[test]
+fn a_hello_of_the_witness_closes_an_ask_that_was_not_granted() {
+    let stays = |incomplete: bool, shown: Record| {
+        let mut session = state("M asking");
+        session.kept.change(|stored| stored.incomplete = incomplete);
+        settle(&mut session);
+        session.q.ask_here = false;
+        let hello = hello(&session, shown, 0);
+        let mut open = false;
+        with(&mut session, |s, ctx| {
+            s.heard_witness_hello(ctx, Part::Witness, &hello);
+            open = s.ask().open;
+        });
+        open
+    };
+    let (same, granted) = (record(4, THEM, 2, Sync::Sync), record(5, ME, 0, Sync::Unsync));
+    assert!(!stays(false, same));
+    assert!(!stays(true, same));
+    assert!(!stays(false, granted));
+    assert!(stays(true, granted));
 }

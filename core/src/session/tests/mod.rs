@@ -2,6 +2,8 @@
 
 mod answers;
 mod greeting;
+mod saying;
+mod seeds;
 mod steps;
 mod table;
 mod waking;

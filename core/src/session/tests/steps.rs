@@ -2,13 +2,15 @@
 
 use std::vec::Vec;
 
-use super::super::change::ShownAgain;
+use super::super::change::{Change, ShownAgain};
 use super::super::decide::witness::Named;
-use super::super::machine::{Session, Side};
+use super::super::machine::{Peer, Session, Side};
+use super::super::tie::Tie;
 use super::super::{EndedBy, Fence, Role, RoleChange, SessionEvent};
-use super::table::{END, ME, THEM, WITNESS, hello, record, settle, state, with};
-use crate::message::codec::Tombstone;
-use crate::message::{InstanceId, SessionGuid, Sync};
+use super::table::{END, ME, NOW, THEM, WITNESS, hello, log_end, record, settle, state, timelines, with};
+use crate::message::codec::{NameWitness, Properties, Start, Tombstone};
+use crate::message::{FamilyGuid, InstanceId, Record, SessionGuid, Sync, Text};
+use crate::time::Duration;
 
 fn heard(session: &mut Session, record: crate::message::Record) -> Vec<SessionEvent> {
     let theirs = hello(session, record, 0);
@@ -186,4 +188,131 @@ fn a_blank_witness_is_registered_once() {
         }
     }
     panic!("it was never registered: {:?}", session.shown_again);
+}
+
+/// A principal whose change of witness to `target` has recorded UNSYNC, durably.
+fn changing(target: Tie) -> Session {
+    let mut session = state("P synchronized, witness");
+    session.change = Some(Change::to(target, true, NOW.after(Duration::from_secs(9))));
+    with(&mut session, |_, _| ());
+    settle(&mut session);
+    assert_eq!(session.record().sync, Sync::Unsync);
+    session.due.name = None;
+    session
+}
+
+/// R5: the mirror is told of the next witness when it has confirmed UNSYNC, and is in step.
+#[test]
+fn the_mirror_is_told_of_a_witness_once_it_has_confirmed() {
+    let told = |confirmed: bool, in_step: bool| {
+        let mut session = changing(Tie::default());
+        session.q.by_mirror = confirmed;
+        if !in_step {
+            session.binding.as_mut().unwrap().said_role -= 1;
+        }
+        with(&mut session, |_, _| ());
+        session.due.name == Some(true)
+    };
+    assert!(told(true, true));
+    assert!(!told(false, true));
+    assert!(!told(true, false));
+    assert!(!told(false, false));
+}
+
+/// The new witness counts as confirming because it has shown this record; after OFF nobody does.
+#[test]
+fn an_adopted_witness_confirms_what_it_has_shown() {
+    let other = InstanceId([4; 16]);
+    let target = Tie::new(Text::new("TCP://v:1").unwrap(), 102, other);
+    for (target, named) in [(target, other), (Tie::default(), InstanceId::default())] {
+        let mut session = changing(target);
+        session.q.by_mirror = true;
+        let own = session.record();
+        let change = session.change.as_mut().unwrap();
+        change.mirror_pending_at = Some((own.role_sequence, own.sync_sequence));
+        if named == other {
+            change.by_target_at = change.mirror_pending_at;
+        }
+        session.q.by_witness = named != other;
+        with(&mut session, |s, ctx| {
+            s.drive_change(ctx);
+            assert_eq!(s.q.by_witness, named == other);
+        });
+        assert_eq!(session.kept.get().witness, named);
+        assert!(session.change.is_none());
+    }
+}
+
+/// R4: a role that was taken opens when its timeline has begun and the record is durable.
+#[test]
+fn a_role_that_is_taken_opens_when_all_of_it_is_there() {
+    let opens = |prepared: bool, durable: bool| {
+        let mut session = state("P exposed, witness");
+        session.q.serves = false;
+        session.q.taking = true;
+        session.q.prepared = prepared;
+        if !durable {
+            session.kept.change(|stored| stored.touched = !stored.touched);
+        }
+        with(&mut session, |_, _| ());
+        session.q.serves
+    };
+    assert!(opens(true, true));
+    assert!(!opens(false, true));
+    assert!(!opens(true, false));
+}
+
+/// A waiting mirror answers one START at a time: the same one again, no other's and no other.
+#[test]
+fn a_start_that_is_being_answered_keeps_others_out() {
+    let mut session = state("M lost P, unsync");
+    let peer = Peer {
+        login: 100,
+        instance: THEM,
+    };
+    let start = Start {
+        guid: SessionGuid([7; 16]),
+        record: Record::first(THEM),
+        family: FamilyGuid([8; 16]),
+        end: log_end(),
+        properties: Properties::default(),
+        timelines: timelines(),
+        partner: Text::EMPTY,
+        name: Text::EMPTY,
+    };
+    let asked = |session: &mut Session, peer: Peer, start: &Start| {
+        session.start_asked(peer, 1, start).map_err(|error| error.number)
+    };
+    assert_eq!(asked(&mut session, peer, &start), Ok(()));
+    session.answering.as_mut().unwrap().verified = true;
+    assert_eq!(asked(&mut session, peer, &start), Ok(()));
+    assert!(session.answering.unwrap().verified, "what was found stays");
+    let others_login = Peer { login: 102, ..peer };
+    assert_eq!(asked(&mut session, others_login, &start), Err(1404));
+    let another = Start {
+        guid: SessionGuid([6; 16]),
+        ..start
+    };
+    assert_eq!(asked(&mut session, peer, &another), Err(1404));
+}
+
+/// A witness that is named anew keeps its login only while it is the same instance at the same address.
+#[test]
+fn a_login_belongs_to_an_instance_at_an_address() {
+    let (here, there) = (Text::new("TCP://w:1").unwrap(), Text::new("TCP://v:1").unwrap());
+    let other = InstanceId([4; 16]);
+    for (witness, address, login) in [(WITNESS, here, 101), (WITNESS, there, 0), (other, here, 0)] {
+        let mut session = state("M synchronized, witness");
+        let named = NameWitness {
+            guid: SessionGuid([9; 16]),
+            answer: false,
+            record: session.record(),
+            witness,
+            pending: true,
+            address,
+        };
+        with(&mut session, |s, ctx| s.witness_named(ctx, &named));
+        assert_eq!(session.kept.get().witness_login, login, "{address}");
+        assert_eq!(session.tie.link.is_some(), login != 0, "{address}");
+    }
 }

@@ -27,8 +27,22 @@ pub(super) const WITNESS: InstanceId = InstanceId([3; 16]);
 pub(super) const NOW: Instant = Instant::from_micros(1_000_000_000);
 pub(super) const END: u64 = 7;
 
-/// A storage that holds what it is asked for and keeps nothing.
-struct Still;
+/// A storage that holds what it is asked for and keeps nothing; what it gives when it is read can be chosen.
+pub(super) struct Still {
+    pub(super) block: Result<BlockRead, StorageError>,
+    pub(super) seed_open: SeedOpen,
+    pub(super) seed: SeedRead,
+}
+
+impl Default for Still {
+    fn default() -> Self {
+        Self {
+            block: Err(StorageError::Gone),
+            seed_open: SeedOpen::Pending,
+            seed: SeedRead::Pending,
+        }
+    }
+}
 
 impl Storage for Still {
     fn chain_at(&mut self, _: DatabaseId, _: Position) -> Result<Option<Chain>, StorageError> {
@@ -41,7 +55,7 @@ impl Storage for Still {
         _: u32,
         _: &mut [u8],
     ) -> Result<BlockRead, StorageError> {
-        Err(StorageError::Gone)
+        self.block
     }
     fn write_block(&mut self, _: DatabaseId, _: BlockChunk, _: &[u8]) -> Result<(), StorageError> {
         Ok(())
@@ -51,10 +65,10 @@ impl Storage for Still {
     }
     fn decided(&mut self, _: DatabaseId, _: Position) {}
     fn seed_open(&mut self, _: DatabaseId) -> Result<SeedOpen, StorageError> {
-        Ok(SeedOpen::Pending)
+        Ok(self.seed_open)
     }
     fn seed_read(&mut self, _: DatabaseId, _: u64, _: &mut [u8]) -> Result<SeedRead, StorageError> {
-        Ok(SeedRead::Pending)
+        Ok(self.seed)
     }
     fn seed_close(&mut self, _: DatabaseId) {}
     fn seed_begin(&mut self, _: DatabaseId, _: SeedInfo) -> Result<(), StorageError> {
@@ -155,13 +169,21 @@ pub(super) fn with<R>(
     session: &mut Session,
     step: impl FnOnce(&mut Session, &mut Ctx<'_>) -> R,
 ) -> (R, Vec<SessionEvent>) {
+    with_storage(&mut Still::default(), session, step)
+}
+
+pub(super) fn with_storage<R>(
+    storage: &mut Still,
+    session: &mut Session,
+    step: impl FnOnce(&mut Session, &mut Ctx<'_>) -> R,
+) -> (R, Vec<SessionEvent>) {
     let mut events = Vec::new();
     let mut told = |event| events.push(event);
     let mut ctx = Ctx {
         now: NOW,
         own: ME,
         credit: 1_000,
-        storage: &mut Still,
+        storage,
         events: &mut told,
     };
     let result = step(session, &mut ctx);

@@ -59,6 +59,26 @@ fn a_session_is_woken_for_what_is_due() {
     assert_eq!(session.wake(LATER), None);
 }
 
+/// A mirror that may ask for the role is woken when it may ask again: not before it may, and not while an ask is open.
+#[test]
+fn a_mirror_is_woken_when_it_may_ask() {
+    let wake = |change: fn(&mut Session)| {
+        let mut session = state("M synchronized, witness");
+        session.q.ask_after = LATER;
+        change(&mut session);
+        session.drive_wake(NOW)
+    };
+    assert_eq!(wake(|_| ()), Some(LATER));
+    assert_eq!(wake(|s| s.q.ask_after = NOW), None, "driven already");
+    assert_eq!(wake(|s| s.q.may_take_over = false), None);
+    assert_eq!(wake(|s| s.tie.heard = None), None, "no witness");
+    assert_eq!(wake(|s| s.kept.change(|stored| stored.ask_open = true)), None);
+    let mut session = state("P synchronized, witness");
+    session.q.ask_after = LATER;
+    session.q.may_take_over = true;
+    assert_eq!(session.drive_wake(NOW), None, "a principal");
+}
+
 /// Nothing is sent that the storage refused before its time has come, and it is not woken for what waits on writes or has no end.
 #[test]
 fn a_mirror_says_hello_again_when_its_storage_may_take_blocks() {
