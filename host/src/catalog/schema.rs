@@ -261,6 +261,20 @@ mod tests {
         assert!(migrate(&mut master).unwrap_err().contains("version 99"));
     }
 
+    /// A step that has shipped stays as it is: catalogs of that version are out there. What changes is a further step.
+    #[test]
+    fn the_steps_are_frozen() {
+        use sha2::{Digest, Sha256};
+        let digests: Vec<_> = STEPS
+            .iter()
+            .map(|step| hex::encode(&Sha256::digest(step)[..8]))
+            .collect();
+        assert_eq!(
+            digests,
+            ["8fd10bf44ff5b151", "8e3007876874760e", "00efbde32ccbdd4e"]
+        );
+    }
+
     /// A catalog of version 1, with its one password beside the master key: both open as before.
     #[test]
     fn a_master_key_of_the_first_version_goes_on_opening() {
