@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::instance::Instance;
-use self::report::Report;
+use self::report::{Report, say};
 pub use self::sample::write_transactions;
 
 /// The documented scripts, run as they stand.
@@ -71,7 +71,10 @@ impl Failure {
 pub fn run(options: &Options) -> Result<bool, Failure> {
     let stop = instance::stop_flag()?;
     let dir = directory(options)?;
-    println!("quickstart: everything lives under {}", dir.display());
+    say(format_args!(
+        "quickstart: everything lives under {}",
+        dir.display()
+    ));
     for (_, address) in HOSTS {
         instance::port_is_free(address, PORT)?;
     }
@@ -99,7 +102,7 @@ pub fn run(options: &Options) -> Result<bool, Failure> {
     } else {
         what_next(&name, &file, &a, &b);
         instance::wait_until(&stop);
-        println!("stopping both instances");
+        say("stopping both instances");
         a.stop()?;
         b.stop()?;
     }
@@ -293,8 +296,12 @@ fn show(name: &str, a: &Instance, b: &Instance) -> Result<(), Failure> {
              total_bytes_sent, total_bytes_received FROM sys.dm_db_mirroring_connections;",
             instance::quote(name)
         );
-        println!("\n{}> {}", host.name(), query.replace('\n', "\n        "));
-        println!("{}", host.table(&query)?.trim_end());
+        say(format_args!(
+            "\n{}> {}",
+            host.name(),
+            query.replace('\n', "\n        ")
+        ));
+        say(host.table(&query)?.trim_end());
     }
     Ok(())
 }
@@ -337,23 +344,23 @@ fn compare(name: &str, file: &Path, a: &Instance, b: &Instance, report: &mut Rep
 
 /// What to try while both instances are up.
 fn what_next(name: &str, file: &Path, a: &Instance, b: &Instance) {
-    println!("\nBoth instances are up. In another terminal:");
-    println!(
+    say("\nBoth instances are up. In another terminal:");
+    say(format_args!(
         "  sqlite3 '{}' \"INSERT INTO quickstart_orders (note) VALUES ('by hand')\"",
         file.display()
-    );
-    println!(
+    ));
+    say(format_args!(
         "  dbmirror sql -S '{}' -Q \"EXEC sp_dbmirror_checkpoint '{name}'\"",
         b.dir().display()
-    );
-    println!(
+    ));
+    say(format_args!(
         "  dbmirror sql -S '{}' -Q \"SELECT mirroring_state_desc FROM sys.database_mirroring\"",
         a.dir().display()
-    );
-    println!(
+    ));
+    say(format_args!(
         "  kill -9 {}     (HOST_B; then: dbmirror serve --data '{}' --name HOST_B --bind 127.0.0.2)",
         b.pid(),
         b.dir().display()
-    );
-    println!("Ctrl-C stops both.");
+    ));
+    say("Ctrl-C stops both.");
 }

@@ -1,5 +1,13 @@
 //! One line per check, and a verdict.
 
+use std::fmt::Display;
+use std::io::{self, Write as _};
+
+/// Prints a line. Whether somebody still reads (`| head`) changes nothing about what is done, so `println!`, which would panic, is not for this.
+pub(super) fn say(line: impl Display) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
 /// The checks made so far.
 #[derive(Debug, Default)]
 pub(super) struct Report {
@@ -26,12 +34,15 @@ impl Report {
     /// Prints every line and the verdict; `true` when all passed.
     pub(super) fn print(&self) -> bool {
         let passed = !self.checks.is_empty() && self.checks.iter().all(|check| check.passed);
-        println!();
+        say("");
         for check in &self.checks {
             let mark = if check.passed { "ok  " } else { "FAIL" };
-            println!("{mark} {}: {}", check.what, check.detail);
+            say(format_args!("{mark} {}: {}", check.what, check.detail));
         }
-        println!("quickstart: {}", if passed { "PASS" } else { "FAIL" });
+        say(format_args!(
+            "quickstart: {}",
+            if passed { "PASS" } else { "FAIL" }
+        ));
         passed
     }
 }
