@@ -161,7 +161,7 @@ impl Entry {
         if entry.body_len as usize <= BODY_MAX {
             Found::Entry(entry)
         } else {
-            Found::Nothing
+            Found::Newer(b[4])
         }
     }
 

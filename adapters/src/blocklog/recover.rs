@@ -119,6 +119,9 @@ pub(super) fn recover(dir: &Path) -> Result<(State, Recovery), LogError> {
 
 /// Reads the entries of one segment. After something bad it looks for the next whole header, 8 bytes at a time.
 fn scan(number: u32, bytes: &[u8], items: &mut Vec<Item>) -> Result<(), LogError> {
+    // Whether entry has followed entry since the segment's beginning. Behind bad bytes what looks like an entry may be a page's content, and
+    // such content is anybody's: so may be what follows it.
+    let mut sure = true;
     match parse_segment_header(bytes) {
         SegmentHeader::Ok(n) if n == number => {}
         SegmentHeader::Newer(version) => {
@@ -128,6 +131,7 @@ fn scan(number: u32, bytes: &[u8], items: &mut Vec<Item>) -> Result<(), LogError
             });
         }
         _ => {
+            sure = false;
             let place = Place {
                 segment: number,
                 offset: 0,
@@ -143,8 +147,7 @@ fn scan(number: u32, bytes: &[u8], items: &mut Vec<Item>) -> Result<(), LogError
             offset: at as u32,
         };
         match Entry::find(rest, number) {
-            // Behind bad bytes it may be a page's content that looks like an entry, and such content is anybody's.
-            Found::Newer(kind) if !bad => {
+            Found::Newer(kind) if sure => {
                 return Err(LogError::Newer {
                     segment: number,
                     what: Newer::Entry {
@@ -173,7 +176,7 @@ fn scan(number: u32, bytes: &[u8], items: &mut Vec<Item>) -> Result<(), LogError
                 if !bad {
                     items.push(Item::Bad(place, None));
                 }
-                bad = true;
+                (bad, sure) = (true, false);
                 at += ALIGN as usize;
             }
         }

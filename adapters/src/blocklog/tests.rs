@@ -493,7 +493,8 @@ fn a_newer_version_is_refused() {
 /// A newer version may write entries that this one does not know: they are no tear, and nothing is cut off.
 #[test]
 fn an_entry_of_a_newer_version_is_refused_and_left_alone() {
-    for (field, value) in [(4, 6), (5, 1), (91, 1)] {
+    // Another kind, something where zero is written, a body that is longer than any.
+    for (field, value) in [(4, 6), (5, 1), (91, 1), (11, 0xff)] {
         let dir = in_memory();
         filled(dir.path(), 3);
         let path = segment::path(dir.path(), segment::list(dir.path()).unwrap()[0]);
@@ -548,6 +549,43 @@ fn content_that_poses_as_an_entry_makes_no_damage_of_a_tear() {
     };
     let (log, recovery, _rx) = open(dir.path());
     assert_eq!((recovery.torn_bytes, recovery.damaged), (torn, Vec::new()));
+    assert!(!path.exists(), "nothing is left of that segment");
+    assert_eq!(check(&log, A), 2);
+}
+
+/// Nor does what follows such content: an entry of an unknown kind behind it is no newer version's, and the log opens.
+#[test]
+fn content_behind_content_that_poses_is_not_believed_either() {
+    let dir = in_memory();
+    filled(dir.path(), 2);
+    let path = {
+        let (log, _, _rx) = open(dir.path());
+        next(&log, A, 1);
+        drop(log);
+        let number = *segment::list(dir.path()).unwrap().last().unwrap();
+        let path = segment::path(dir.path(), number);
+        let mut bytes = fs::read(&path).unwrap();
+        let posing = Entry {
+            kind: Kind::Mark,
+            body_len: 0,
+            body_crc: 0,
+            durable: Place::default(),
+            ..entry_at(&bytes, SEGMENT_HEADER)
+        };
+        let mut unknown = posing.emit();
+        unknown[4] = 6;
+        let crc = CRC32C.checksum(&unknown[..92]);
+        unknown[92..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Entry::find(&unknown, number), Found::Newer(6));
+        bytes.truncate(SEGMENT_HEADER);
+        bytes.extend_from_slice(&[0xee; ENTRY_HEADER]);
+        bytes.extend_from_slice(&posing.emit());
+        bytes.extend_from_slice(&unknown);
+        fs::write(&path, &bytes).unwrap();
+        path
+    };
+    let (log, recovery, _rx) = open(dir.path());
+    assert_eq!(recovery.damaged, Vec::new());
     assert!(!path.exists(), "nothing is left of that segment");
     assert_eq!(check(&log, A), 2);
 }
