@@ -205,14 +205,16 @@ impl<'a, T: Stream> Driver<'a, T> {
         world: &mut W,
         dialer: &mut impl Dialer<T>,
     ) -> Option<Instant> {
-        if self.deadline.is_some_and(|at| at <= now) {
-            endpoint.handle_timeout(&mut world.env(now));
-        }
         self.drain(now, endpoint, world, dialer);
         for index in 0..self.lines.len() {
             while self.serve(now, index, endpoint, world) {
                 self.drain(now, endpoint, world, dialer);
             }
+        }
+        // After that: what came while this side itself was not running was said in time.
+        if self.deadline.is_some_and(|at| at <= now) {
+            endpoint.handle_timeout(&mut world.env(now));
+            self.drain(now, endpoint, world, dialer);
         }
         let draining = self.lines.iter().filter_map(|line| match line.stage {
             Stage::Draining { deadline } => Some(deadline),

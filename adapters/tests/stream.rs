@@ -237,6 +237,25 @@ fn a_stream_that_takes_nothing_any_more_is_read_to_its_end() {
     assert_eq!(bed.parties[1].world.closed(), Some(CloseReason::PeerClosed));
 }
 
+/// A process that was held up for long reads what came in the meantime before it judges who was silent.
+#[test]
+fn what_came_in_time_is_heard_late() {
+    for came in [true, false] {
+        let mut bed = Bed::online();
+        let [a, b] = &mut bed.parties;
+        // The pipe takes a few bytes at a time, and the sign of life takes some turns to be in it.
+        let soon = bed.now.after(Duration::from_secs(3));
+        for _ in 0..if came { 50 } else { 0 } {
+            let mut dial = |_: &Address| Err(DialError::Refused);
+            a.driver.poll(soon, &mut a.endpoint, &mut a.world, &mut dial);
+        }
+        assert_eq!(!bed.ways[1].borrow().bytes.is_empty(), came);
+        let late = bed.now.after(Duration::from_secs(60));
+        b.driver.poll(late, &mut b.endpoint, &mut b.world, &mut NoDialer);
+        assert_eq!(b.world.closed().is_none(), came);
+    }
+}
+
 #[test]
 fn there_are_as_many_connections_as_lines() {
     let [_, mut b] = parties();
