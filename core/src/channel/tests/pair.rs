@@ -234,13 +234,13 @@ fn one_public_key_operation_a_call() {
 #[test]
 fn who_has_to_write_does_not_read() {
     let (mut client, mut server) = strangers(ClientOptions::default());
-    for (side, rx) in [
-        (&mut client, std::vec![22, 3, 3, 0, 1]),
-        (&mut server, Vec::new()),
+    for (side, rx, writes) in [
+        (&mut client, std::vec![22, 3, 3, 0, 1], true),
+        (&mut server, Vec::new(), false),
     ] {
         side.rx = rx;
         side.with_env(|channel, env, rx| {
-            let writes = channel.wants_write();
+            assert_eq!(channel.wants_write(), writes);
             let step = channel.read(env, rx).unwrap();
             assert_eq!(
                 (step.consumed, matches!(step.event, Event::WriteFirst)),

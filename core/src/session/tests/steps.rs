@@ -162,6 +162,12 @@ fn a_witness_is_imposed_by_a_serving_owner_with_its_mirror() {
     assert!(!named(both, Some(WITNESS), |_| ()), "they agree");
     assert!(!named("P exposed, witness", None, |_| ()), "the mirror is away");
     assert!(!named("M synchronized, witness", None, |_| ()));
+    let closed = |s: &mut Session| {
+        s.q.serves = false;
+        s.q.by_mirror = false;
+        s.q.by_witness = false;
+    };
+    assert!(!named(both, None, closed), "it does not serve");
 }
 
 /// A witness that knows nothing any more is registered once for each time that the mirror has confirmed.
