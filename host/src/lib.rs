@@ -17,5 +17,6 @@ pub mod rotation;
 pub mod serve;
 pub mod sqlcmd;
 mod steps;
+mod terminal;
 pub mod test_connection;
 pub mod tsql;

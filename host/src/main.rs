@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use dbmirror::cli::{Cli, Command};
-use dbmirror::{exit, pair, provision, quickstart, serve, sqlcmd, test_connection};
+use dbmirror::{pair, provision, quickstart, serve, sqlcmd, test_connection};
 
 // A test build of the whole workspace may have it, a release never.
 const _: () = assert!(
@@ -25,29 +25,7 @@ fn main() -> ExitCode {
         Command::Rotate(args) => sqlcmd::run(&args.as_sql()),
         Command::Pair(args) => pair::run(&args),
         Command::Provision(args) => provision::run(&args),
-        Command::Quickstart(args) => {
-            let options = quickstart::Options {
-                dir: args.dir,
-                database: args.database,
-                exit: args.exit,
-            };
-            match quickstart::run(&options) {
-                Ok(true) => exit::DONE,
-                Ok(false) => exit::CHECK_FAILED,
-                Err(failure) => {
-                    eprintln!("dbmirror: {failure}");
-                    exit::CHECK_FAILED
-                }
-            }
-        }
-        Command::QuickstartWriter(args) => {
-            match quickstart::write_transactions(&args.file, args.transactions) {
-                Ok(()) => exit::DONE,
-                Err(failure) => {
-                    eprintln!("dbmirror: {failure}");
-                    exit::CHECK_FAILED
-                }
-            }
-        }
+        Command::Quickstart(args) => quickstart::run(&args),
+        Command::QuickstartWriter(args) => quickstart::run_writer(&args),
     })
 }

@@ -1,9 +1,10 @@
 //! `dbmirror pair`: holds a window open on an instance, or pairs it with one that does (`docs/pairing.md`). The instance does the
 //! work; this asks for it and prints each step.
 
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use crate::cli::{Format, PairArgs};
+use crate::terminal::complain;
 use crate::tsql::Value;
 use crate::{exit, steps};
 
@@ -13,7 +14,7 @@ pub fn run(args: &PairArgs) -> u8 {
     let batch = match batch(args) {
         Ok(batch) => batch,
         Err(error) => {
-            eprintln!("dbmirror: {error}");
+            complain(format_args!("dbmirror: {error}"));
             return exit::USAGE;
         }
     };
@@ -49,7 +50,7 @@ fn batch(args: &PairArgs) -> Result<String, String> {
 
 fn read_code() -> Result<String, String> {
     if std::io::stdin().is_terminal() {
-        eprint!("The code that the other side shows: ");
+        let _ = write!(std::io::stderr(), "The code that the other side shows: ");
     }
     let mut line = String::new();
     std::io::stdin()

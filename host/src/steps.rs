@@ -8,6 +8,7 @@ use crate::admin::{Cancelled, Client, Message, Sink};
 use crate::cli::Format;
 use crate::exit;
 use crate::sqlcmd::plain;
+use crate::terminal::complain;
 use crate::tsql::{Column, Value};
 
 /// How long to wait for the instance to answer.
@@ -19,7 +20,7 @@ pub(crate) type Line = fn(Format, &[Value]) -> Option<String>;
 /// Runs `batch` on the instance at `server`; returns the exit code: 6 when a step failed.
 pub(crate) fn run(server: &Path, batch: &str, format: Format, line: Line) -> u8 {
     let unreached = |error: &dyn std::fmt::Display| {
-        eprintln!("dbmirror: {}: {error}", server.display());
+        complain(format_args!("dbmirror: {}: {error}", server.display()));
         exit::NOT_REACHED
     };
     let mut client = match Client::connect(server, CONNECT_WAIT) {
@@ -27,8 +28,16 @@ pub(crate) fn run(server: &Path, batch: &str, format: Format, line: Line) -> u8 
         Err(error) => return unreached(&error),
     };
     let mut steps = Steps::new(format, line, io::stdout(), io::stderr());
-    match client.batch(batch, &mut steps) {
+    let done = client.batch(batch, &mut steps);
+    let unwritten = steps
+        .unwritten
+        .filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
+    if let Some(error) = &unwritten {
+        complain(format_args!("dbmirror: the output cannot be written: {error}"));
+    }
+    match done {
         Ok(()) if steps.refused => exit::CHECK_FAILED,
+        Ok(()) if unwritten.is_some() => exit::USAGE,
         Ok(()) => exit::DONE,
         Err(error) => unreached(&error),
     }
@@ -46,8 +55,8 @@ struct Steps<O, E> {
     out: O,
     errors: E,
     refused: bool,
-    /// Nobody reads what is printed any more. The steps go on, and so does what they lead to.
-    unread: bool,
+    /// Why nothing is printed any more: nobody reads, or it cannot be written. The steps go on, and so does what they lead to.
+    unwritten: Option<io::Error>,
 }
 
 impl<O: Write, E: Write> Steps<O, E> {
@@ -58,7 +67,7 @@ impl<O: Write, E: Write> Steps<O, E> {
             out,
             errors,
             refused: false,
-            unread: false,
+            unwritten: None,
         }
     }
 }
@@ -72,10 +81,10 @@ impl<O: Write, E: Write> Sink for Steps<O, E> {
         let Some(line) = (self.line)(self.format, values) else {
             return Ok(());
         };
-        self.unread = self.unread
-            || writeln!(self.out, "{line}")
-                .and_then(|()| self.out.flush())
-                .is_err();
+        if self.unwritten.is_none() {
+            let printed = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
+            self.unwritten = printed.err();
+        }
         Ok(())
     }
 
@@ -137,6 +146,7 @@ mod tests {
             steps.row(&[]).unwrap();
         }
         assert!(!steps.refused);
+        assert!(steps.unwritten.is_some());
         let message = Message {
             number: 1418,
             severity: 16,

@@ -188,6 +188,36 @@ fn one_directory_one_instance() {
     assert_eq!(other.status.code(), Some(5), "{}", text(&other.stderr));
 }
 
+/// Whoever started it may not read what it prints: the reason is in its error log too.
+#[test]
+fn why_an_instance_did_not_start_is_in_its_error_log() {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let start = |dir: &str, name: &str| {
+        let dir = root.path().join(dir);
+        let output = Command::new(program())
+            .arg("serve")
+            .arg("--data")
+            .arg(&dir)
+            .args(["--name", name, "--bind", "127.75.1.1", "--quiet"])
+            .stdin(Stdio::null())
+            .output()
+            .expect("serve runs");
+        let log = std::fs::read_to_string(dir.join("log/errorlog")).ok();
+        (output.status.code(), text(&output.stderr), log)
+    };
+    let (code, said, log) = start("named", "two words");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("cannot be the name"), "{said}");
+    assert_eq!(log, None, "nothing was made under that name");
+
+    // Where the socket is to be, something is that cannot be taken away.
+    std::fs::create_dir_all(root.path().join("occupied/admin.sock/by")).expect("a directory");
+    let (code, said, log) = start("occupied", "HOST");
+    assert_eq!(code, Some(5), "{said}");
+    let log = log.expect("its error log");
+    assert!(log.contains("did not start: the admin socket"), "{log}");
+}
+
 #[test]
 fn sqlcmd_habits() {
     let pair = strangers(76);

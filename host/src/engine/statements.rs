@@ -30,7 +30,7 @@ pub(super) fn start(
     notices: Arc<dyn Notices>,
 ) -> Result<(Handle, JoinHandle<()>), EngineError> {
     let failed = |what: &str, e: String| EngineError::new(1401, format!("{what} could not be opened: {e}."));
-    let records = Records::open(&config.dir).map_err(|e| failed("The engine's records", e.text))?;
+    let records = Records::open(&config.dir)?;
     let boot = records
         .raise_boot()
         .map_err(|e| failed("The engine's records", e.text))?;

@@ -9,7 +9,7 @@ mod show;
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -20,8 +20,9 @@ use dbmirror_core::keys::{SERVICE_KEY_FILE_LEN, ServiceMasterKey};
 
 use crate::catalog::keys::Sha256;
 use crate::cli::ProvisionArgs;
-use crate::exit;
 use crate::instance::read_bounded;
+use crate::terminal::complain;
+use crate::{exit, terminal};
 
 /// Mode of what nobody else may read.
 const SECRET: u32 = 0o600;
@@ -138,7 +139,7 @@ pub fn run(args: &ProvisionArgs) -> u8 {
     match done {
         Ok(()) => exit::DONE,
         Err(failure) => {
-            eprintln!("dbmirror provision: {}", failure.text);
+            complain(format_args!("dbmirror provision: {}", failure.text));
             failure.code
         }
     }
@@ -188,24 +189,24 @@ fn provision(args: &ProvisionArgs) -> Result<(), Failure> {
         let key = args.device_key.display();
         say(format_args!(
             "device key       {key} (new; keep it apart from the image)"
-        ));
+        ))?;
     }
-    say(format_args!("image            {}", out.display()));
+    say(format_args!("image            {}", out.display()))?;
     let file = certificate.display();
     say(format_args!(
         "certificate      {file} (import it on every partner)"
-    ));
+    ))?;
     let fingerprint = hex(&Sha256::digest(&summary.certificate));
-    say(format_args!("fingerprint      {fingerprint}"));
+    say(format_args!("fingerprint      {fingerprint}"))?;
     for line in &summary.notes {
-        say(format_args!("note             {line}"));
+        say(format_args!("note             {line}"))?;
     }
     show::print(&bytes, &device)
 }
 
-/// A line of output. A reader who has seen enough is no failure: what was asked for is done all the same.
-fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stdout(), "{line}");
+/// A line of output.
+fn say(line: fmt::Arguments<'_>) -> Result<(), Failure> {
+    terminal::say(line).map_err(|error| Failure::usage(format!("the output cannot be written: {error}")))
 }
 
 /// Reads the device's key; makes it where there is none.

@@ -192,7 +192,7 @@ impl Sink for Told {
     }
     fn message(&mut self, message: &Message) -> Result<(), Cancelled> {
         if !message.is_error() {
-            eprintln!("{}", message.text);
+            crate::terminal::complain(&message.text);
             return Ok(());
         }
         self.error.get_or_insert_with(|| message.clone());

@@ -36,7 +36,7 @@ pub(super) fn print(bytes: &[u8], device: &DeviceKey) -> Result<(), Failure> {
         code: exit::CHECK_FAILED,
     })?;
     for (name, value) in lines {
-        super::say(format_args!("{name:<16} {value}"));
+        super::say(format_args!("{name:<16} {value}"))?;
     }
     Ok(())
 }

@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::instance::Instance;
-use self::report::{Report, say};
-pub use self::sample::write_transactions;
+use self::report::Report;
+use crate::cli::{QuickstartArgs, QuickstartWriterArgs};
+use crate::{exit, terminal};
 
 /// The documented scripts, run as they stand.
 const OUTBOUND_A: &str = include_str!("../../../tests/e2e/scripts/host_a_outbound.sql");
@@ -34,20 +35,9 @@ const TRANSACTIONS: u64 = 1_000;
 /// How long seeding, writing and catching up may take together before the run is called failed.
 const LEVEL_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What was typed.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Where both instances live; a fresh temporary directory when absent, an existing one is resumed.
-    pub dir: Option<PathBuf>,
-    /// A SQLite file of the user's; a copy of it is mirrored. A sample is made when absent.
-    pub database: Option<PathBuf>,
-    /// Stop everything at the end instead of staying up until Ctrl-C.
-    pub exit: bool,
-}
-
 /// Why a run could not go on. The text is for the operator: what happened, the likely cause, what to do.
 #[derive(Debug)]
-pub struct Failure(pub String);
+struct Failure(String);
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -55,26 +45,47 @@ impl std::fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
-
 impl Failure {
     fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 }
 
-/// Runs the walk and prints its report. `true` when every check passed.
+/// Runs the walk and prints its report; returns the exit code: 6 when a check did not pass, or a step could not be done.
+#[must_use]
+pub fn run(args: &QuickstartArgs) -> u8 {
+    code(walk(args))
+}
+
+/// The process that `quickstart` writes with; returns the exit code.
+#[must_use]
+pub fn run_writer(args: &QuickstartWriterArgs) -> u8 {
+    code(sample::write_transactions(&args.file, args.transactions).map(|()| true))
+}
+
+fn code(done: Result<bool, Failure>) -> u8 {
+    match done {
+        Ok(true) => exit::DONE,
+        Ok(false) => exit::CHECK_FAILED,
+        Err(failure) => {
+            terminal::complain(format_args!("dbmirror: {failure}"));
+            exit::CHECK_FAILED
+        }
+    }
+}
+
+/// `true` when every check passed.
 ///
 /// # Errors
 /// [`Failure`] when a step could not be done at all: a busy port, an instance that does not start, a script that is
 /// refused. Instances that were started are stopped before it returns.
-pub fn run(options: &Options) -> Result<bool, Failure> {
+fn walk(options: &QuickstartArgs) -> Result<bool, Failure> {
     let stop = instance::stop_flag()?;
     let dir = directory(options)?;
     say(format_args!(
         "quickstart: everything lives under {}",
         dir.display()
-    ));
+    ))?;
     for (_, address) in HOSTS {
         instance::port_is_free(address, PORT)?;
     }
@@ -95,22 +106,27 @@ pub fn run(options: &Options) -> Result<bool, Failure> {
     show(&name, &a, &b)?;
     compare(&name, &file, &a, &b, &mut report)?;
 
-    let passed = report.print();
+    let passed = report.print()?;
     if options.exit {
         a.stop()?;
         b.stop()?;
     } else {
-        what_next(&name, &file, &a, &b);
+        what_next(&name, &file, &a, &b)?;
         instance::wait_until(&stop);
-        say("stopping both instances");
+        say("stopping both instances")?;
         a.stop()?;
         b.stop()?;
     }
     Ok(passed)
 }
 
+/// A line of output.
+fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
+    terminal::say(line).map_err(|error| Failure::new(format!("the output cannot be written: {error}")))
+}
+
 /// The directory to work in, made if need be.
-fn directory(options: &Options) -> Result<PathBuf, Failure> {
+fn directory(options: &QuickstartArgs) -> Result<PathBuf, Failure> {
     let dir = match &options.dir {
         Some(dir) => dir.clone(),
         None => instance::temporary_directory()?,
@@ -168,7 +184,7 @@ fn identities(a: &Instance, b: &Instance, report: &mut Report) -> Result<(), Fai
 
 /// Attaches a database to HOST_A unless a run before this one did; gives its name and file.
 fn database(
-    options: &Options,
+    options: &QuickstartArgs,
     dir: &Path,
     a: &Instance,
     report: &mut Report,
@@ -300,8 +316,8 @@ fn show(name: &str, a: &Instance, b: &Instance) -> Result<(), Failure> {
             "\n{}> {}",
             host.name(),
             query.replace('\n', "\n        ")
-        ));
-        say(host.table(&query)?.trim_end());
+        ))?;
+        say(host.table(&query)?.trim_end())?;
     }
     Ok(())
 }
@@ -343,24 +359,24 @@ fn compare(name: &str, file: &Path, a: &Instance, b: &Instance, report: &mut Rep
 }
 
 /// What to try while both instances are up.
-fn what_next(name: &str, file: &Path, a: &Instance, b: &Instance) {
-    say("\nBoth instances are up. In another terminal:");
+fn what_next(name: &str, file: &Path, a: &Instance, b: &Instance) -> Result<(), Failure> {
+    say("\nBoth instances are up. In another terminal:")?;
     say(format_args!(
         "  sqlite3 '{}' \"INSERT INTO quickstart_orders (note) VALUES ('by hand')\"",
         file.display()
-    ));
+    ))?;
     say(format_args!(
         "  dbmirror sql -S '{}' -Q \"EXEC sp_dbmirror_checkpoint '{name}'\"",
         b.dir().display()
-    ));
+    ))?;
     say(format_args!(
         "  dbmirror sql -S '{}' -Q \"SELECT mirroring_state_desc FROM sys.database_mirroring\"",
         a.dir().display()
-    ));
+    ))?;
     say(format_args!(
         "  kill -9 {}     (HOST_B; then: dbmirror serve --data '{}' --name HOST_B --bind 127.0.0.2)",
         b.pid(),
         b.dir().display()
-    ));
-    say("Ctrl-C stops both.");
+    ))?;
+    say("Ctrl-C stops both.")
 }

@@ -1,12 +1,6 @@
 //! One line per check, and a verdict.
 
-use std::fmt::Display;
-use std::io::{self, Write as _};
-
-/// Prints a line. Whether somebody still reads (`| head`) changes nothing about what is done, so `println!`, which would panic, is not for this.
-pub(super) fn say(line: impl Display) {
-    let _ = writeln!(io::stdout(), "{line}");
-}
+use super::{Failure, say};
 
 /// The checks made so far.
 #[derive(Debug, Default)]
@@ -32,18 +26,21 @@ impl Report {
     }
 
     /// Prints every line and the verdict; `true` when all passed.
-    pub(super) fn print(&self) -> bool {
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub(super) fn print(&self) -> Result<bool, Failure> {
         let passed = !self.checks.is_empty() && self.checks.iter().all(|check| check.passed);
-        say("");
+        say("")?;
         for check in &self.checks {
             let mark = if check.passed { "ok  " } else { "FAIL" };
-            say(format_args!("{mark} {}: {}", check.what, check.detail));
+            say(format_args!("{mark} {}: {}", check.what, check.detail))?;
         }
         say(format_args!(
             "quickstart: {}",
             if passed { "PASS" } else { "FAIL" }
-        ));
-        passed
+        ))?;
+        Ok(passed)
     }
 }
 
@@ -54,10 +51,10 @@ mod tests {
     #[test]
     fn one_failed_check_fails_the_run_and_none_is_no_pass() {
         let mut report = Report::default();
-        assert!(!report.print(), "nothing checked is not a pass");
+        assert!(!report.print().unwrap(), "nothing checked is not a pass");
         report.check("a", true, String::new());
-        assert!(report.print());
+        assert!(report.print().unwrap());
         report.check("b", false, String::new());
-        assert!(!report.print());
+        assert!(!report.print().unwrap());
     }
 }

@@ -120,7 +120,7 @@ pub(super) fn spawn_writer(file: &Path, transactions: u64) -> Result<Child, Fail
 ///
 /// # Errors
 /// [`Failure`] with SQLite's own words.
-pub fn write_transactions(file: &Path, count: u64) -> Result<(), Failure> {
+pub(super) fn write_transactions(file: &Path, count: u64) -> Result<(), Failure> {
     let write = || -> rusqlite::Result<()> {
         let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.busy_timeout(Duration::from_secs(10))?;

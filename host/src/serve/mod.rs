@@ -11,6 +11,7 @@ use crate::exec::SqlSession;
 use crate::exit;
 use crate::instance::{Instance, Options, StartError};
 use crate::messages::M50108;
+use crate::terminal::complain;
 
 /// Runs an instance until it is told to end; returns the exit code.
 #[must_use]
@@ -18,7 +19,7 @@ pub fn run(args: &ServeArgs) -> u8 {
     match serve(args) {
         Ok(()) => exit::DONE,
         Err(error) => {
-            eprintln!("dbmirror: {error}");
+            complain(format_args!("dbmirror: {error}"));
             error.exit_code()
         }
     }
@@ -41,8 +42,9 @@ fn serve(args: &ServeArgs) -> Result<(), StartError> {
     no_core_dumps();
     end_with_a_defect();
     let instance = Instance::start(&options, args.quiet)?;
-    let listener =
-        Listener::bind(instance.dir().root()).map_err(unusable("the admin socket cannot be made"))?;
+    let listener = Listener::bind(instance.dir().root())
+        .map_err(unusable("the admin socket cannot be made"))
+        .inspect_err(|error| tracing::error!("The instance did not start: {error}"))?;
     let stopper = listener.stopper();
     let receiver = signals.handle();
     let waiter = std::thread::Builder::new()
@@ -77,7 +79,9 @@ fn no_core_dumps() {
     let closed = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     if let Err(error) = limited.and(closed) {
         // Refused by a sandbox, say: the instance is as useful, and the operator knows.
-        eprintln!("dbmirror: core dumps could not be disabled: {error}");
+        complain(format_args!(
+            "dbmirror: core dumps could not be disabled: {error}"
+        ));
     }
 }
 
