@@ -198,7 +198,7 @@ impl<P: Provider> Endpoint<'_, P> {
             self.with_session(env, at, |session, _| session.stale(number));
             return;
         }
-        let done = self.with_session(env, at, |session, ctx| hear(session, ctx, link, message));
+        let done = self.with_session(env, at, |session, ctx| give(session, ctx, link, message));
         match done {
             Some(Done::Refused(error)) => self.refuse(env, index, guid, message, error),
             Some(Done::Broken) => {
@@ -466,7 +466,7 @@ fn role_sequence(message: &Message<'_>) -> Option<u32> {
 }
 
 /// Gives a message that passed all checks to its session.
-fn hear(
+fn give(
     session: &mut crate::session::Session,
     ctx: &mut crate::session::Ctx<'_>,
     link: u64,

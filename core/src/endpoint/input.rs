@@ -240,7 +240,7 @@ impl<P: Provider> Endpoint<'_, P> {
             }
             match step.event {
                 Event::Progress | Event::WriteFirst => {}
-                Event::Data(plaintext) => self.hear(env, index, plaintext),
+                Event::Data(plaintext) => self.heard_record(env, index, plaintext),
                 Event::Closed => self.end_connection(env, index, CloseReason::PeerClosed),
             }
             self.check_established(env, index);
@@ -358,7 +358,7 @@ impl<P: Provider> Endpoint<'_, P> {
     }
 
     /// What came in one record.
-    fn hear(&mut self, env: &mut Env<'_, P>, index: usize, plaintext: &[u8]) {
+    fn heard_record(&mut self, env: &mut Env<'_, P>, index: usize, plaintext: &[u8]) {
         // The server's side learns of its peer with the record that carries the first message.
         self.check_established(env, index);
         if self.hears_in_pieces(index) {

@@ -185,7 +185,7 @@ impl Instance<'_> {
         match batch {
             Durability::Durable(ends) => {
                 for (id, end) in ends {
-                    self.hardened(id, end);
+                    self.log_hardened(id, end);
                 }
                 self.prune_if_due();
             }
@@ -199,7 +199,7 @@ impl Instance<'_> {
         }
     }
 
-    fn hardened(&mut self, id: dbmirror_adapters::blocklog::LogId, end: LogEnd) {
+    fn log_hardened(&mut self, id: dbmirror_adapters::blocklog::LogId, end: LogEnd) {
         let now = self.now();
         let found = self.world.logs.databases.iter_mut().find(|(_, d)| d.log_id == id);
         let Some((&database, d)) = found else { return };
