@@ -56,6 +56,17 @@ fn next(log: &BlockLog, id: LogId, timeline: u32) -> Ticket {
     log.append(id, end.chain, block, &bytes).unwrap()
 }
 
+/// The last segment, by number, path and bytes, after one more block is in it.
+fn one_more(dir: &Path) -> (u32, std::path::PathBuf, std::vec::Vec<u8>) {
+    let (log, _, _rx) = open(dir);
+    next(&log, A, 1);
+    drop(log);
+    let number = *segment::list(dir).unwrap().last().unwrap();
+    let path = segment::path(dir, number);
+    let bytes = fs::read(&path).unwrap();
+    (number, path, bytes)
+}
+
 /// The entry that begins at byte `at` of a segment.
 fn entry_at(bytes: &[u8], at: usize) -> Entry {
     let segment = u32::from_le_bytes(bytes[12..16].try_into().unwrap());
@@ -524,12 +535,7 @@ fn content_that_poses_as_an_entry_makes_no_damage_of_a_tear() {
     let dir = in_memory();
     filled(dir.path(), 2);
     let (path, torn) = {
-        let (log, _, _rx) = open(dir.path());
-        next(&log, A, 1);
-        drop(log);
-        let number = *segment::list(dir.path()).unwrap().last().unwrap();
-        let path = segment::path(dir.path(), number);
-        let mut bytes = fs::read(&path).unwrap();
+        let (number, path, mut bytes) = one_more(dir.path());
         let posing = Entry {
             kind: Kind::Mark,
             body_len: 0,
@@ -559,12 +565,7 @@ fn content_behind_content_that_poses_is_not_believed_either() {
     let dir = in_memory();
     filled(dir.path(), 2);
     let path = {
-        let (log, _, _rx) = open(dir.path());
-        next(&log, A, 1);
-        drop(log);
-        let number = *segment::list(dir.path()).unwrap().last().unwrap();
-        let path = segment::path(dir.path(), number);
-        let mut bytes = fs::read(&path).unwrap();
+        let (number, path, mut bytes) = one_more(dir.path());
         let posing = Entry {
             kind: Kind::Mark,
             body_len: 0,
