@@ -2,7 +2,7 @@
 //!
 //! | feature | module | what it is |
 //! | --- | --- | --- |
-//! | `std` | `tcp`, `entropy`, `blocklog` | sockets, randomness and the block log of a server |
+//! | `std` | `tcp`, `entropy`, `blocklog`, `beside` | sockets, randomness and the block log of a server, files beside a file |
 //! | `smoltcp` | `device` | the TCP/IP of an appliance |
 //! | `embedded-io` | `stream` | any byte stream of an embedded stack |
 //! | `nvm` | `nvm` | a device's non-volatile memory: settings, seed, records |
@@ -16,6 +16,8 @@ extern crate std;
 pub mod address;
 #[cfg(feature = "aws-lc")]
 pub mod aws_lc;
+#[cfg(feature = "std")]
+pub mod beside;
 #[cfg(feature = "std")]
 pub mod blocklog;
 #[cfg(feature = "smoltcp")]

@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::seed::beside;
 use super::shm::{IndexHeader, Lock, Shm};
 use super::sys::{try_lock, unlock};
 use super::write_lock::{SHARED, WriteLock};
 use super::{Error, GapReason, Result};
+use crate::beside::beside;
 
 /// The byte of the main file that whoever captures or applies holds: far beyond what SQLite locks or a file is long.
 const SOLE_LOCK: i64 = 0x6462_6d69_7272_6f72;
@@ -126,11 +126,10 @@ impl Files {
             .query_row("PRAGMA page_size", [], |row| row.get(0))
             .map_err(Error::sqlite("read the page size"))?;
         let open = |suffix: &str| {
-            let mut name = path.clone().into_os_string();
-            name.push(suffix);
+            let name = beside(&path, suffix);
             let file = OpenOptions::new().read(true).write(true).open(&name)?;
             let meta = file.metadata()?;
-            Ok((file, (PathBuf::from(name), (meta.dev(), meta.ino()))))
+            Ok((file, (name, (meta.dev(), meta.ino()))))
         };
         let (log, log_id) = open("-wal").map_err(Error::io("open the write-ahead log"))?;
         let (shm, shm_id) = match index {

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant, SystemTime};
 use std::vec::Vec;
 
 use super::files::{connect, is_busy, refuse_if_held};
-use super::seed::{Temporary, beside, sync_folder};
 use super::sys::try_lock;
 use super::write_lock::{SHARED, Staged, WriteLock};
 use super::{Anchor, Error, Result};
+use crate::beside::{Temporary, beside, sync_entry};
 
 /// What may stand beside a database file.
 const LOGS: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -322,4 +322,9 @@ fn fold(path: &Path) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Makes the entry of the database at `path` in its folder durable.
+pub(super) fn sync_folder(path: &Path) -> Result<()> {
+    sync_entry(path).map_err(Error::io("sync the folder of the database"))
 }

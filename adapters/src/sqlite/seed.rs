@@ -17,10 +17,11 @@ use dbmirror_core::message::{DatabaseSum, LogEnd};
 use rusqlite::Connection;
 
 use super::files::{Files, check_header, refuse_if_held};
-use super::install::CompleteSeed;
+use super::install::{CompleteSeed, sync_folder};
 use super::shm::IndexHeader;
 use super::wal::{WalHeader, image_offset, read_frame};
 use super::{Anchor, Error, Result, page_hash};
+use crate::beside::{Temporary, beside};
 
 /// A held snapshot, from [`super::Tail::snapshot`].
 pub struct SeedSource {
@@ -117,17 +118,6 @@ pub struct SeedSink {
     /// The page that is not complete yet.
     page: vec::Vec<u8>,
     sum: u64,
-}
-
-/// The temporary file, removed unless it was put in its place.
-pub(super) struct Temporary(pub Option<PathBuf>);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Some(path) = self.0.take() {
-            let _ = fs::remove_file(path);
-        }
-    }
 }
 
 impl SeedSink {
@@ -295,22 +285,4 @@ pub fn database_sum(path: &Path) -> Result<(DatabaseSum, u32)> {
         sum ^= page_hash(page, &image);
     }
     Ok((DatabaseSum(sum), pages))
-}
-
-/// `path` with `suffix` behind its name.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_os_string();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// Makes the entry of `path` in its folder durable.
-pub(super) fn sync_folder(path: &Path) -> Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(Error::io("sync the folder of the database"))
 }

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use std::vec::Vec;
 
 use super::files::Files;
-use super::seed::{Temporary, beside};
 use super::shm::{BLOCK, IndexHeader, Lock, Shm};
 use super::sys::{is_open_elsewhere, try_lock, try_share, unlock};
 use super::{Error, Result};
+use crate::beside::{Temporary, beside};
 
 /// The bytes on which every open connection to a database in WAL mode holds a shared lock (SQLite, `os.h`: SHARED_FIRST,
 /// SHARED_SIZE).

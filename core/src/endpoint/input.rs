@@ -3,6 +3,7 @@
 use super::close::{CloseReason, DialError};
 use super::output::{ConnectionEvent, ConnectionId};
 use super::slot::{Connection, Purpose, REPLIES_BUSY, Stage};
+use super::source::Source;
 use super::{Endpoint, Env, Full};
 use crate::PARTNER;
 use crate::channel::{Channel, ChannelError, ClientOptions, Event};
@@ -20,25 +21,6 @@ pub struct Consumed {
     /// How many more bytes than were left must come before anything can happen; exact. With 0 and bytes left over,
     /// something has to be sent first: poll, give room, and lend the same bytes again.
     pub need: usize,
-}
-
-/// Where an accepted connection comes from, as far as the driver knows: equal for connections of one host, so that one host's
-/// flood is told from many hosts' connections. An IPv4 address, or the first 64 bits of an IPv6 address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Source(pub u64);
-
-impl Source {
-    /// The host with that address.
-    #[must_use]
-    pub fn of(address: core::net::IpAddr) -> Self {
-        match address {
-            core::net::IpAddr::V4(v4) => Self(v4.to_bits().into()),
-            core::net::IpAddr::V6(v6) => {
-                let [a, b, c, d, e, f, g, h, ..] = v6.octets();
-                Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
-            }
-        }
-    }
 }
 
 impl<P: Provider> Endpoint<'_, P> {

@@ -3,8 +3,8 @@
 use heapless::Deque;
 
 use super::close::{CloseReason, Step};
-use super::input::Source;
 use super::output::{ConnectionId, Event};
+use super::source::Source;
 use super::view::{ConnectionState, ConnectionView, LoginState};
 use crate::PARTNER;
 use crate::channel::Channel;

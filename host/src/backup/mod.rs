@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek as _, SeekFrom, Write};
 use std::path::Path;
 
+use dbmirror_adapters::beside::{beside, folder_of, sync_entry};
 use sha2::{Digest as _, Sha256};
 
 #[cfg(test)]
@@ -264,8 +265,7 @@ pub fn write<E: From<io::Error>>(
     fill: impl FnOnce(&mut dyn Write) -> Result<u128, E>,
 ) -> Result<Set, E> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(parent)?;
+    std::fs::create_dir_all(folder_of(path))?;
     let exists = path.exists();
     if exists && !is_backup(path) && std::fs::metadata(path)?.len() > 0 {
         return Err(damaged("the file exists and is not a backup; it is not overwritten").into());
@@ -285,9 +285,7 @@ pub fn write<E: From<io::Error>>(
     }
     let written = if replace && exists {
         // Beside it, and no other backup's: Sales.bak and Sales.trn may be replaced at the same time.
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".replacing");
-        let temporary = std::path::PathBuf::from(temporary);
+        let temporary = beside(path, ".replacing");
         let file = File::options()
             .read(true)
             .write(true)
@@ -331,7 +329,7 @@ pub fn write<E: From<io::Error>>(
         })
     };
     let set = written?;
-    File::open(parent)?.sync_all()?;
+    sync_entry(path)?;
     Ok(set)
 }
 

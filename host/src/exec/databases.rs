@@ -2,8 +2,9 @@
 
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use dbmirror_adapters::beside::beside;
 use rusqlite::Connection;
 
 use super::{Done, SqlSession, Stop};
@@ -287,13 +288,8 @@ fn same_file(one: &Path, other: &Path) -> bool {
 
 /// Removes a database file and what SQLite keeps beside it.
 pub(super) fn remove_files(path: &Path) {
-    let mut files = vec![path.to_owned()];
-    for suffix in BESIDE {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(suffix);
-        files.push(PathBuf::from(beside));
-    }
-    for file in files {
+    let others = BESIDE.iter().map(|suffix| beside(path, suffix));
+    for file in std::iter::once(path.to_owned()).chain(others) {
         match std::fs::remove_file(&file) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

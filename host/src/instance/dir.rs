@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
+use dbmirror_adapters::beside::{folder_of, sync_entry};
 use dbmirror_core::crypto::rustcrypto::RustCrypto;
 use dbmirror_core::crypto::{Hash as _, Provider};
 
@@ -255,8 +256,7 @@ pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// The system's; [`io::ErrorKind::AlreadyExists`] when `path` exists.
 pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    private_dir(parent)?;
+    private_dir(folder_of(path))?;
     let mut file = File::options()
         .write(true)
         .create_new(true)
@@ -265,7 +265,7 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = file
         .write_all(bytes)
         .and_then(|()| file.sync_all())
-        .and_then(|()| File::open(parent)?.sync_all());
+        .and_then(|()| sync_entry(path));
     if written.is_err() {
         // What is there is ours, and not whole.
         let _ = fs::remove_file(path);

@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use dbmirror_adapters::beside::{beside, sync_entry};
 use dbmirror_adapters::entropy::OsEntropy;
 use dbmirror_core::keys::{KeyError, RootKey, ServiceMasterKey, WrappedKey};
 use zeroize::Zeroizing;
@@ -81,8 +82,7 @@ impl ServiceKeyPlace {
         } else {
             file
         };
-        let mut staged = current.clone().into_os_string();
-        staged.push(".new");
+        let staged = beside(&current, ".new");
         let passphrase = match &source {
             ServiceKeySource::PassphraseFile(file) => Some(Passphrase::read(file)?),
             _ => None,
@@ -97,7 +97,7 @@ impl ServiceKeyPlace {
         }
         Ok(Self {
             current,
-            staged: staged.into(),
+            staged,
             source,
             passphrase,
             held: false,
@@ -220,17 +220,14 @@ impl ServiceKeyPlace {
 /// Moves a file to the first free name behind it, and never over another one; durable when this returns.
 fn move_aside(path: &Path) -> io::Result<()> {
     for n in 1..=ASIDE_MAX {
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(".lost");
-        if n > 1 {
-            aside.push(format!(".{n}"));
-        }
+        let number = if n > 1 { format!(".{n}") } else { String::new() };
+        let aside = beside(path, &format!(".lost{number}"));
         // A rename would replace what is there.
         match fs::hard_link(path, &aside) {
             Ok(()) => {
-                sync_parent(path)?;
+                sync_entry(path)?;
                 fs::remove_file(path)?;
-                return sync_parent(path);
+                return sync_entry(path);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -240,10 +237,6 @@ fn move_aside(path: &Path) -> io::Result<()> {
     Err(io::Error::other(format!(
         "{ASIDE_MAX} lost keys are there already"
     )))
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 impl RootKey for ServiceKeyPlace {
@@ -303,7 +296,7 @@ impl RootKey for ServiceKeyPlace {
 
     fn promote(&mut self) -> Result<(), String> {
         fs::rename(&self.staged, &self.current)
-            .and_then(|()| sync_parent(&self.current))
+            .and_then(|()| sync_entry(&self.current))
             .map_err(|error| self.failed(&error))
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use dbmirror_adapters::beside::beside;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Failure, instance};
@@ -30,11 +31,7 @@ pub(super) fn prepare(source: Option<&Path>, dir: &Path) -> Result<(String, Path
             .map_err(|e| Failure::new(format!("cannot make {}: {e}", folder.display())))?;
         // Made under another name first, so that an interrupted run never leaves half a database behind.
         let making = folder.join(format!("{name}.making"));
-        for path in [
-            making.clone(),
-            suffixed(&making, "-wal"),
-            suffixed(&making, "-shm"),
-        ] {
+        for path in [making.clone(), beside(&making, "-wal"), beside(&making, "-shm")] {
             let _ = std::fs::remove_file(path);
         }
         match source {
@@ -186,12 +183,6 @@ pub(super) fn compare_files(a: &Path, b: &Path) -> Result<(bool, String), Failur
             (Some(_), Some(_)) => return Ok((false, format!("they differ at byte {offset}"))),
         }
     }
-}
-
-fn suffixed(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 #[cfg(test)]
