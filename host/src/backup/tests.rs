@@ -156,3 +156,46 @@ fn files_of_one_stem_are_replaced_apart() {
     assert_eq!(body(&outer, &bak).unwrap(), [1; 3_000_000]);
     assert_eq!(body(&inner[0], &trn).unwrap(), b"inner");
 }
+
+/// A file with one set, frozen (`docs/backup.md`), as another program makes it of that page's tables. Backups outlive the program.
+#[test]
+fn a_backup_set_of_version_1() {
+    let frozen = hex::decode(concat!(
+        "44424d534554310002010400050000000100000000000000",
+        "101112131415161718191a1b1c1d1e1f",
+        "03020000000000000100000007000000",
+        "00d2496b00000000",
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "73686f706e69676874",
+        "3f42af2b",
+        "0b000000294cd44d61206c6f6720626c6f636b",
+        "00000000",
+        "44424d454e443100",
+        "09000000000000000000000001000000",
+        "0b00000000000000",
+        "1c14910a53471791c3d38d90d338e9a24c98920ca850d13ac5c7926a02e12dc2",
+    ))
+    .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("frozen.bak");
+    let header = Header {
+        kind: Kind::Log,
+        number: 1,
+        copy_only: true,
+        family_guid: std::array::from_fn(|at| 0x10 + at as u8),
+        first_lsn: 7 << 96 | 1 << 64 | 0x0203,
+        time: 1_800_000_000,
+        database: "shop".to_owned(),
+        name: "night".to_owned(),
+    };
+    let set = write::<io::Error>(&path, false, header.clone(), |out| {
+        out.write_all(b"a log block").map(|()| 1 << 96 | 9)
+    })
+    .unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), frozen);
+    assert_eq!(set.header, header);
+    std::fs::write(&path, &frozen).unwrap();
+    let (found, end) = sets(&path).unwrap();
+    assert_eq!((found.as_slice(), end), ([set].as_slice(), frozen.len() as u64));
+    assert_eq!(body(&found[0], &path).unwrap(), b"a log block");
+}
