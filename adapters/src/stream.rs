@@ -15,6 +15,8 @@ use crate::world::World;
 
 /// How long a closed connection may take to send what is queued.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a call serves each line at most: a peer that always has something to say keeps neither others nor time waiting.
+const ROUNDS: usize = 256;
 
 /// What a stream has to be.
 pub trait Stream: Read + ReadReady + Write + WriteReady {}
@@ -206,15 +208,15 @@ impl<'a, T: Stream> Driver<'a, T> {
         dialer: &mut impl Dialer<T>,
     ) -> Option<Instant> {
         self.drain(now, endpoint, world, dialer);
-        for index in 0..self.lines.len() {
-            while self.serve(now, index, endpoint, world) {
-                self.drain(now, endpoint, world, dialer);
-            }
-        }
+        let mut more = self.serve_all(now, endpoint, world, dialer);
         // After that: what came while this side itself was not running was said in time.
         if self.deadline.is_some_and(|at| at <= now) {
             endpoint.handle_timeout(&mut world.env(now));
             self.drain(now, endpoint, world, dialer);
+            more |= self.serve_all(now, endpoint, world, dialer);
+        }
+        if more {
+            return Some(now);
         }
         let draining = self.lines.iter().filter_map(|line| match line.stage {
             Stage::Draining { deadline } => Some(deadline),
@@ -222,6 +224,30 @@ impl<'a, T: Stream> Driver<'a, T> {
             Stage::Free => None,
         });
         draining.chain(self.deadline).min()
+    }
+
+    /// Serves all lines in turn until nothing comes of it any more, so that what serving one, or time, has queued for another is written too.
+    /// Whether there was more to do than one call does.
+    fn serve_all<P: Provider, W: World<P>>(
+        &mut self,
+        now: Instant,
+        endpoint: &mut Endpoint<'_, P>,
+        world: &mut W,
+        dialer: &mut impl Dialer<T>,
+    ) -> bool {
+        for _ in 0..ROUNDS {
+            let mut moved = false;
+            for index in 0..self.lines.len() {
+                if self.serve(now, index, endpoint, world) {
+                    self.drain(now, endpoint, world, dialer);
+                    moved = true;
+                }
+            }
+            if !moved {
+                return false;
+            }
+        }
+        true
     }
 
     /// One step of a line. Whether anything came of it.

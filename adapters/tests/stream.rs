@@ -143,12 +143,16 @@ struct Bed {
 impl Bed {
     /// The first has dialed, the second is accepting.
     fn new() -> Self {
+        Self::holding(Duration::from_secs(60))
+    }
+
+    /// The same; the first hangs up after `hold`.
+    fn holding(hold: Duration) -> Self {
         let mut parties = parties();
         let [ours, theirs] = Pipe::pair();
         let ways = [Rc::clone(&ours.from), Rc::clone(&ours.to)];
         let [a, b] = &mut parties;
         let address = Address::new("TCP://line:1").unwrap();
-        let hold = Duration::from_secs(60);
         a.endpoint
             .test_connection(&mut a.world.env(Instant::ZERO), address, hold)
             .unwrap();
@@ -237,17 +241,45 @@ fn a_stream_that_takes_nothing_any_more_is_read_to_its_end() {
     assert_eq!(bed.parties[1].world.closed(), Some(CloseReason::PeerClosed));
 }
 
+/// What the passing of time makes an end say is on its way when that very call returns: nobody may poll again for long.
+#[test]
+fn what_is_said_because_of_time_is_written_at_once() {
+    // Sooner than the first sign of life is due.
+    let hold = Duration::from_millis(300);
+    let mut bed = Bed::holding(hold);
+    bed.run(|parties| parties.iter().all(|party| party.world.online()));
+    let [a, b] = &mut bed.parties;
+    for party in [&mut *a, &mut *b] {
+        let Party {
+            endpoint,
+            driver,
+            world,
+        } = party;
+        driver.poll(bed.now, endpoint, world, &mut NoDialer);
+    }
+    assert!(bed.ways[1].borrow().bytes.is_empty(), "nothing is left to say");
+    let over = bed.now.after(hold);
+    a.driver.poll(over, &mut a.endpoint, &mut a.world, &mut NoDialer);
+    assert!(a.world.closed().is_some());
+    assert!(!bed.ways[1].borrow().bytes.is_empty(), "a goodbye");
+    // The pipe is short: they take turns, and no time passes.
+    for _ in 0..10 {
+        b.driver.poll(over, &mut b.endpoint, &mut b.world, &mut NoDialer);
+        a.driver.poll(over, &mut a.endpoint, &mut a.world, &mut NoDialer);
+    }
+    assert_eq!(bed.parties[1].world.closed(), Some(CloseReason::PeerClosed));
+    assert_eq!(Rc::strong_count(&bed.ways[0]), 1, "both streams were given up");
+}
+
 /// A process that was held up for long reads what came in the meantime before it judges who was silent.
 #[test]
 fn what_came_in_time_is_heard_late() {
     for came in [true, false] {
         let mut bed = Bed::online();
         let [a, b] = &mut bed.parties;
-        // The pipe takes a few bytes at a time, and the sign of life takes some turns to be in it.
         let soon = bed.now.after(Duration::from_secs(3));
-        for _ in 0..if came { 50 } else { 0 } {
-            let mut dial = |_: &Address| Err(DialError::Refused);
-            a.driver.poll(soon, &mut a.endpoint, &mut a.world, &mut dial);
+        if came {
+            a.driver.poll(soon, &mut a.endpoint, &mut a.world, &mut NoDialer);
         }
         assert_eq!(!bed.ways[1].borrow().bytes.is_empty(), came);
         let late = bed.now.after(Duration::from_secs(60));
