@@ -149,12 +149,12 @@ mod tests {
         let mut out = Backwards::new(&mut buf);
         out.raw(&[1, 2]).unwrap();
         assert_eq!(out.finish(), 2);
+        assert_eq!(buf[..2], [1, 2]);
         let mut out = Backwards::new(&mut buf);
         for number in [&[0, 0x80][..], &[0, 0], &[0x7f, 1]] {
             out.magnitude(number).unwrap();
         }
         assert_eq!(out.written(), [2, 2, 0x7f, 1, 2, 1, 0, 2, 2, 0, 0x80]);
-        assert_eq!(buf[..2], [1, 2]);
         let mut out = Backwards::new(&mut buf[..1]);
         assert!(out.put(&7_u8).is_err());
     }

@@ -4,7 +4,7 @@
 pub const DONE: u8 = 0;
 /// A statement failed: an error of severity above 10 was reported, or a script could not be understood.
 pub const STATEMENT_ERROR: u8 = 1;
-/// The command line is wrong, or a file named on it cannot be read or written.
+/// The command line is wrong, a file named on it cannot be read or written, or the output cannot be written.
 pub const USAGE: u8 = 2;
 /// The instance could not be reached, or the connection to it was lost.
 pub const NOT_REACHED: u8 = 3;

@@ -29,15 +29,9 @@ pub(crate) fn run(server: &Path, batch: &str, format: Format, line: Line) -> u8 
     };
     let mut steps = Steps::new(format, line, io::stdout(), io::stderr());
     let done = client.batch(batch, &mut steps);
-    let unwritten = steps
-        .unwritten
-        .filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
-    if let Some(error) = &unwritten {
-        complain(format_args!("dbmirror: the output cannot be written: {error}"));
-    }
     match done {
         Ok(()) if steps.refused => exit::CHECK_FAILED,
-        Ok(()) if unwritten.is_some() => exit::USAGE,
+        Ok(()) if steps.output == Output::Failed => exit::USAGE,
         Ok(()) => exit::DONE,
         Err(error) => unreached(&error),
     }
@@ -48,6 +42,16 @@ pub(crate) fn literal(text: &str) -> String {
     format!("N'{}'", text.replace('\'', "''"))
 }
 
+/// Where the lines go. Without a reader the steps go on all the same, and so does what they lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    Read,
+    /// Whoever read has seen enough.
+    Unread,
+    /// They cannot be written, which was told.
+    Failed,
+}
+
 /// Prints a line per step.
 struct Steps<O, E> {
     format: Format,
@@ -55,8 +59,7 @@ struct Steps<O, E> {
     out: O,
     errors: E,
     refused: bool,
-    /// Why nothing is printed any more: nobody reads, or it cannot be written. The steps go on, and so does what they lead to.
-    unwritten: Option<io::Error>,
+    output: Output,
 }
 
 impl<O: Write, E: Write> Steps<O, E> {
@@ -67,7 +70,7 @@ impl<O: Write, E: Write> Steps<O, E> {
             out,
             errors,
             refused: false,
-            unwritten: None,
+            output: Output::Read,
         }
     }
 }
@@ -81,9 +84,16 @@ impl<O: Write, E: Write> Sink for Steps<O, E> {
         let Some(line) = (self.line)(self.format, values) else {
             return Ok(());
         };
-        if self.unwritten.is_none() {
-            let printed = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
-            self.unwritten = printed.err();
+        if self.output == Output::Read
+            && let Err(error) = writeln!(self.out, "{line}").and_then(|()| self.out.flush())
+        {
+            self.output = if error.kind() == io::ErrorKind::BrokenPipe {
+                Output::Unread
+            } else {
+                // At once: what a person waits for may have been on that line.
+                let _ = writeln!(self.errors, "dbmirror: the output cannot be written: {error}");
+                Output::Failed
+            };
         }
         Ok(())
     }
@@ -146,7 +156,7 @@ mod tests {
             steps.row(&[]).unwrap();
         }
         assert!(!steps.refused);
-        assert!(steps.unwritten.is_some());
+        assert_eq!(steps.output, Output::Unread);
         let message = Message {
             number: 1418,
             severity: 16,
@@ -161,5 +171,31 @@ mod tests {
             "Msg 1418, Level 16, State 1: no \u{fffd}[31mroute\n",
             "what a terminal would obey is not printed"
         );
+    }
+
+    /// A disk without room.
+    struct Full;
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn output_that_cannot_be_written_is_told_once_and_at_once() {
+        let line: Line = |_, _| Some("a step".to_owned());
+        let mut errors = Vec::new();
+        let mut steps = Steps::new(Format::Table, line, Full, &mut errors);
+        for _ in 0..3 {
+            steps.row(&[]).unwrap();
+        }
+        assert_eq!(steps.output, Output::Failed);
+        let said = String::from_utf8(errors).unwrap();
+        assert_eq!(said.matches("cannot be written").count(), 1, "{said}");
     }
 }

@@ -60,18 +60,19 @@ fn quickstart_passes_resumes_and_takes_the_users_own_file() {
         "{}",
         text(&output.stderr)
     );
-    // The same with nobody who reads what is said (`quickstart | head`): no panic takes the place of the error.
+    drop(taken);
+
+    // Nobody reads what is said (`quickstart | head`): it does its work all the same.
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
+    let dir = root.path().join("unread");
     let output = Command::new(program())
-        .args(["quickstart", "--exit"])
+        .args(["quickstart", "--exit", "--dir"])
+        .arg(&dir)
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(Stdio::piped())
         .output()
         .expect("quickstart runs");
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(6), "{said}");
-    assert!(said.contains("127.0.0.2:7024"), "{said}");
-    drop(taken);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
 }

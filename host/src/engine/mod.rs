@@ -80,7 +80,7 @@ impl Engine {
     /// Starts the engine of an instance: opens the block log and the durable records under `config.dir`.
     ///
     /// # Errors
-    /// 1401 when the block log or the records cannot be opened, with the reason.
+    /// 1401 when the block log cannot be opened, 1451 when the records cannot be, or are of a newer version; with the reason.
     pub fn start(config: EngineConfig, notices: Arc<dyn Notices>) -> Result<Self, EngineError> {
         let (handle, thread) = statements::start(&config, notices)?;
         Ok(Self {

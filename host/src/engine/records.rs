@@ -149,7 +149,7 @@ impl Records {
             Err(version) => Err(EngineError::new(
                 1451,
                 format!(
-                    "{} has version {version}, and this dbmirror knows versions up to {VERSION}. Nothing was changed; start the newer dbmirror that wrote it",
+                    "{} has version {version}, and this dbmirror knows versions up to {VERSION}. Nothing was changed; start the newer dbmirror that wrote it.",
                     path.display()
                 ),
             )),
@@ -377,7 +377,7 @@ impl Records {
 fn failed(e: rusqlite::Error) -> EngineError {
     EngineError::new(
         1451,
-        format!("the engine's records in engine.db cannot be read or written: {e}"),
+        format!("the engine's records in engine.db cannot be read or written: {e}."),
     )
 }
 

@@ -31,9 +31,7 @@ pub(super) fn start(
 ) -> Result<(Handle, JoinHandle<()>), EngineError> {
     let failed = |what: &str, e: String| EngineError::new(1401, format!("{what} could not be opened: {e}."));
     let records = Records::open(&config.dir)?;
-    let boot = records
-        .raise_boot()
-        .map_err(|e| failed("The engine's records", e.text))?;
+    let boot = records.raise_boot()?;
     let core = Config {
         instance: InstanceId(config.instance_id),
         name: InstanceName::new(&config.instance_name)

@@ -185,6 +185,26 @@ fn provision(args: &ProvisionArgs) -> Result<(), Failure> {
 
     write_new(out, &bytes, SECRET)?;
     write_new(&certificate, &summary.certificate, PUBLIC)?;
+    tell(&summary, made, args, out, &certificate)
+        .and_then(|()| show::print(&bytes, &device))
+        .map_err(|failure| Failure {
+            text: format!(
+                "{}. The image and its certificate were written; `dbmirror provision --show {}` tells of them",
+                failure.text,
+                out.display()
+            ),
+            ..failure
+        })
+}
+
+/// What was made.
+fn tell(
+    summary: &image::Summary,
+    made: bool,
+    args: &ProvisionArgs,
+    out: &Path,
+    certificate: &Path,
+) -> Result<(), Failure> {
     if made {
         let key = args.device_key.display();
         say(format_args!(
@@ -201,7 +221,7 @@ fn provision(args: &ProvisionArgs) -> Result<(), Failure> {
     for line in &summary.notes {
         say(format_args!("note             {line}"))?;
     }
-    show::print(&bytes, &device)
+    Ok(())
 }
 
 /// A line of output.

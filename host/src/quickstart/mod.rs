@@ -81,14 +81,15 @@ fn code(done: Result<bool, Failure>) -> u8 {
 /// refused. Instances that were started are stopped before it returns.
 fn walk(options: &QuickstartArgs) -> Result<bool, Failure> {
     let stop = instance::stop_flag()?;
+    // Before anything is made.
+    for (_, address) in HOSTS {
+        instance::port_is_free(address, PORT)?;
+    }
     let dir = directory(options)?;
     say(format_args!(
         "quickstart: everything lives under {}",
         dir.display()
     ))?;
-    for (_, address) in HOSTS {
-        instance::port_is_free(address, PORT)?;
-    }
 
     let mut report = Report::default();
     let a = Instance::start(&dir, HOSTS[0].0, HOSTS[0].1)?;
