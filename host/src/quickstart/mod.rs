@@ -21,10 +21,10 @@ use crate::cli::{QuickstartArgs, QuickstartWriterArgs};
 use crate::{exit, terminal};
 
 /// The documented scripts, run as they stand.
-const OUTBOUND_A: &str = include_str!("../../../tests/e2e/scripts/host_a_outbound.sql");
-const OUTBOUND_B: &str = include_str!("../../../tests/e2e/scripts/host_b_outbound.sql");
-const INBOUND_A: &str = include_str!("../../../tests/e2e/scripts/host_a_inbound.sql");
-const INBOUND_B: &str = include_str!("../../../tests/e2e/scripts/host_b_inbound.sql");
+const OUTBOUND_A: &str = include_str!("scripts/host_a_outbound.sql");
+const OUTBOUND_B: &str = include_str!("scripts/host_b_outbound.sql");
+const INBOUND_A: &str = include_str!("scripts/host_a_inbound.sql");
+const INBOUND_B: &str = include_str!("scripts/host_b_inbound.sql");
 
 /// The port that the documented scripts name.
 const PORT: u16 = 7024;
