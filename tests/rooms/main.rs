@@ -132,3 +132,45 @@ fn core_knows_no_world() {
     let lib = std::fs::read_to_string(core_src().join("lib.rs")).expect("lib.rs");
     assert!(lib.contains("#![no_std]"));
 }
+
+/// What a crate includes lies in its own folder, or it would not compile for whom it was packaged. Tests are not part of that.
+#[test]
+fn a_crate_carries_what_it_includes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .expect("the repository");
+    let mut seen = 0;
+    for own in ["core", "adapters", "host"].map(|own| root.join(own)) {
+        let mut files = Vec::new();
+        sources(&own.join("src"), &mut files);
+        for file in files {
+            let inside = file
+                .strip_prefix(&own)
+                .expect("a file of it")
+                .to_string_lossy()
+                .into_owned();
+            if inside.contains("/tests/") || inside.ends_with("/tests.rs") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&file).expect("a source");
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&text);
+            for start in ["include_str!(\"", "include_bytes!(\""] {
+                for (at, _) in code.match_indices(start) {
+                    let rest = &code[at + start.len()..];
+                    let named = rest.split('"').next().unwrap_or("");
+                    let path = file.parent().expect("a folder").join(named);
+                    let path = path
+                        .canonicalize()
+                        .unwrap_or_else(|e| panic!("{inside}: {named}: {e}"));
+                    assert!(
+                        path.starts_with(&own),
+                        "{inside} includes {named}, which is not packaged with it"
+                    );
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen >= 4, "quickstart's scripts at least: {seen}");
+}
